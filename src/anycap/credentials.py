@@ -1,0 +1,76 @@
+"""Secrets: `Secret` wraps a key or password, and this module is the only place that unwraps one.
+
+Also the JSON encoder of request bodies (the last step before the wire) and the short fingerprint by which a secret
+may be shown. Account keys from the environment are read here too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+
+def fingerprint(value: str) -> str:
+    """A short name for a secret that cannot be turned back: `sha256:1a2b3c4d`."""
+    return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+class Secret:
+    """A string that never shows itself: repr, str, format and pickle give nothing away.
+
+    >>> key = Secret("0123456789abcdef")
+    >>> print(key)
+    <secret>
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        if isinstance(value, Secret):
+            value = value._value
+        if not isinstance(value, str):
+            raise TypeError(f"a Secret is made of a str, not of {type(value).__name__}")
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "<secret>"
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled; hand over the key by name instead")
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name for this secret that cannot be turned back."""
+        return fingerprint(self._value)
+
+
+def reveal(value: Secret | str) -> str:
+    """The text behind a secret. Called only when a request body is encoded."""
+    return value._value if isinstance(value, Secret) else value
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value._value
+    raise TypeError(f"not JSON: {type(value).__name__}")
+
+
+def encode_json(fields: Mapping[str, Any]) -> bytes:
+    """The bytes of a request body, secrets unwrapped: compact JSON in ASCII, so no field can carry a raw control byte."""
+    return json.dumps(fields, separators=(",", ":"), default=_default, allow_nan=False).encode("ascii")

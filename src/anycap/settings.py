@@ -1,0 +1,91 @@
+"""Every number a user may set: one frozen class per concern, with the unit in the name. Vendor numbers are catalog data."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from attrs import field, frozen
+
+from anycap.errors import ConfigurationError
+
+
+@frozen
+class Polling:
+    """When to ask for results. `fixed=(first_s, gap_s)` overrides catalog and learning, below the vendor's minimum too.
+
+    `value_of_a_second` is what a second of waiting is worth against one poll: larger polls more often.
+    """
+
+    fixed: tuple[float, float] | None = None
+    value_of_a_second: float = 1.0
+    adaptive: bool = True
+
+
+@frozen
+class RetrySettings:
+    """New tasks after a failure whose row says `new_task`, and the budget for all repeats of one account.
+
+    `new_tasks_max`: fresh tasks per solve after the first (None: 1 where the vendor charges nothing for failures, else 0).
+    `budget_ratio`: repeats may be at most this part of first submits, plus `budget_floor` of them.
+    """
+
+    new_tasks_max: int | None = None
+    budget_ratio: float = 0.2
+    budget_floor: int = 10
+
+
+@frozen
+class GuardSettings:
+    """How boldly an account is used. `max_in_flight`: unfinished tasks at most (the client finds a lower vendor limit).
+
+    `submit_window_max`: createTask requests without an answer; `requests_max`: HTTP requests in progress per account.
+    `busy_backoff_s` / `busy_backoff_max_s`: growing pause after a busy answer that states no wait.
+    """
+
+    max_in_flight: int = 10_000
+    submit_window_max: int = 64
+    requests_max: int = 64
+    busy_backoff_s: float = 3.0
+    busy_backoff_max_s: float = 60.0
+    blocked_default_s: float = 600.0
+
+
+@frozen
+class HttpSettings:
+    """Bounds on HTTP: seconds for a whole request, connections kept, bytes of an answer's body."""
+
+    request_timeout_s: float = 30.0
+    poll_timeout_s: float = 20.0
+    connect_timeout_s: float = 10.0
+    keep_alive_s: float = 20.0
+    body_bytes_max: int = 1 << 20
+    trust_env: bool = False
+    """Use HTTP_PROXY and the like from the environment. Off: a key must not travel through a proxy nobody chose."""
+    ssl_context: object = None
+    """An `ssl.SSLContext` of your own, the only way to change TLS verification."""
+
+
+@frozen
+class JournalSettings:
+    """How long closed entries are kept, and how long `aclose()` may take to write the last ones."""
+
+    keep_s: float = 86_400.0
+    close_grace_s: float = 10.0
+
+
+@frozen
+class Settings:
+    """All settings of a client, one class per concern."""
+
+    retry: RetrySettings = field(factory=RetrySettings)
+    guard: GuardSettings = field(factory=GuardSettings)
+    polling: Polling = field(factory=Polling)
+    http: HttpSettings = field(factory=HttpSettings)
+    journal: JournalSettings = field(factory=JournalSettings)
+    max_cost: Decimal | None = None
+    soft_id: int | None = None
+    allow_http: bool = field(default=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.guard.max_in_flight < 1 or self.guard.requests_max < 1:
+            raise ConfigurationError("settings.guard: max_in_flight and requests_max must be at least 1")
