@@ -1,1 +1,94 @@
-"""anycap: an asyncio and trio client for captcha-solving services, with one error language for all of them."""
+"""anycap: an asyncio and trio client for captcha-solving services, with one error language for all of them.
+
+Names are resolved when first used (PEP 562), so `import anycap` imports nothing else. `_MODULE_OF` says where each
+public name lives; `tests/smoke/test_import.py` and `tests/typing` keep it, `__all__` and the imports below the same.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing
+if TYPE_CHECKING:
+    from anycap.credentials import Secret as Secret
+    from anycap.errors import AccountError as AccountError
+    from anycap.errors import AnycapError as AnycapError
+    from anycap.errors import BlockedError as BlockedError
+    from anycap.errors import BusyError as BusyError
+    from anycap.errors import ChallengeError as ChallengeError
+    from anycap.errors import ClientClosed as ClientClosed
+    from anycap.errors import ConfigurationError as ConfigurationError
+    from anycap.errors import DeadlineError as DeadlineError
+    from anycap.errors import EngineBroken as EngineBroken
+    from anycap.errors import InDoubtError as InDoubtError
+    from anycap.errors import InvalidChallenge as InvalidChallenge
+    from anycap.errors import JournalError as JournalError
+    from anycap.errors import ProxyError as ProxyError
+    from anycap.errors import RefusedError as RefusedError
+    from anycap.errors import ReportRefused as ReportRefused
+    from anycap.errors import RequestError as RequestError
+    from anycap.errors import ServiceError as ServiceError
+    from anycap.errors import SolveError as SolveError
+    from anycap.errors import TicketError as TicketError
+    from anycap.errors import TransportError as TransportError
+    from anycap.errors import UnsolvedError as UnsolvedError
+    from anycap.errors import UnsupportedMethod as UnsupportedMethod
+    from anycap.results import Balance as Balance
+    from anycap.results import CellsSolution as CellsSolution
+    from anycap.results import CookiesSolution as CookiesSolution
+    from anycap.results import CoordinatesSolution as CoordinatesSolution
+    from anycap.results import GeeTestSolution as GeeTestSolution
+    from anycap.results import Outcome as Outcome
+    from anycap.results import QueueStats as QueueStats
+    from anycap.results import RawSolution as RawSolution
+    from anycap.results import Receipt as Receipt
+    from anycap.results import Solution as Solution
+    from anycap.results import TextSolution as TextSolution
+    from anycap.results import Ticket as Ticket
+    from anycap.results import TicketState as TicketState
+    from anycap.results import TokenSolution as TokenSolution
+    from anycap.settings import GuardSettings as GuardSettings
+    from anycap.settings import HttpSettings as HttpSettings
+    from anycap.settings import JournalSettings as JournalSettings
+    from anycap.settings import Polling as Polling
+    from anycap.settings import RetrySettings as RetrySettings
+    from anycap.settings import Settings as Settings
+    from anycap.taxonomy import Category as Category
+    from anycap.taxonomy import Charged as Charged
+    from anycap.taxonomy import Code as Code
+    from anycap.taxonomy import ErrorRow as ErrorRow
+    from anycap.taxonomy import Retry as Retry
+    from anycap.taxonomy import Scope as Scope
+
+__version__ = "0.1.0"
+
+_NAMES_IN = {
+    "credentials": "Secret",
+    "errors": (
+        "AccountError AnycapError BlockedError BusyError ChallengeError ClientClosed ConfigurationError DeadlineError "
+        "EngineBroken InDoubtError InvalidChallenge JournalError ProxyError RefusedError ReportRefused RequestError "
+        "ServiceError SolveError TicketError TransportError UnsolvedError UnsupportedMethod"
+    ),
+    "results": (
+        "Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution Outcome QueueStats RawSolution "
+        "Receipt Solution TextSolution Ticket TicketState TokenSolution"
+    ),
+    "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings Settings",
+    "taxonomy": "Category Charged Code ErrorRow Retry Scope",
+}
+_MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # type checkers read the imports above
+    __all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - built from the one table above, tested against the imports
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'anycap' has no attribute {name!r}")
+    # `__import__` with a from-list returns the submodule itself, without the cost of importing importlib.
+    value: object = getattr(__import__(f"anycap.{module}", None, None, [name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

@@ -37,6 +37,8 @@ class Problem:
 
 
 class VerdictKind(StrEnum):
+    """The kinds of outcome of one exchange."""
+
     ACCEPTED = "accepted"
     """createTask made a task; `task_id` is set."""
     READY = "ready"

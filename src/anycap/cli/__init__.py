@@ -1,0 +1,46 @@
+"""The command `anycap`: reads the arguments and hands over to one module per command, imported when it is called.
+
+`exits.py` has the exit codes, `output.py` what all commands print with. A command is a module here with
+`configure(parser)` and `run(options) -> int`; no command takes a key as an argument.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+import anycap
+from anycap.cli.exits import EPILOG, USAGE
+
+# command: the module that runs it, and its line in `anycap --help`.
+COMMANDS: dict[str, tuple[str, str]] = {}
+
+
+def build_parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser; only `command`'s module is imported, the others are known by name and help line."""
+    parser = argparse.ArgumentParser(
+        prog="anycap",
+        description="Captcha-solving services from the command line: any vendor, one error language.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"anycap {anycap.__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, line) in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
+        if name == command:
+            importlib.import_module(module).configure(sub)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code (see `anycap --help`)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        options = build_parser(command).parse_args(arguments)
+    except SystemExit as leaving:  # argparse: 0 after --help and --version, 2 after a usage error
+        return USAGE if leaving.code else 0
+    return int(importlib.import_module(COMMANDS[options.command][0]).run(options))
