@@ -67,10 +67,18 @@ class HttpSettings:
 
 @frozen
 class JournalSettings:
-    """How long closed entries are kept, and how long `aclose()` may take to write the last ones."""
+    """How long closed entries are kept, and how long `aclose()` may take to write the last ones.
+
+    `keep_s` also bounds a solution whose validity nobody states. In memory at most `closed_max` closed entries are
+    kept. A file locked by another program is tried for `busy_timeout_s`, and may grow to `file_bytes_max` (None: to
+    the end of the disk).
+    """
 
     keep_s: float = 86_400.0
     close_grace_s: float = 10.0
+    closed_max: int = 4_096
+    busy_timeout_s: float = 5.0
+    file_bytes_max: int | None = None
 
 
 @frozen

@@ -1,17 +1,26 @@
 """The journal port: what must be remembered about paid tasks, and the order in which it must be durable.
 
-Here live `Entry`, `Record`, `RecordKind` and the `Journal` protocol. The stores are the neighbours: `memory.py`
-(default), `sqlite.py`. Keys, proxy credentials and image bytes never enter a journal; tokens only while they are valid.
+Here live `Entry`, `Record`, `RecordKind`, the `Journal` protocol and `open_journal`. The stores are the neighbours:
+`memory.py` (default), `sqlite.py`; what records add up to is in `kept.py`, what they may not hold in `fields.py`. Keys,
+proxy credentials and image bytes never enter a journal; tokens only while they are valid.
 
 Order, kept by the engine: INTENT is durable before createTask is sent; ACCEPTED before any event, log line or hook;
 RESULT before a solution is handed out; DELIVERED after the caller has it.
 """
 
+from __future__ import annotations
+
+import os
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import field, frozen
+
+from anycap.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from anycap.settings import JournalSettings
 
 TaskId = int | str
 
@@ -30,7 +39,9 @@ class RecordKind(StrEnum):
     REPORTED = "reported"
     ABANDONED = "abandoned"
     SETTLED = "settled"
-    """A person has settled an in-doubt ticket: `fields["as"]` is `lost` or `charged`."""
+    """A person has settled an in-doubt ticket: `fields["as"]` is `lost` (never became a task) or `charged`."""
+    EXPIRED = "expired"
+    """Written by the journal itself when it erases a solution that nobody fetched while it was valid."""
 
     @property
     def closes(self) -> bool:
@@ -40,7 +51,7 @@ class RecordKind(StrEnum):
 
 _CLOSING = frozenset({
     RecordKind.NOT_CREATED, RecordKind.FAILED, RecordKind.DELIVERED, RecordKind.REPORTED, RecordKind.ABANDONED,
-    RecordKind.SETTLED,
+    RecordKind.SETTLED, RecordKind.EXPIRED,
 })  # fmt: skip
 
 
@@ -61,7 +72,11 @@ class Record:
 
 @frozen
 class Entry:
-    """What a journal knows of one ticket: the sum of its records. `kind` is the latest step, as a plain string."""
+    """What a journal knows of one ticket: the sum of its records. `kind` is the latest step that this release knows.
+
+    A closed ticket stays closed: later records add facts (`reported`, `cost`) but only a new INTENT opens it again. A
+    record of unknown kind changes nothing here; `kind` shows it only when a ticket has no other.
+    """
 
     ticket_id: str
     kind: str
@@ -80,6 +95,8 @@ class Entry:
     cost: str | None = None
     charged: str | None = None
     reported: bool = False
+    held: bool = True
+    """False when no living process owns the ticket: whoever opens the journal next takes it over."""
 
 
 class Journal(Protocol):
@@ -115,3 +132,26 @@ class Journal(Protocol):
     async def aclose(self) -> None:
         """Write what is left, give up ownership, close."""
         ...
+
+
+def open_journal(spec: None | str | os.PathLike[str] | Journal, settings: JournalSettings) -> Journal:
+    """The journal that `Client(journal=...)` asks for: None is memory, a path is SQLite, a journal is itself.
+
+    Nothing is read or written yet; that is `Journal.open`. Raises ConfigurationError for anything else.
+    """
+    if spec is None:
+        from anycap.journal.memory import MemoryJournal
+
+        return MemoryJournal(settings)
+    if isinstance(spec, str | os.PathLike):
+        from anycap.journal.sqlite import SqliteJournal
+
+        return SqliteJournal(spec, settings=settings)
+    if all(callable(getattr(spec, name, None)) for name in _PORT):
+        return spec
+    raise ConfigurationError(
+        f"journal= takes None (memory), a path (SQLite) or a Journal, not {type(spec).__name__}. Nothing was sent."
+    )
+
+
+_PORT = ("open", "write", "open_entries", "find", "entries", "erase_expired", "aclose")
