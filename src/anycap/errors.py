@@ -240,9 +240,7 @@ class DeadlineError(AnycapError, TimeoutError):
 class TransportError(AnycapError):
     """No answer from the vendor for a reason of the network: `delivery` (how far it got) and `kind` say which."""
 
-    def __init__(
-        self, message: str = "", *, delivery: str = "", kind: str = "", ticket: Ticket | None = None
-    ) -> None:
+    def __init__(self, message: str = "", *, delivery: str = "", kind: str = "", ticket: Ticket | None = None) -> None:
         self.delivery = delivery
         self.kind = kind
         super().__init__(message, ticket=ticket)
