@@ -1,0 +1,94 @@
+"""Which event of the solve's life an answer is: verdicts in, events of `machine.py` out. The table of design section 4.
+
+Pure decisions on values; the decoding of bytes is in `providers/`, the waiting after a busy answer in `guard.py`.
+"""
+
+from anycap.core.machine import Event
+from anycap.core.verdict import Problem, Verdict, VerdictKind
+from anycap.taxonomy import Category, Charged, Code, OnPoll, Retry
+from anycap.transport import Delivery, FailureKind
+
+STRIKES_MAX = 3
+"""An unknown code, or a 4xx page without JSON, ends the polling the third time in a row."""
+OVERSIZED_MAX = 2
+"""An answer over the size limit ends the polling the second time in a row."""
+
+
+def submit_event(verdict: Verdict, *, wait_when_blocked: bool = False) -> Event:
+    """What the answer to createTask means.
+
+    A problem with `retry = same` made nothing and is sent again later, except `internal_error` whose row does not say
+    that it is free: a server that failed half way may have made a task. Blocks are waited for only when asked.
+    """
+    match verdict.kind:
+        case VerdictKind.ACCEPTED:
+            return Event.ACCEPTED
+        case VerdictKind.READY:
+            return Event.READY
+        case VerdictKind.PROBLEM:
+            problem = verdict.problem
+            assert problem is not None  # noqa: S101 - a PROBLEM verdict has one
+            return _submit_problem(problem, wait_when_blocked)
+        case VerdictKind.LOST:
+            return Event.NOT_SENT if verdict.delivery is Delivery.NOT_SENT else Event.DOUBTFUL
+        case VerdictKind.REDIRECT:
+            return Event.REFUSED
+        case VerdictKind.PROCESSING | VerdictKind.DONE:
+            return Event.DOUBTFUL
+
+
+def _submit_problem(problem: Problem, wait_when_blocked: bool) -> Event:
+    row = problem.row
+    if row.code is Code.INTERNAL_ERROR and row.charged is not Charged.NO:
+        return Event.DOUBTFUL
+    if row.category in (Category.ACCOUNT, Category.BLOCKED):
+        return Event.BUSY if wait_when_blocked else Event.REFUSED
+    return Event.BUSY if row.retry is Retry.SAME else Event.REFUSED
+
+
+def poll_event(verdict: Verdict, *, strikes: int, oversized: int) -> Event:
+    """What the answer to getTaskResult means, given how many strikes and oversized answers came in a row, this one included.
+
+    `is_strike` and `is_oversized` say which answers count.
+    """
+    match verdict.kind:
+        case VerdictKind.READY:
+            return Event.READY
+        case VerdictKind.PROCESSING | VerdictKind.ACCEPTED | VerdictKind.DONE:
+            return Event.PROCESSING
+        case VerdictKind.REDIRECT:
+            return Event.STUCK
+        case VerdictKind.LOST:
+            return Event.STUCK if oversized >= OVERSIZED_MAX else Event.POLL_LOST
+        case VerdictKind.PROBLEM:
+            problem = verdict.problem
+            assert problem is not None  # noqa: S101 - a PROBLEM verdict has one
+            if _is_bare_4xx(problem):
+                return Event.STUCK if strikes >= STRIKES_MAX else Event.POLL_LOST
+            match problem.row.on_poll:
+                case OnPoll.KEEPS:
+                    return Event.POLL_LOST
+                case OnPoll.ENDS:
+                    return Event.ENDED
+                case OnPoll.ENDS_THIRD_TIME:
+                    return Event.ENDED if strikes >= STRIKES_MAX else Event.POLL_LOST
+
+
+def is_strike(verdict: Verdict) -> bool:
+    """Whether this answer to a poll counts towards `STRIKES_MAX`."""
+    problem = verdict.problem
+    if verdict.kind is not VerdictKind.PROBLEM or problem is None:
+        return False
+    return _is_bare_4xx(problem) or problem.row.on_poll is OnPoll.ENDS_THIRD_TIME
+
+
+def is_oversized(verdict: Verdict) -> bool:
+    """Whether this answer was over the body limit."""
+    return verdict.failure is not None and verdict.failure.kind is FailureKind.TOO_LARGE
+
+
+def _is_bare_4xx(problem: Problem) -> bool:
+    status = problem.http_status
+    if problem.vendor_code is not None or problem.vendor_id is not None or status is None:
+        return False
+    return 400 <= status < 500 and status != 429

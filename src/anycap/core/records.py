@@ -1,0 +1,49 @@
+"""What goes into a journal for each step of a solve's life. No key, proxy credential or image byte ever gets in here.
+
+The order of writing is the machine's (`machine.py`), the storing a journal's (`anycap.journal`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from anycap.core.machine import Action
+from anycap.core.solve import Solve
+from anycap.journal import Record, RecordKind
+
+_KINDS = {
+    Action.WRITE_INTENT: RecordKind.INTENT,
+    Action.WRITE_NOT_CREATED: RecordKind.NOT_CREATED,
+    Action.WRITE_ACCEPTED: RecordKind.ACCEPTED,
+    Action.WRITE_RESULT: RecordKind.RESULT,
+    Action.WRITE_FAILED: RecordKind.FAILED,
+    Action.WRITE_IN_DOUBT: RecordKind.IN_DOUBT,
+    Action.WRITE_DELIVERED: RecordKind.DELIVERED,
+    Action.WRITE_ABANDONED: RecordKind.ABANDONED,
+}
+_NOTHING: Mapping[str, Any] = {}
+
+
+def record_for(
+    action: Action, solve: Solve, wall: float, *, expires_at: float | None = None, error: Mapping[str, Any] | None = None
+) -> Record | None:
+    """The record that `action` asks for, or None when it writes nothing. `wall` is seconds since the epoch."""
+    kind = _KINDS.get(action)
+    if kind is None:
+        return None
+    fields: Mapping[str, Any] = _NOTHING
+    if kind is RecordKind.INTENT:
+        fields = {
+            "account": solve.account,
+            "provider": solve.provider,
+            "type": solve.kind,
+            "vendor_type": solve.vendor_type,
+            "created_at": solve.created_at,
+            "summary": solve.prepared.summary if solve.prepared is not None else _NOTHING,
+        }
+    elif kind is RecordKind.ACCEPTED:
+        fields = {"task_id": solve.task_id}
+    elif kind is RecordKind.RESULT:
+        fields = {"body": solve.body or _NOTHING, "expires_at": expires_at}
+    elif kind in (RecordKind.FAILED, RecordKind.IN_DOUBT) and error is not None:
+        fields = {"error": error}
+    return Record(solve.id, kind, wall, fields)

@@ -1,0 +1,118 @@
+"""One solve as the core keeps it: the mutable record behind a ticket. Small, because ten thousand of them may wait.
+
+Changed only by `lane.py`; the shell reads it and hangs its waiter on it. What goes into a journal is in `records.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from anycap.core.machine import State
+from anycap.core.verdict import TaskId, Verdict
+from anycap.results import Ticket, TicketState
+
+if TYPE_CHECKING:
+    from anycap.core.polling import Pacer
+
+_TICKET_STATES = {
+    State.QUEUED: TicketState.QUEUED,
+    State.RECORDING: TicketState.QUEUED,
+    State.SUBMITTING: TicketState.SUBMITTING,
+    State.STORING: TicketState.PENDING,
+    State.WAITING: TicketState.PENDING,
+    State.POLLING: TicketState.PENDING,
+    State.STALLED: TicketState.PENDING,
+    State.SAVING: TicketState.SOLVED,
+    State.SOLVED: TicketState.SOLVED,
+    State.DELIVERED: TicketState.DELIVERED,
+    State.FAILED: TicketState.FAILED,
+    State.IN_DOUBT: TicketState.IN_DOUBT,
+    State.ABANDONED: TicketState.ABANDONED,
+}
+
+
+class Solve:
+    """Everything known about one solve. Times: `*_at` wall seconds since the epoch, `*_age` seconds since acceptance.
+
+    `prepared` is the encoded task, dropped as soon as the vendor has accepted it (images are large). `wait` is the
+    caller's `wait_for_capacity` (None: the default of the category). `deadline` is a monotonic second; it bounds the
+    waiting for a slot, never the polling. `last` is the last answer that was not progress.
+    """
+
+    __slots__ = (
+        "accepted", "accepted_at", "account", "attempts", "body", "created_at", "deadline", "due", "ended_age",
+        "ended_at", "error", "has_image", "id", "keep", "kind", "last", "late", "oversized", "pacer", "polls",
+        "prepared", "processing_age", "provider", "proxy", "repeat", "reported", "sent_age", "state", "strikes",
+        "submitted", "task_id", "unwanted", "vendor_type", "wait", "waiter", "widen_s",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        account: str,
+        provider: str,
+        kind: str,
+        vendor_type: str,
+        pacer: Pacer,
+        created_at: float,
+        prepared: Any = None,
+        proxy: str | None = None,
+        deadline: float = math.inf,
+        wait: bool | None = None,
+        has_image: bool = False,
+    ) -> None:
+        self.id = id
+        self.account = account
+        self.provider = provider
+        self.kind = kind
+        self.vendor_type = vendor_type
+        self.pacer = pacer
+        self.prepared = prepared
+        self.proxy = proxy
+        self.deadline = deadline
+        self.wait = wait
+        self.has_image = has_image
+        self.state = State.QUEUED
+        self.created_at = created_at
+        self.task_id: TaskId | None = None
+        self.accepted = 0.0
+        self.accepted_at: float | None = None
+        self.ended_at: float | None = None
+        self.submitted = 0.0
+        self.due = -1.0
+        self.sent_age = 0.0
+        self.ended_age = 0.0
+        self.processing_age = 0.0
+        self.polls = 0
+        self.attempts = 0
+        self.strikes = 0
+        self.oversized = 0
+        self.widen_s = 0.0
+        self.repeat = False
+        self.unwanted = False
+        self.late = False
+        self.keep = True
+        self.reported = False
+        self.last: Verdict | None = None
+        self.body: Mapping[str, Any] | None = None
+        self.error: Exception | None = None
+        self.waiter: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Solve {self.id} {self.kind} {self.state} task={self.task_id}>"
+
+    def ticket(self) -> Ticket:
+        """The caller's claim on this solve, as things stand now."""
+        return Ticket(
+            id=self.id,
+            task_id=self.task_id,
+            account=self.account,
+            provider=self.provider,
+            type=self.kind,
+            state=_TICKET_STATES[self.state],
+            created_at=datetime.fromtimestamp(self.created_at, UTC),
+        )

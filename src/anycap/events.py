@@ -1,0 +1,83 @@
+"""Events for logs, metrics and traces: sent after the journal has the fact, and never able to hurt a solve.
+
+A hook gets one `Event` at a time, in order, on the client's event loop; what it raises is logged and dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from attrs import field, frozen
+
+from anycap.results import Ticket
+
+logger = logging.getLogger("anycap")
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    QUEUED = "queued"
+    SUBMITTING = "submitting"
+    ACCEPTED = "accepted"
+    REQUEUED = "requeued"
+    """Nothing was made (busy, or the request never left); the solve is in the queue again."""
+    POLLED = "polled"
+    POLL_LOST = "poll_lost"
+    """A poll came to nothing; the task lives on."""
+    SOLVED = "solved"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    STALLED = "stalled"
+    IN_DOUBT = "in_doubt"
+    ABANDONED = "abandoned"
+    RESUMED = "resumed"
+    CHARGED = "charged"
+    """Money was taken, or may have been: `data` has `amount`, `currency`, `charged`."""
+    REPORTED = "reported"
+    REPORT_MAY_NOT_COUNT = "report_may_not_count"
+    """The vendor ignores reports of accounts with fewer tasks than this one had in 24 hours."""
+    ACCOUNT_STATE = "account_state"
+    """The guard's state of an account changed (a stop, a cool-down, a way back): `data["state"]`."""
+    JOURNAL_TROUBLE = "journal_trouble"
+    WARNING = "warning"
+
+
+@frozen
+class Event:
+    """One thing that happened. `at` is wall seconds since the epoch; `error` is a code or class name, never a secret."""
+
+    kind: EventKind
+    at: float
+    account: str
+    ticket: Ticket | None = None
+    error: str | None = None
+    data: Mapping[str, Any] = field(factory=dict)
+
+
+Hook = Callable[[Event], None]
+
+
+class Events:
+    """Hands events to the user's hook; a hook that raises is reported once per kind of exception and then left alone."""
+
+    def __init__(self, hook: Hook | None) -> None:
+        self._hook = hook
+        self._reported: set[type[Exception]] = set()
+
+    def __bool__(self) -> bool:
+        return self._hook is not None
+
+    def send(self, event: Event) -> None:
+        """Call the hook. Never raises an `Exception`."""
+        if self._hook is None:
+            return
+        try:
+            self._hook(event)
+        except Exception as error:
+            if type(error) not in self._reported:
+                self._reported.add(type(error))
+                logger.warning("an on_event hook raised %s; the solve goes on", type(error).__name__)
