@@ -65,6 +65,24 @@ def reveal(value: Secret | str) -> str:
     return value._value if isinstance(value, Secret) else value
 
 
+def compose(*parts: Secret | str, quote: bool = False) -> Secret:
+    """One secret made of several parts, such as a proxy URL; with `quote` the secret parts are percent-encoded.
+
+    >>> compose("http://", "user:", Secret("pa:ss"), "@192.0.2.1:8080", quote=True)
+    <secret>
+    """
+    if quote:
+        from urllib.parse import quote as percent
+
+        parts = tuple(percent(part._value, safe="") if isinstance(part, Secret) else part for part in parts)
+    return Secret("".join(reveal(part) for part in parts))
+
+
+def contains_any(secret: Secret, characters: str) -> bool:
+    """Whether any of `characters` is in the secret: lets a form that cannot carry them refuse it without seeing it."""
+    return any(character in secret._value for character in characters)
+
+
 def _default(value: Any) -> Any:
     if isinstance(value, Secret):
         return value._value

@@ -1,0 +1,269 @@
+"""`Challenge`, the root of everything that can be solved, and the checks its fields share.
+
+Checks that hold at every vendor happen here, when a challenge is made; what one vendor demands is catalog data, checked
+in `providers/preflight.py`. The kinds themselves are the neighbours: `tokens.py`, `pictures.py`, `scripted.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+from attrs import Attribute, Factory, field, fields, frozen
+
+from anycap.errors import InvalidChallenge
+from anycap.results import Solution
+
+if TYPE_CHECKING:
+    from anycap.challenges.proxy import Proxy
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+"""Anything that JSON can say."""
+
+S_co = TypeVar("S_co", bound=Solution, covariant=True)
+_DEPTH_MAX = 16
+_CONTROL = frozenset(map(chr, [*range(32), 127]))
+
+
+class _Field(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Check: TypeAlias = "Callable[[Any, Attribute[Any], Any], None]"
+
+
+def _refuse(challenge: object, attribute: _Field, what: str) -> InvalidChallenge:
+    return InvalidChallenge(f"{type(challenge).__name__}: {attribute.name} {what}")
+
+
+def a_text(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """A str that is not empty and holds no control character (no line break can reach a header)."""
+    if not isinstance(value, str):
+        raise _refuse(challenge, attribute, f"must be text (str), not {type(value).__name__}")
+    if not value.strip():
+        raise _refuse(challenge, attribute, "is empty; it must be given")
+    if not _CONTROL.isdisjoint(value):
+        raise _refuse(challenge, attribute, "holds a line break or another control character")
+
+
+def a_block(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """A str that is not empty; line breaks are fine (markup, scripts, comments)."""
+    if not isinstance(value, str):
+        raise _refuse(challenge, attribute, f"must be text (str), not {type(value).__name__}")
+    if not value:
+        raise _refuse(challenge, attribute, "is empty; leave it out or give it a value")
+
+
+def a_url(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """An absolute http or https URL with a host, without blanks or control characters."""
+    a_text(challenge, attribute, value)
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError as error:
+        raise _refuse(challenge, attribute, f"is not a URL: {error}") from None
+    if parts.scheme not in ("http", "https"):
+        raise _refuse(challenge, attribute, "must be the page's full address, starting with http:// or https://")
+    if not host:
+        raise _refuse(challenge, attribute, "is a URL without a host")
+    if any(character.isspace() for character in value):
+        raise _refuse(challenge, attribute, "holds a blank; percent-encode it as %20")
+
+
+def a_flag(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise _refuse(challenge, attribute, f"must be True or False, not {value!r}")
+
+
+def a_count(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """An int from 0 up."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise _refuse(challenge, attribute, f"must be a whole number from 0 up, not {value!r}")
+
+
+def a_fraction(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """A number from 0 to 1."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise _refuse(challenge, attribute, f"must be a number from 0 to 1, not {value!r}")
+
+
+def an_object(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """A mapping of str to JSON values."""
+    if not isinstance(value, Mapping):
+        raise _refuse(challenge, attribute, f"must be a mapping (dict), not {type(value).__name__}")
+    _check_json(challenge, attribute, value, 0)
+
+
+def a_text_or_object(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """Text, or a mapping of str to JSON values."""
+    (an_object if isinstance(value, Mapping) else a_block)(challenge, attribute, value)
+
+
+def texts(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """A tuple of texts that are not empty."""
+    if not isinstance(value, tuple):
+        raise _refuse(challenge, attribute, f"must be a list of texts, not {type(value).__name__}")
+    for item in value:
+        a_text(challenge, attribute, item)
+
+
+def cookie_pairs(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """A mapping of cookie names to values, free of the characters that would end one."""
+    an_object(challenge, attribute, value)
+    for name, text in value.items():
+        if not isinstance(text, str):
+            raise _refuse(challenge, attribute, f"must map names to text; {name!r} has {type(text).__name__}")
+        if not name or not _CONTROL.isdisjoint(name + text) or set("=; ,") & set(name) or ";" in text:
+            raise _refuse(challenge, attribute, f"has a name or value that no cookie header can carry: {name!r}")
+
+
+def one_of(*choices: object) -> Check:
+    """A check for one of `choices`."""
+
+    def check(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+        if isinstance(value, bool) or value not in choices:
+            said = ", ".join(repr(choice) for choice in choices)
+            raise _refuse(challenge, attribute, f"must be one of {said}, not {value!r}")
+
+    return check
+
+
+def maybe(check: Check) -> Check:
+    """`check`, unless the value is None (not given)."""
+
+    def maybe_check(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+        if value is not None:
+            check(challenge, attribute, value)
+
+    return maybe_check
+
+
+def _check_json(challenge: object, attribute: _Field, value: object, depth: int) -> None:
+    if depth > _DEPTH_MAX:
+        raise _refuse(challenge, attribute, f"is nested deeper than {_DEPTH_MAX} levels")
+    if value is None or isinstance(value, (bool, int, str)):
+        return
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _refuse(challenge, attribute, f"holds {value!r}, which JSON cannot say")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise _refuse(challenge, attribute, f"has a key that is not text: {key!r}")
+            _check_json(challenge, attribute, inner, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _check_json(challenge, attribute, inner, depth + 1)
+    else:
+        raise _refuse(challenge, attribute, f"holds a {type(value).__name__}, which JSON cannot say")
+
+
+def copied(value: Any) -> Any:
+    """A copy of the mappings and lists in `value`, so that a later change outside does not reach the challenge."""
+    return _copied(value, 0)
+
+
+def _copied(value: Any, depth: int) -> Any:
+    if depth > _DEPTH_MAX:
+        return value  # refused by the check that follows
+    if isinstance(value, Mapping):
+        return {key: _copied(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copied(inner, depth + 1) for inner in value]
+    return value
+
+
+def as_tuple(value: Any) -> Any:
+    """A list or tuple as a tuple; anything else untouched, for the check to refuse."""
+    return tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+def as_cookies(value: Any) -> Any:
+    """Cookies given as text (`a=1; b=2`) as a mapping; anything else copied."""
+    if not isinstance(value, str):
+        return copied(value)
+    pairs = (part.strip().partition("=") for part in value.split(";") if part.strip())
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+class _NamesFields(type):
+    """Turns Python's TypeError for a missing or unknown argument into an InvalidChallenge that names the fields."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(cls, *args, **kwargs):
+            try:
+                return super().__call__(*args, **kwargs)
+            except TypeError:
+                from inspect import signature
+
+                try:
+                    signature(cls.__init__).bind(None, *args, **kwargs)
+                except TypeError as error:
+                    known = ", ".join(f.name for f in fields(cls))
+                    raise InvalidChallenge(f"{cls.__name__}: {error}. Fields: {known}") from None
+                raise
+
+
+def _a_proxy(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    from anycap.challenges.proxy import Proxy
+
+    if not isinstance(value, Proxy):
+        raise _refuse(
+            challenge, attribute, f"must be a Proxy (Proxy.from_url('http://user:pass@192.0.2.1:8080')), "
+            f"not {type(value).__name__}"
+        )  # fmt: skip
+
+
+@frozen(kw_only=True, repr=False)
+class Challenge(Generic[S_co], metaclass=_NamesFields):
+    """Something to solve. Each kind is a subclass and names the type of its solution.
+
+    `proxy`: solve through this proxy, where the vendor has a form for it. `variant`: the vendor's other type name for
+    the same thing, as its catalog lists it (`"RecaptchaV3TaskProxylessM1"`). `extra`: vendor fields that are handed
+    on as they are (`{"nocache": True}`); they may add to a task, never replace what the challenge itself says.
+
+    Raises InvalidChallenge (also a ValueError) for a wrong or missing field; nothing has been sent then.
+    """
+
+    solution_type: ClassVar[type[Solution]] = Solution
+
+    proxy: Proxy | None = field(default=None, validator=maybe(_a_proxy))
+    variant: str | None = field(default=None, validator=maybe(a_text))
+    extra: Mapping[str, JSON] = field(factory=dict, converter=copied, validator=an_object, hash=False, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """The challenge's name in tickets, journals and catalogs: the class name."""
+        return type(self).__name__
+
+    @property
+    def loaded(self) -> bool:
+        """Whether everything to send is here; False while an image is still a path or an open file."""
+        return True
+
+    def load(self) -> Self:
+        """This challenge with its images read. Blocking: the client runs it off the event loop.
+
+        Raises InvalidChallenge when an image cannot be read.
+        """
+        return self
+
+    def __repr__(self) -> str:
+        shown = []
+        for each in fields(type(self)):
+            value = getattr(self, each.name)
+            if value != default_of(each):
+                shown.append(f"{each.name}={value!r}" if each.repr else f"{each.name}=<hidden>")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def default_of(attribute: Attribute[Any]) -> Any:
+    """What a field is when it is not given; `NOTHING` for a required one."""
+    default: Any = attribute.default
+    return default.factory() if isinstance(default, Factory) else default  # type: ignore[arg-type] # a class at run time
