@@ -8,6 +8,29 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing
 if TYPE_CHECKING:
+    from anycap.challenges import Altcha as Altcha
+    from anycap.challenges import AmazonWaf as AmazonWaf
+    from anycap.challenges import AntiGate as AntiGate
+    from anycap.challenges import Challenge as Challenge
+    from anycap.challenges import ComplexImage as ComplexImage
+    from anycap.challenges import FriendlyCaptcha as FriendlyCaptcha
+    from anycap.challenges import FunCaptcha as FunCaptcha
+    from anycap.challenges import FunCaptchaGrid as FunCaptchaGrid
+    from anycap.challenges import GeeTestV3 as GeeTestV3
+    from anycap.challenges import GeeTestV4 as GeeTestV4
+    from anycap.challenges import HCaptcha as HCaptcha
+    from anycap.challenges import HCaptchaGrid as HCaptchaGrid
+    from anycap.challenges import ImageToCoordinates as ImageToCoordinates
+    from anycap.challenges import ImageToText as ImageToText
+    from anycap.challenges import MTCaptcha as MTCaptcha
+    from anycap.challenges import Prosopo as Prosopo
+    from anycap.challenges import Proxy as Proxy
+    from anycap.challenges import RecaptchaGrid as RecaptchaGrid
+    from anycap.challenges import RecaptchaV2 as RecaptchaV2
+    from anycap.challenges import RecaptchaV3 as RecaptchaV3
+    from anycap.challenges import Turnstile as Turnstile
+    from anycap.challenges import VendorTask as VendorTask
+    from anycap.challenges import Yidun as Yidun
     from anycap.credentials import Secret as Secret
     from anycap.errors import AccountError as AccountError
     from anycap.errors import AnycapError as AnycapError
@@ -61,15 +84,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES_IN = {
+    "challenges": (
+        "Altcha AmazonWaf AntiGate Challenge ComplexImage FriendlyCaptcha FunCaptcha FunCaptchaGrid GeeTestV3 "
+        "GeeTestV4 HCaptcha HCaptchaGrid ImageToCoordinates ImageToText MTCaptcha Prosopo Proxy RecaptchaGrid "
+        "RecaptchaV2 RecaptchaV3 Turnstile VendorTask Yidun"
+    ),
     "credentials": "Secret",
     "errors": (
-        "AccountError AnycapError BlockedError BusyError ChallengeError ClientClosed ConfigurationError DeadlineError "
-        "EngineBroken InDoubtError InvalidChallenge JournalError ProxyError RefusedError ReportRefused RequestError "
-        "ServiceError SolveError TicketError TransportError UnsolvedError UnsupportedMethod"
+        "AccountError AnycapError BlockedError BusyError ChallengeError ClientClosed ConfigurationError "
+        "DeadlineError EngineBroken InDoubtError InvalidChallenge JournalError ProxyError RefusedError "
+        "ReportRefused RequestError ServiceError SolveError TicketError TransportError UnsolvedError "
+        "UnsupportedMethod"
     ),
     "results": (
-        "Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution Outcome QueueStats RawSolution "
-        "Receipt Solution TextSolution Ticket TicketState TokenSolution"
+        "Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution Outcome QueueStats "
+        "RawSolution Receipt Solution TextSolution Ticket TicketState TokenSolution"
     ),
     "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings Settings",
     "taxonomy": "Category Charged Code ErrorRow Retry Scope",

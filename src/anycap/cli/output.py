@@ -1,0 +1,101 @@
+"""What all commands print with: results on stdout (text or one JSON document), everything else on stderr.
+
+Colours only on a terminal without NO_COLOR. Nothing printed here may hold a secret: values come as our own types.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, TextIO
+
+from anycap.errors import AnycapError, DeadlineError, SolveError
+
+COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
+
+
+def jsonable(value: Any) -> Any:
+    """A value of ours as plain JSON: enums and times as text, money as text so that no digit is lost."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [jsonable(inner) for inner in value]
+    return value
+
+
+def error_fields(error: AnycapError) -> dict[str, Any]:
+    """An error as JSON: its class, its message, its ticket, and the shared taxonomy where a vendor said it."""
+    fields: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, SolveError):
+        names = "code category retry scope charged retry_after provider account vendor_code vendor_id description sent action"
+        fields |= {name: getattr(error, name) for name in names.split()}
+    if isinstance(error, DeadlineError) and error.last_error is not None:
+        fields["last_error"] = error_fields(error.last_error)
+    fields["ticket"] = None if error.ticket is None else error.ticket.to_dict()
+    return dict(jsonable(fields))
+
+
+class Output:
+    """Where a command prints. `as_json` turns its result into one JSON document on stdout; progress stays on stderr."""
+
+    def __init__(self, *, as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self.as_json = as_json
+        self.out = sys.stdout if out is None else out
+        self.err = sys.stderr if err is None else err
+
+    def colour(self, text: str, name: str, stream: TextIO | None = None) -> str:
+        """`text` in a colour, where the stream is a terminal and NO_COLOR is not set."""
+        stream = self.out if stream is None else stream
+        if os.environ.get("NO_COLOR") or not stream.isatty():
+            return text
+        return f"\x1b[{COLOURS[name]}m{text}\x1b[0m"
+
+    def result(self, fields: Any, text: str | None = None) -> None:
+        """The command's result: as JSON, or as `text`."""
+        if self.as_json:
+            print(json.dumps(jsonable(fields), indent=2, ensure_ascii=False), file=self.out, flush=True)
+        elif text is not None:
+            print(text, file=self.out, flush=True)
+
+    def say(self, text: str, colour: str | None = None) -> None:
+        """A line about what is going on, on stderr."""
+        print(text if colour is None else self.colour(text, colour, self.err), file=self.err, flush=True)
+
+    def error(self, error: AnycapError) -> None:
+        """An error: its message on stderr, and as JSON on stdout where JSON is wanted."""
+        if self.as_json:
+            self.result(error_fields(error))
+        self.say(f"anycap: {error}", "red")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> str:
+    """Columns as wide as their widest cell; the columns numbered in `right` are aligned to the right.
+
+    >>> print(table(("task", "polls"), [("text", 2), ("token", 14)], right=(1,)))
+    task   polls
+    -----  -----
+    text       2
+    token     14
+    """
+    lines = [tuple(str(cell) for cell in row) for row in rows]
+    widths = [max(len(line[column]) for line in [tuple(head), *lines]) for column in range(len(head))]
+
+    def show(line: Sequence[str]) -> str:
+        cells = (
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([show(head), show(["-" * width for width in widths]), *map(show, lines)])

@@ -1,0 +1,112 @@
+"""Results on stdout, the rest on stderr; JSON that loses nothing; colours only for people."""
+
+import io
+import json
+import pickle
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from anycap.cli.exits import TABLE, exit_code
+from anycap.cli.output import Output, error_fields, jsonable
+from anycap.errors import (
+    AccountError,
+    AnycapError,
+    BlockedError,
+    BusyError,
+    ChallengeError,
+    ClientClosed,
+    ConfigurationError,
+    DeadlineError,
+    InDoubtError,
+    InvalidChallenge,
+    JournalError,
+    ProxyError,
+    RefusedError,
+    ReportRefused,
+    RequestError,
+    ServiceError,
+    SolveError,
+    TicketError,
+    TransportError,
+    UnsolvedError,
+    UnsupportedMethod,
+)
+from anycap.results import Ticket, TicketState
+from anycap.taxonomy import CODES, Charged, Code, ErrorRow
+
+TICKET = Ticket(
+    "t-1", 4711, "main", "anti-captcha", "RecaptchaV2", TicketState.PENDING, datetime(2026, 1, 2, tzinfo=UTC)
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def row(code: Code) -> ErrorRow:
+    info = CODES[code]
+    return ErrorRow(code, info.category, info.retry, info.scope, 60.0, Charged.NO, "It failed.", "Wait.", "seed 000")
+
+
+def test_json_keeps_money_times_and_enums() -> None:
+    value = {"cost": Decimal("0.00070"), "at": datetime(2026, 1, 2, tzinfo=UTC), "code": Code.NO_FUNDS, "cells": (1, 2)}
+    assert json.loads(json.dumps(jsonable(value))) == {
+        "cost": "0.00070", "at": "2026-01-02T00:00:00+00:00", "code": "no_funds", "cells": [1, 2],
+    }  # fmt: skip
+
+
+def test_colours_only_on_a_terminal_without_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert Output(as_json=False, out=io.StringIO()).colour("x", "red") == "x"
+    assert Output(as_json=False, out=Terminal()).colour("x", "red") == "\x1b[31mx\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert Output(as_json=False, out=Terminal()).colour("x", "red") == "x"
+
+
+def test_an_error_goes_to_stderr_and_as_json_to_stdout() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    error = AccountError(row(Code.NO_FUNDS), provider="anti-captcha", vendor_code="ERROR_ZERO_BALANCE", ticket=TICKET)
+    Output(as_json=True, out=out, err=err).error(error)
+    said = json.loads(out.getvalue())
+    assert said["error"] == "AccountError"
+    assert (said["code"], said["category"], said["retry"], said["charged"]) == ("no_funds", "account", "never", "no")
+    assert said["vendor_code"] == "ERROR_ZERO_BALANCE"
+    assert said["ticket"]["task_id"] == 4711
+    assert "ERROR_ZERO_BALANCE" in err.getvalue()
+
+
+def test_a_deadline_says_what_it_was_waiting_on() -> None:
+    waiting_on = TransportError("no answer", delivery="maybe_sent", kind="read")
+    fields = error_fields(DeadlineError("out of time", last_error=waiting_on))
+    assert fields["last_error"]["error"] == "TransportError"
+    assert fields["ticket"] is None
+
+
+VENDOR_CLASSES = [
+    (AccountError, Code.INVALID_KEY, 10), (BlockedError, Code.IP_BLOCKED, 11), (BusyError, Code.NO_WORKERS, 12),
+    (RequestError, Code.INVALID_FIELDS, 13), (ChallengeError, Code.INVALID_DOMAIN, 14), (ProxyError, Code.PROXY_BANNED, 15),
+    (UnsolvedError, Code.UNSOLVABLE, 16), (RefusedError, Code.DOMAIN_REFUSED, 17), (ServiceError, Code.UNAVAILABLE, 18),
+]  # fmt: skip
+OUR_CLASSES = [
+    (InvalidChallenge, 2), (ConfigurationError, 2), (UnsupportedMethod, 2), (TransportError, 20), (DeadlineError, 21),
+    (InDoubtError, 22), (TicketError, 23), (JournalError, 24), (ReportRefused, 25), (ClientClosed, 1), (AnycapError, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "code", "expected"), VENDOR_CLASSES)
+def test_exit_codes_follow_the_category(kind: type[SolveError], code: Code, expected: int) -> None:
+    assert exit_code(kind(row(code), provider="capmonster")) == expected
+
+
+@pytest.mark.parametrize(("kind", "expected"), OUR_CLASSES)
+def test_exit_codes_of_our_own_side(kind: type[AnycapError], expected: int) -> None:
+    assert exit_code(kind("x")) == expected
+    assert exit_code(pickle.loads(pickle.dumps(kind("x")))) == expected
+
+
+def test_every_exit_code_is_in_the_table() -> None:
+    used = {0, 1, 2, 130} | {code for *_, code in VENDOR_CLASSES} | {code for _, code in OUR_CLASSES}
+    assert {code for code, _, _ in TABLE} == used
