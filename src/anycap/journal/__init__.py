@@ -134,7 +134,7 @@ class Journal(Protocol):
         ...
 
 
-def open_journal(spec: None | str | os.PathLike[str] | Journal, settings: JournalSettings) -> Journal:
+def open_journal(spec: str | os.PathLike[str] | Journal | None, settings: JournalSettings) -> Journal:
     """The journal that `Client(journal=...)` asks for: None is memory, a path is SQLite, a journal is itself.
 
     Nothing is read or written yet; that is `Journal.open`. Raises ConfigurationError for anything else.

@@ -1,0 +1,197 @@
+"""The SQLite file: its tables, versions and checks, and what SQLite's errors mean to a user.
+
+`connect` gives a connection that has been checked and may be written to, or raises JournalError having changed nothing.
+What is written into the tables is in `store.py`.
+
+Versions: `PRAGMA user_version` counts the steps of `MIGRATIONS` that were taken. A step is never edited once released;
+a change is a new step at the end, run inside the transaction that opens the file. An older file is brought up to date,
+a newer one is refused: an older release cannot know what it must keep.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from anycap.errors import JournalError
+from anycap.settings import JournalSettings
+
+APPLICATION_ID = 0x616E7963
+"""`anyc` in the file's header: this is a journal and not some other program's database."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE records (
+            seq INTEGER PRIMARY KEY,
+            ticket_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            at REAL NOT NULL,
+            fields TEXT NOT NULL
+        )""",
+        "CREATE INDEX records_of_ticket ON records (ticket_id)",
+        """CREATE TABLE tickets (
+            number INTEGER PRIMARY KEY,
+            ticket_id TEXT NOT NULL UNIQUE,
+            owner TEXT NOT NULL,
+            closed_at REAL,
+            foreign_kinds INTEGER NOT NULL DEFAULT 0
+        )""",
+        "CREATE INDEX tickets_open ON tickets (owner) WHERE closed_at IS NULL",
+        "CREATE INDEX tickets_closed ON tickets (closed_at) WHERE closed_at IS NOT NULL",
+        """CREATE TABLE bodies (
+            ticket_id TEXT PRIMARY KEY,
+            body TEXT NOT NULL,
+            erase_at REAL NOT NULL
+        )""",
+        "CREATE INDEX bodies_by_end ON bodies (erase_at)",
+    ),
+)
+"""`records` is append-only; solutions live apart in `bodies`, so that they can be erased without touching a record."""
+
+_PAGE_BYTES = 4_096
+
+
+def connect(
+    path: Path, settings: JournalSettings, *, create: bool, migrations: Sequence[Sequence[str]] = MIGRATIONS
+) -> sqlite3.Connection:
+    """Open and check the journal at `path`, made when it is missing (with `create`). Raises JournalError."""
+    _check_place(path, create)
+    connection: sqlite3.Connection | None = None
+    try:
+        if create:
+            _make_private(path)
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=settings.busy_timeout_s, isolation_level=None,
+            check_same_thread=False,
+        )  # fmt: skip
+        _identify(connection, path, len(migrations))
+        _prepare(connection, path, settings)
+        _migrate(connection, path, migrations)
+    except (sqlite3.Error, OSError) as error:
+        trouble = explain(error, path)
+    except JournalError as error:
+        trouble = error.with_traceback(None)
+    else:
+        return connection
+    if connection is not None:
+        connection.close()
+    raise trouble
+
+
+def _check_place(path: Path, create: bool) -> None:
+    if path.is_dir():
+        raise JournalError(f"The journal {path} is a directory; name a file in it instead. Nothing was sent.")
+    if not path.parent.is_dir():
+        raise JournalError(f"The journal {path} cannot be made: there is no directory {path.parent}. Make it first.")
+    if not create and not path.exists():
+        raise JournalError(f"There is no journal at {path}. Check the path; a client makes the file when it opens.")
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, readable by its owner only; SQLite gives its companions (-wal, -shm) the same mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
+
+
+def _identify(connection: sqlite3.Connection, path: Path, newest: int) -> None:
+    application = _one(connection, "PRAGMA application_id")
+    version = _one(connection, "PRAGMA user_version")
+    tables = _one(connection, "SELECT count(*) FROM sqlite_schema")
+    if application != APPLICATION_ID and (application or tables):
+        raise JournalError(
+            f"The file {path} is another program's SQLite database, not a journal. Name another file. "
+            "It was left as it is; nothing was sent."
+        )
+    if version > newest:
+        raise JournalError(
+            f"The journal {path} was written by a newer release of anycap (schema {version}; this one knows up to "
+            f"{newest}). Upgrade anycap, or name another file. It was left as it is; nothing was sent."
+        )
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise _corrupt(path, str(found))
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, settings: JournalSettings) -> None:
+    if _one(connection, "PRAGMA page_count") == 0:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise JournalError(
+            f"The file system under {path} cannot do write-ahead logging (a network share?). Put the journal on a "
+            "local disk. Nothing was sent."
+        )
+    for pragma in ("synchronous = FULL", "secure_delete = ON", "temp_store = MEMORY", "trusted_schema = OFF",
+                   "cell_size_check = ON"):  # fmt: skip
+        connection.execute(f"PRAGMA {pragma}")
+    if settings.file_bytes_max is not None:
+        page_bytes = _one(connection, "PRAGMA page_size") or _PAGE_BYTES
+        connection.execute(f"PRAGMA max_page_count = {max(1, settings.file_bytes_max // page_bytes)}")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]]) -> None:
+    if _one(connection, "PRAGMA user_version") == len(migrations):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        taken = _one(connection, "PRAGMA user_version")  # again: another process may have been faster
+        for step in migrations[taken:]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {max(taken, len(migrations))}")
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _one(connection: sqlite3.Connection, statement: str) -> int:
+    return int(connection.execute(statement).fetchone()[0])
+
+
+def _corrupt(path: Path, detail: str) -> JournalError:
+    return JournalError(
+        f"The journal {path} is damaged ({detail[:120]}). Move it away (with its -wal and -shm files) and keep it: "
+        "`sqlite3 FILE .recover` often saves the tickets. Nothing was sent."
+    )
+
+
+_CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
+
+
+def explain(error: Exception, path: Path) -> JournalError:
+    """The JournalError that says what happened to the file, whose problem it is and what to do."""
+    name = str(getattr(error, "sqlite_errorname", "") or "")
+    family = "_".join(name.split("_")[:2])
+    if family == "SQLITE_NOTADB":
+        return JournalError(
+            f"The file {path} is not a journal: it is no SQLite database, or its head is damaged. Name another file, or "
+            "move this one away. It was left as it is."
+        )
+    if family == "SQLITE_CORRUPT":
+        return _corrupt(path, str(error))
+    if family in ("SQLITE_BUSY", "SQLITE_LOCKED"):
+        return JournalError(
+            f"The journal {path} is locked by another program that keeps a transaction open. Close that program (a "
+            "database browser, a backup), or raise settings.journal.busy_timeout_s. What was to be written is not."
+        )
+    if family == "SQLITE_FULL" or getattr(error, "errno", None) in (28, 122):
+        return JournalError(
+            f"The journal {path} cannot grow: the disk is full, or settings.journal.file_bytes_max is reached. Make "
+            "room. What was to be written is not."
+        )
+    if family in ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH") or isinstance(error, OSError):
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        return JournalError(
+            f"The journal {path} cannot be opened for writing ({reason}). Check the rights on the file and its "
+            "directory, which must be writable too."
+        )
+    return JournalError(
+        f"The journal {path} failed: {error} ({name or type(error).__name__}). Check the disk under it; what was to be "
+        "written is not."
+    )
