@@ -1,0 +1,44 @@
+"""Customers' accounts at an emulated vendor. Keys are known by fingerprint only, so the books cannot give one away."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from attrs import define
+
+from anycap.credentials import Secret, fingerprint
+
+DEFAULT_KEY = "emulator-key"
+"""The key that every emulated vendor knows unless told otherwise. No real vendor has it."""
+
+
+@define(eq=False)
+class VendorAccount:
+    """One account: what it had at the start, what it has now, and what it may do.
+
+    `balance` is free money; what pending tasks hold is already taken off. `slots` is the number of unfinished tasks
+    that the vendor allows (None: no limit), `apps` the ids of the developer apps it owns.
+    """
+
+    name: str
+    opened_with: Decimal
+    balance: Decimal
+    slots: int | None = None
+    allowed_addresses: frozenset[str] | None = None
+    apps: frozenset[int] = frozenset()
+    missing_templates: frozenset[str] = frozenset()
+    suspended: bool = False
+    unfinished: int = 0
+    topped_up: Decimal = Decimal(0)
+
+    def top_up(self, amount: Decimal | int | str) -> None:
+        """Put money on the account."""
+        self.balance += Decimal(amount)
+        self.topped_up += Decimal(amount)
+
+
+def book_name(key: str | Secret, *, options: bool = False) -> str:
+    """The name under which an account stands in the books; with `options`, `__option` parts after the key are cut off."""
+    if isinstance(key, Secret):
+        return key.fingerprint
+    return fingerprint(key.partition("__")[0] if options else key)
