@@ -1,15 +1,24 @@
 """The HTTP port: our own request and answer types, so that no HTTP library shows through anywhere else.
 
-Here live `Request`, `Answer`, `Failure`, `Delivery`, `Body` and the `Transport` protocol; no I/O and no library import.
+Here live `Request`, `Answer`, `Failure`, `Delivery`, `Body`, the `Transport` protocol and `choose`, which finds the
+adapter for what a user gave as `http=`; no I/O and no library import.
 The adapters are its neighbours, one file per library: `httpx.py` (default), `aiohttp.py`. What an answer *means* is
 decided in `providers/`, never here.
 """
 
+from __future__ import annotations
+
+import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
+
+from anycap.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from anycap.settings import HttpSettings
 
 
 class Delivery(StrEnum):
@@ -122,3 +131,59 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Close what this transport opened itself; an injected client or session is left open."""
         ...
+
+
+class HttpxClient(Protocol):
+    """What an `httpx.AsyncClient` looks like from here."""
+
+    @property
+    def is_closed(self) -> bool: ...
+    def build_request(self, *args: Any, **kwargs: Any) -> Any: ...
+    def send(self, *args: Any, **kwargs: Any) -> Any: ...
+    def aclose(self) -> Any: ...
+
+
+class AiohttpSession(Protocol):
+    """What an `aiohttp.ClientSession` looks like from here."""
+
+    @property
+    def closed(self) -> bool: ...
+    def request(self, *args: Any, **kwargs: Any) -> Any: ...
+    def close(self) -> Any: ...
+
+
+Http = Transport | HttpxClient | AiohttpSession
+"""What `Client(http=...)` takes."""
+
+
+def choose(http: Http | None, settings: HttpSettings, *, allow_http: bool = False, offload: Any = None) -> Transport:
+    """The transport for what the user gave as `http=`.
+
+    None makes the default one; an `httpx.AsyncClient` or `aiohttp.ClientSession` is used as it is and left open; a
+    `Transport` is returned unchanged.
+
+    `offload(function, *args)` runs slow work off the loop (None: a thread). Raises `ConfigurationError` for anything else.
+    """
+    if isinstance(http, Transport):
+        return http
+    more: dict[str, Any] = {} if offload is None else {"offload": offload}
+    if http is None or _is_instance(http, "httpx", "AsyncClient"):
+        from anycap.transport.httpx import HttpxTransport
+
+        client: Any = http
+        return HttpxTransport(settings, client, allow_http=allow_http, **more)
+    if _is_instance(http, "aiohttp", "ClientSession"):
+        from anycap.transport.aiohttp import AiohttpTransport
+
+        session: Any = http
+        return AiohttpTransport(session, settings, allow_http=allow_http, **more)
+    raise ConfigurationError(
+        f"http= is a {type(http).__name__}. Give an httpx.AsyncClient, an aiohttp.ClientSession, a transport of anycap's, "
+        "or nothing for the default."
+    )
+
+
+def _is_instance(value: object, module: str, name: str) -> bool:
+    # Whoever holds such an object has imported its library; importing it here would cost everybody else.
+    library = sys.modules.get(module)
+    return library is not None and isinstance(value, getattr(library, name))
