@@ -261,28 +261,28 @@ class Store:
         wait_s = self._erased_at + _ERASE_GAP_S - time.monotonic()
         if wait_s > 0:
             return wait_s
-        self.empty_log()
-        return _ERASE_LAG_S if self._to_erase else None
+        return None if self.empty_log() else _ERASE_LAG_S
 
     def after_commit(self) -> None:
         """Under steady load, when there is no idle moment."""
         if self._to_erase and time.monotonic() - self._erased_at > _ERASE_LAG_S:
             self.empty_log()
 
-    def empty_log(self) -> None:
-        """Bring the log into the file and cut it to nothing: erased means erased. Other users of the file may defer it."""
+    def empty_log(self) -> bool:
+        """Bring the log into the file and cut it to nothing: erased means erased. False: another user defers it."""
         if not self._to_erase:
-            return
+            return True
         connection = self._open
         self._erased_at = time.monotonic()
         try:
             connection.execute("PRAGMA busy_timeout = 20")
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            self._to_erase = bool(busy)
         except sqlite3.Error:
-            return  # the solutions are gone from the tables; the log is emptied at the next chance
+            return False  # the solutions are gone from the tables; the log is emptied at the next chance
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(self._settings.busy_timeout_s * 1000)}")
+        self._to_erase = bool(busy)
+        return not busy
 
     def close(self) -> None:
         """Empty the log, close the file, give up ownership. Safe to call twice."""
