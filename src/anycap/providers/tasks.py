@@ -1,0 +1,354 @@
+"""What a vendor's catalog says about tasks: types and fields per challenge, waits, proxy form, images, methods.
+
+Here live the frozen values (`TaskBook`, `TaskSpec`, `MethodSpec` ...) and the strict reader of the catalog's
+`[timing.*] [[tasks]] [proxy] [images] [methods.*]` tables. What is done with them: `encode.py` (requests),
+`preflight.py` (checks), `solutions.py` (answers), `reports.py`. The other tables are read in `catalog.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from anycap.challenges import KINDS
+from anycap.core.limits import Timing
+from anycap.providers.section import Section
+
+SECTIONS = ("timing", "tasks", "proxy", "images", "methods")
+"""The tables of a catalog that are read here."""
+
+PROXY_FORMS = ("fields", "fields_without_type", "url", "colon")
+CONVERSIONS = ("", "one", "int", "json", "cookie_text", "cookie_list", "grid_rows", "grid_columns")
+"""How a value is rewritten: see `encode.py`. Without one, images become base64 and everything else goes as it is."""
+
+SHAPES = ("token", "text", "coordinates", "cells", "geetest", "cookies", "raw")
+
+
+@frozen
+class ImageRule:
+    """Which images a vendor takes: size in bytes, formats by magic bytes, and pixel sizes (empty: any).
+
+    Between `bytes_warn` and `bytes_max` an image is sent with a warning. `side_max` bounds width and height.
+    """
+
+    bytes_min: int = 1
+    bytes_max: int | None = None
+    bytes_warn: int | None = None
+    formats: tuple[str, ...] = ()
+    animated: bool = True
+    sides: tuple[int, ...] = ()
+    side_max: int | None = None
+    source: str = ""
+
+
+@frozen
+class ProxyRule:
+    """How a vendor wants a proxy written.
+
+    `form`: `fields` (proxyType, proxyAddress, proxyPort, proxyLogin, proxyPassword), `fields_without_type`, `url` (one
+    URL in `proxy`) or `colon` (`type:ip:port:user:pass` in `proxy`). `ip_only`: no host names. `private_refused`: no
+    local networks. `login_required`: a proxy without login and password is refused.
+    """
+
+    form: str = "fields"
+    schemes: tuple[str, ...] = ("http", "https", "socks4", "socks5")
+    ip_only: bool = False
+    private_refused: bool = False
+    login_required: bool = False
+    source: str = ""
+
+
+@frozen
+class Target:
+    """Where one challenge field goes: a path in the task (`metadata.Task`), or a field beside it (`^languagePool`)."""
+
+    path: tuple[str, ...]
+    conversion: str = ""
+    top: bool = False
+
+
+@frozen
+class Variant:
+    """Another type name of the vendor for the same challenge, with waits of its own where they differ."""
+
+    type: str
+    timing: Timing
+    with_proxy: bool = False
+
+
+@frozen
+class TaskSpec:
+    """How one vendor takes one challenge: type name, field names, checks, waits, shape of the solution.
+
+    `type` is the name without a proxy (None: the vendor demands one), `type_with_proxy` the name with one (None: the
+    vendor takes none). `when` selects on challenge fields; `given` are fields that must be set to select this spec.
+    `required` must be set, `ignored` have no place here and do no harm: they are left out with a warning. `constants`
+    and `defaults` are vendor fields. `shape` is how the solution is read. `confirmed` is False where no vendor page
+    was read.
+    """
+
+    challenge: str
+    type: str | None
+    type_with_proxy: str | None
+    timing: Timing
+    shape: str
+    fields: Mapping[str, tuple[Target, ...]] = field(factory=dict)
+    when: Mapping[str, Any] = field(factory=dict)
+    given: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    allowed: Mapping[str, tuple[Any, ...]] = field(factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(factory=dict)
+    constants: Mapping[str, Any] = field(factory=dict)
+    defaults: Mapping[str, Any] = field(factory=dict)
+    json_text: tuple[str, ...] = ()
+    variants: Mapping[str, Variant] = field(factory=dict)
+    images: ImageRule = field(factory=ImageRule)
+    proxy: ProxyRule = field(factory=ProxyRule)
+    main_fields: tuple[str, ...] = ()
+    confirmed: bool = True
+    source: str = ""
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Every type name this challenge may be sent under, variants included."""
+        names = [self.type, self.type_with_proxy, *self.variants]
+        return tuple(dict.fromkeys(name for name in names if name))
+
+
+@frozen
+class MethodSpec:
+    """One API method of a vendor.
+
+    `keyed`: sent with `clientKey`. `fields` may be given, `required` must. `read_only`: repeating it changes nothing.
+    `verb` and `url` differ from POST and `<base URL>/<name>` only for odd ones. For report methods, `reports` is
+    `incorrect` or `correct`, `kinds` the challenges it accepts (empty: all), `window_s` the seconds after the end of
+    the task in which a report is taken (None: no limit stated), `volume_min` how many tasks of these kinds the
+    account must have made in `volume_window_s` for the vendor to count the report, `languages` the language pools it
+    takes, and `constants` what is sent with it. `callable` is False for what has an entrance of its own.
+    """
+
+    name: str
+    path: str
+    keyed: bool = True
+    fields: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    read_only: bool = True
+    callable: bool = True
+    verb: str = "POST"
+    url: str | None = None
+    reports: str | None = None
+    kinds: tuple[str, ...] = ()
+    window_s: float | None = None
+    volume_min: int | None = None
+    volume_window_s: float = 86_400.0
+    languages: tuple[str, ...] = ()
+    constants: Mapping[str, Any] = field(factory=dict)
+    confirmed: bool = True
+    source: str = ""
+
+
+@frozen
+class TaskBook:
+    """Everything a catalog says about tasks and methods."""
+
+    provider: str
+    tasks: tuple[TaskSpec, ...] = ()
+    timings: Mapping[str, Timing] = field(factory=dict)
+    proxy: ProxyRule | None = None
+    images: ImageRule = field(factory=ImageRule)
+    methods: Mapping[str, MethodSpec] = field(factory=dict)
+
+    def specs_for(self, kind: str) -> tuple[TaskSpec, ...]:
+        """The specs of one challenge kind, in the catalog's order."""
+        return tuple(spec for spec in self.tasks if spec.challenge == kind)
+
+    def timing_of(self, vendor_type: str) -> Timing:
+        """The waits of a vendor type; those of the class `default` (else `token`) when the type is not modelled."""
+        for spec in self.tasks:
+            if vendor_type in spec.variants:
+                return spec.variants[vendor_type].timing
+        for spec in self.tasks:
+            if vendor_type in (spec.type, spec.type_with_proxy):
+                return spec.timing
+        return self.timings.get("default") or self.timings.get("token") or Timing()
+
+
+def load_tasks(raw: Mapping[str, Any], *, file: str | None = None) -> TaskBook:
+    """The task book in a parsed catalog; only the tables named in `SECTIONS` are read.
+
+    `file` is what error messages call the catalog. Raises ConfigurationError naming table and key for anything
+    unknown, missing or of the wrong type.
+
+    >>> book = load_tasks({"provider": {"name": "toy"}, "tasks": [{"challenge": "Prosopo", "type": "ProsopoTask",
+    ...     "fields": {"website_url": "websiteURL", "website_key": "websiteKey"}}]})
+    >>> book.tasks[0].type
+    'ProsopoTask'
+    """
+    header = raw.get("provider", {})
+    provider = str(header.get("name", "catalog")) if isinstance(header, Mapping) else "catalog"
+    top = Section(file or f"{provider}.toml", "", {key: raw[key] for key in SECTIONS if key in raw})
+    timings = {name: _timing(section) for name, section in top.table("timing").items()}
+    proxy = _proxy(top.section("proxy")) if "proxy" in top else None
+    images = _images(top.section("images"))
+    tasks = tuple(_task(section, timings, proxy, images) for section in top.sections("tasks"))
+    methods = {name: _method(name, section) for name, section in top.table("methods").items()}
+    return TaskBook(provider=provider, tasks=tasks, timings=timings, proxy=proxy, images=images, methods=methods)
+
+
+def _timing(section: Section) -> Timing:
+    first_s, gap_s, min_gap_s = (section.number(key, None) for key in ("first_s", "gap_s", "min_gap_s"))
+    usual = Timing()
+    timing = Timing(
+        first_s=usual.first_s if first_s is None else first_s,
+        gap_s=usual.gap_s if gap_s is None else gap_s,
+        min_gap_s=usual.min_gap_s if min_gap_s is None else min_gap_s,
+        polls_max=section.count("polls_max", None),
+        life_s=section.number("life_s", None),
+        result_life_s=section.number("result_life_s", None),
+        token_life_s=section.number("token_life_s", None),
+        sync=section.flag("sync", False),
+    )
+    section.text("source", "")
+    section.done()
+    return timing
+
+
+def _images(section: Section) -> ImageRule:
+    rule = ImageRule(
+        bytes_min=section.count("bytes_min", None) or 1,
+        bytes_max=section.count("bytes_max", None),
+        bytes_warn=section.count("bytes_warn", None),
+        formats=section.texts("formats"),
+        animated=section.flag("animated", True),
+        sides=section.integers("sides"),
+        side_max=section.count("side_max", None),
+        source=section.text("source", ""),
+    )
+    section.done()
+    return rule
+
+
+def _proxy(section: Section) -> ProxyRule:
+    rule = ProxyRule(
+        form=section.one_of("form", PROXY_FORMS),
+        schemes=section.texts("schemes") or ProxyRule().schemes,
+        ip_only=section.flag("ip_only", False),
+        private_refused=section.flag("private_refused", False),
+        login_required=section.flag("login_required", False),
+        source=section.text("source", ""),
+    )
+    section.done()
+    return rule
+
+
+def _task(section: Section, timings: Mapping[str, Timing], proxy: ProxyRule | None, images: ImageRule) -> TaskSpec:
+    kind = section.one_of("challenge", tuple(KINDS))
+    section.path = f"{section.path} ({kind})"
+    timing = _named_timing(section, timings, timings.get("default") or timings.get("token") or Timing())
+    token_life_s = section.number("token_life_s", None)
+    if token_life_s is not None:
+        timing = evolve(timing, token_life_s=token_life_s)
+    plain, with_proxy = section.text("type", None), section.text("with_proxy", None)
+    if plain is None and with_proxy is None:
+        raise section.fail("type", "is missing")
+    spec = TaskSpec(
+        challenge=kind,
+        type=plain,
+        type_with_proxy=plain if with_proxy == "same" else with_proxy,
+        timing=timing,
+        shape=section.one_of("solution", SHAPES) if "solution" in section else "token",
+        fields={name: _targets(section, text) for name, text in _plain(section, "fields").items()},
+        when=_plain(section, "when"),
+        given=section.texts("given"),
+        required=section.texts("required"),
+        ignored=section.texts("ignored"),
+        allowed={name: tuple(values) for name, values in _plain(section, "allowed").items()},
+        ranges={name: (float(low), float(high)) for name, (low, high) in _plain(section, "ranges").items()},
+        constants=_plain(section, "constants"),
+        defaults=_plain(section, "defaults"),
+        json_text=section.texts("json_text"),
+        variants={name: _variant(name, inner, timings, timing) for name, inner in section.table("variants").items()},
+        images=_images(section.section("images")) if "images" in section else images,
+        proxy=_proxy(section.section("proxy")) if "proxy" in section else proxy or ProxyRule(),
+        main_fields=section.texts("main_fields"),
+        confirmed=section.flag("confirmed", True),
+        source=section.text("source", ""),
+    )
+    known = {each.name for each in KINDS[kind].__attrs_attrs__}
+    strange = {
+        *spec.fields,
+        *spec.when,
+        *spec.given,
+        *spec.required,
+        *spec.ignored,
+        *spec.allowed,
+        *spec.ranges,
+    } - known
+    if strange:
+        raise section.fail("fields", f"{kind} has no field {', '.join(sorted(strange))}")
+    section.done()
+    return spec
+
+
+def _plain(section: Section, key: str) -> dict[str, Any]:
+    value = section.take(key, {})
+    if not isinstance(value, Mapping):
+        raise section.fail(key, f"must be a table, not {value!r}")
+    return dict(value)
+
+
+def _named_timing(section: Section, timings: Mapping[str, Timing], default: Timing) -> Timing:
+    return timings[section.one_of("timing", tuple(timings))] if "timing" in section else default
+
+
+def _targets(section: Section, text: Any) -> tuple[Target, ...]:
+    if isinstance(text, list):
+        return tuple(target for item in text for target in _targets(section, item))
+    if not isinstance(text, str) or not text.strip("^:."):
+        raise section.fail("fields", f"where a field goes must be text, not {text!r}")
+    path, _, conversion = text.partition(":")
+    if conversion not in CONVERSIONS:
+        raise section.fail("fields", f"unknown conversion in {text!r}; known: {', '.join(CONVERSIONS[1:])}")
+    return (Target(tuple(path.lstrip("^").split(".")), conversion, path.startswith("^")),)
+
+
+def _variant(name: str, section: Section, timings: Mapping[str, Timing], default: Timing) -> Variant:
+    variant = Variant(
+        type=name, timing=_named_timing(section, timings, default), with_proxy=section.flag("with_proxy", False)
+    )
+    section.text("source", "")
+    section.done()
+    return variant
+
+
+def _method(name: str, section: Section) -> MethodSpec:
+    required = section.texts("required")
+    kinds = section.texts("kinds")
+    if strange := set(kinds) - set(KINDS):
+        raise section.fail("kinds", f"these are no challenges: {', '.join(sorted(strange))}")
+    window_s = section.number("volume_window_s", None)
+    method = MethodSpec(
+        name=name,
+        path=section.text("path", name),
+        keyed=section.flag("keyed", True),
+        fields=(*required, *section.texts("fields")),
+        required=required,
+        read_only=section.flag("read_only", True),
+        callable=section.flag("callable", True),
+        verb=section.one_of("verb", ("POST", "GET")) if "verb" in section else "POST",
+        url=section.text("url", None),
+        reports=section.one_of("reports", ("correct", "incorrect")) if "reports" in section else None,
+        kinds=kinds,
+        window_s=section.number("window_s", None),
+        volume_min=section.count("volume_min", None),
+        volume_window_s=86_400.0 if window_s is None else window_s,
+        languages=section.texts("languages"),
+        constants=_plain(section, "constants"),
+        confirmed=section.flag("confirmed", True),
+        source=section.text("source", ""),
+    )
+    section.done()
+    return method
