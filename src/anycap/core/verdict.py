@@ -73,3 +73,5 @@ class Verdict:
     retry_after_s: float | None = None
     status: str | None = None
     location_host: str | None = None
+    http_status: int | None = None
+    """The HTTP status of the answer, where it alone decided (CapMonster's 500/503 while polling, a page without JSON)."""

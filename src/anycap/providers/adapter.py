@@ -1,0 +1,432 @@
+"""What an exchange with a vendor means: the `Adapter`, and the createTask decoder that all styles share.
+
+Bytes become JSON in `wire.py`, codes become rows in `rows.py`, solutions become values in `solutions.py`, challenges become
+tasks in `encode.py`. The three styles next door (`anti_captcha.py`, `capmonster.py`, `chinese.py`) say only what differs.
+Everything here is pure and total: any answer gives a `Verdict`, never an exception.
+
+How an answer is read, in this order:
+
+1. No answer at all (`Failure`): LOST, with how far the request got.
+2. A JSON object with an error in it decides, whatever the HTTP status: `errorId` other than 0, or no `errorId` but an
+   `errorCode`. CAPTCHA_NOT_READY and its like are progress.
+3. A JSON object without an error decides when it has what was asked for: a task id, a status, a solution.
+4. Then the HTTP status speaks: 3xx, 429, other 4xx, and at CapMonster 500/503.
+5. What is left is unreadable: LOST.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from anycap.core.verdict import Problem, TaskId, Verdict, VerdictKind
+from anycap.errors import ConfigurationError, UnsupportedMethod
+from anycap.providers.catalog import Catalog
+from anycap.providers.retry_after import wait_s
+from anycap.providers.rows import find_row, own_row
+from anycap.providers.wire import Unreadable, decode
+from anycap.taxonomy import Category, Code, ErrorRow
+from anycap.transport import Answer, Delivery, Failure, FailureKind
+
+if TYPE_CHECKING:
+    from anycap.challenges import Challenge
+    from anycap.providers.encode import Prepared
+    from anycap.results import Solution, Ticket
+
+CREATE_TASK = "createTask"
+GET_TASK_RESULT = "getTaskResult"
+
+TASK_ID_CHARS_MAX = 200
+_METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_NOTHING_SAID = frozenset({"", "null"})
+_PROCESSING = Verdict(VerdictKind.PROCESSING, status="processing")
+_REMEMBERED_BYTES_MAX = 512
+
+
+@frozen
+class Envelope:
+    """The fields that every answer of the protocol may have, read leniently; `body` keeps all of them.
+
+    `error_id` is None when missing or of no use; a number sent as text or as `1.0` is an int here. `code` is the vendor's
+    error code whole, None when there is none (missing, null, empty, `"null"`).
+    """
+
+    error_id: int | str | None
+    code: str | None
+    body: Mapping[str, Any]
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the vendor reports an error: by `errorId`, or without one by `errorCode`."""
+        if self.error_id is None:
+            return self.code is not None
+        return self.error_id != 0
+
+
+def read_envelope(body: Mapping[str, Any]) -> Envelope:
+    """The envelope of an answer, whatever types its fields have."""
+    return Envelope(_error_id(body.get("errorId")), _error_code(body.get("errorCode")), body)
+
+
+def _error_id(value: object) -> int | str | None:
+    if isinstance(value, int):  # True and False too: an error flag sent as a boolean
+        return int(value)
+    if isinstance(value, Decimal | float):
+        return int(value) if value == value // 1 else str(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() in _NOTHING_SAID:
+            return None
+        return _whole_number(text, text)
+    return None
+
+
+def _whole_number(text: str, otherwise: str) -> int | str:
+    """The integer that `text` writes, `1.0` included; else `otherwise`."""
+    match = re.fullmatch(r"([+-]?[0-9]{1,18})(?:\.0{0,18})?", text)
+    return int(match[1]) if match else otherwise
+
+
+def _error_code(value: object) -> str | None:
+    if isinstance(value, str):
+        return None if value.strip().lower() in _NOTHING_SAID else value
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value == 0:
+        return None
+    return str(value)
+
+
+def _description(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING_SAID):
+        return None
+    return value if isinstance(value, str) else _as_text(value)
+
+
+def _as_text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def read_task_id(value: object) -> TaskId | None:
+    """A usable task id in the type it was received in, or None: true, 0, negative numbers and empty texts name no task."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if value > 0 else None
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() in _NOTHING_SAID or len(value) > TASK_ID_CHARS_MAX or not text.strip("0"):
+            return None
+        return None if _negative(text) else value
+    if isinstance(value, Decimal):  # 7654321.0: a whole number that went through a float
+        return int(value) if value > 0 and value == value // 1 and value < 10**18 else None
+    return None
+
+
+def _negative(text: str) -> bool:
+    number = _whole_number(text, text)
+    return isinstance(number, int) and number <= 0
+
+
+class Adapter:
+    """One vendor's dialect over its catalog. Pure: no I/O, no clock. Kept as one instance per provider.
+
+    To speak with a vendor in a way that the catalog cannot express, subclass the nearest style and hand instances to the
+    entry point group `anycap.providers`.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        # Most polls of a task are answered with the same few bytes: the last such body is known without parsing.
+        self._processing_body: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} adapter of {self.catalog.name}>"
+
+    # Requests ------------------------------------------------------------------------------------------------------
+
+    def prepare(self, challenge: Challenge[Any]) -> Prepared:
+        """The challenge in this vendor's words. Raises `InvalidChallenge` when it cannot be sent."""
+        from anycap.providers.encode import prepare
+
+        return prepare(self.catalog, challenge)
+
+    def submit_fields(
+        self, prepared: Prepared, *, soft_id: int | None = None, callback_url: str | None = None
+    ) -> dict[str, Any]:
+        """The body of createTask, without the key. Raises `ConfigurationError` for a callback that the vendor does not do."""
+        fields: dict[str, Any] = {"task": prepared.task, **prepared.top_level}
+        if soft_id is not None and self.catalog.soft_id_field is not None:
+            fields[self.catalog.soft_id_field] = soft_id
+        if callback_url is not None:
+            if self.catalog.callback_field is None:
+                raise ConfigurationError(
+                    f"{self.catalog.title} has no callbacks, so callback_url cannot be sent. Leave it out: results are "
+                    "polled for."
+                )
+            fields[self.catalog.callback_field] = callback_url
+        return fields
+
+    def poll_fields(self, task_id: TaskId) -> dict[str, Any]:
+        """The body of getTaskResult, without the key."""
+        return {"taskId": task_id}
+
+    def call_fields(self, method: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of any other method, without the key. Raises `ConfigurationError` for what must not be sent this way."""
+        if method == CREATE_TASK:
+            raise ConfigurationError(
+                "createTask costs money and is sent by solve() and submit() only, never by call()."
+            )
+        if "clientKey" in fields:
+            raise ConfigurationError(
+                "Leave clientKey out: the key is the account's and is added when the request is sent."
+            )
+        self.path(method)
+        return dict(fields)
+
+    def path(self, method: str) -> str:
+        """The path of an API method below the base URL, with its slash. Raises `UnsupportedMethod` for what is no name."""
+        known = self.catalog.tasks.methods.get(method)
+        if known is not None:
+            return f"/{known.path}"
+        if not _METHOD.fullmatch(method):
+            raise UnsupportedMethod(
+                f"{self.catalog.title}: {method[:80]!r} is no API method. Names look like getBalance."
+            )
+        return f"/{method}"
+
+    # Answers -------------------------------------------------------------------------------------------------------
+
+    def read_submit(self, outcome: Answer | Failure, *, has_image: bool = False) -> Verdict:
+        """What the answer to createTask means. LOST with MAYBE_SENT when a task may exist whose id nobody knows."""
+        if isinstance(outcome, Failure):
+            return self._failed(outcome, CREATE_TASK, has_image=has_image)
+        wait = wait_s(outcome.retry_after, outcome.date)
+        body = decode(outcome.body)
+        if isinstance(body, Unreadable):
+            return self._without_json(outcome, CREATE_TASK, body.detail, wait, has_image=has_image)
+        envelope = read_envelope(body)
+        if envelope.is_error and not self._is_progress(envelope):
+            return self._problem(envelope, CREATE_TASK, outcome.status, wait)
+        task_id = read_task_id(body.get("taskId"))
+        status = _status(body)
+        solution = _solution(body)
+        if solution is not None and (status is None or status in self.catalog.ready_statuses):
+            return Verdict(VerdictKind.READY, task_id=task_id, solution=solution, body=body, status=status)
+        if status in self.catalog.failed_statuses:
+            return self._failed_status(envelope, CREATE_TASK, outcome.status, wait)
+        if task_id is not None:
+            return Verdict(VerdictKind.ACCEPTED, task_id=task_id, body=body, status=status, retry_after_s=wait)
+        if envelope.error_id is None:
+            return self._without_json(
+                outcome, CREATE_TASK, "JSON without errorId and taskId", wait, has_image=has_image
+            )
+        return self._lost("the answer reports no error and names no task", outcome.status, wait, Delivery.MAYBE_SENT)
+
+    def read_poll(self, outcome: Answer | Failure) -> Verdict:
+        """What the answer to getTaskResult means for the task. READY always has a solution that is not empty."""
+        if isinstance(outcome, Failure):
+            return self._failed(outcome, GET_TASK_RESULT)
+        plain = outcome.status == 200 and outcome.retry_after is None
+        if plain and outcome.body == self._processing_body:
+            return _PROCESSING
+        wait = wait_s(outcome.retry_after, outcome.date)
+        body = decode(outcome.body)
+        if isinstance(body, Unreadable):
+            return self._without_json(outcome, GET_TASK_RESULT, body.detail, wait)
+        envelope = read_envelope(body)
+        if envelope.is_error:
+            if self._is_progress(envelope):
+                return Verdict(VerdictKind.PROCESSING, status=envelope.code, retry_after_s=wait)
+            return self._problem(envelope, GET_TASK_RESULT, outcome.status, wait)
+        status = _status(body)
+        solution = _solution(body)
+        if status in self.catalog.ready_statuses or (status is None and solution is not None):
+            if solution is None:
+                return self._lost(
+                    "the task is ready and its solution is missing", outcome.status, wait, Delivery.ANSWERED
+                )
+            return Verdict(VerdictKind.READY, solution=solution, body=body, status=status)
+        if status is None:
+            return self._without_json(outcome, GET_TASK_RESULT, "JSON without a status", wait)
+        if status in self.catalog.failed_statuses:
+            return self._failed_status(envelope, GET_TASK_RESULT, outcome.status, wait)
+        if plain and status == "processing" and len(outcome.body) <= _REMEMBERED_BYTES_MAX:
+            self._processing_body = outcome.body
+            return _PROCESSING
+        return Verdict(VerdictKind.PROCESSING, status=status, retry_after_s=wait)
+
+    def read_call(self, method: str, outcome: Answer | Failure) -> Verdict:
+        """What the answer to any other method means: DONE with the body, or what went wrong."""
+        if isinstance(outcome, Failure):
+            return self._failed(outcome, method)
+        wait = wait_s(outcome.retry_after, outcome.date)
+        body = decode(outcome.body)
+        if isinstance(body, Unreadable):
+            return self._without_json(outcome, method, body.detail, wait)
+        envelope = read_envelope(body)
+        if envelope.is_error:
+            return self._problem(envelope, method, outcome.status, wait)
+        if envelope.error_id is None and not 200 <= outcome.status <= 299:
+            return self._without_json(outcome, method, "JSON that is not the vendor's", wait)
+        return Verdict(VerdictKind.DONE, body=body, retry_after_s=wait)
+
+    def solution(
+        self, kind: str, body: Mapping[str, Any], *, ticket: Ticket | None, received_at: datetime | None
+    ) -> Solution:
+        """The solution in the body of a READY verdict, as the value class that belongs to the challenge type `kind`."""
+        from anycap.providers.solutions import build
+
+        return build(self.catalog, kind, body, ticket=ticket, received_at=received_at)
+
+    # What the styles change ----------------------------------------------------------------------------------------
+
+    def row_for(self, vendor_code: str | None, error_id: int | str | None, *, method: str | None = None) -> ErrorRow:
+        """The row that applies to an error."""
+        number = error_id if isinstance(error_id, int) else None
+        return find_row(self.catalog, vendor_code, number, method=method)
+
+    def describe(self, body: Mapping[str, Any]) -> str | None:
+        """The vendor's own words in an error answer, whole; None when it says nothing."""
+        return _description(body.get("errorDescription"))
+
+    def bare_status(self, method: str, status: int) -> Verdict | None:
+        """What a 5xx without a readable body means for `method`, where the vendor gives it a meaning."""
+        return None
+
+    # Shared parts --------------------------------------------------------------------------------------------------
+
+    def problem_of(
+        self, body: Mapping[str, Any], *, http_status: int | None = None, method: str | None = None
+    ) -> Problem | None:
+        """The error that a JSON object of this vendor reports; None when it reports none, or only progress."""
+        envelope = read_envelope(body)
+        if not envelope.is_error or self._is_progress(envelope):
+            return None
+        return self._as_problem(envelope, http_status, method)
+
+    def _is_progress(self, envelope: Envelope) -> bool:
+        code = envelope.code
+        if code is None:
+            return False
+        return code in self.catalog.not_error_codes or self.row_for(code, None).category is Category.PROGRESS
+
+    def _as_problem(self, envelope: Envelope, http_status: int | None, method: str | None) -> Problem:
+        return Problem(
+            row=self.row_for(envelope.code, envelope.error_id, method=method),
+            provider=self.catalog.name,
+            vendor_code=envelope.code,
+            vendor_id=envelope.error_id,
+            description=self.describe(envelope.body),
+            http_status=http_status,
+        )
+
+    def _problem(self, envelope: Envelope, method: str, http_status: int, wait: float | None) -> Verdict:
+        return Verdict(
+            VerdictKind.PROBLEM,
+            problem=self._as_problem(envelope, http_status, method),
+            retry_after_s=wait,
+            body=envelope.body,
+        )
+
+    def _failed_status(self, envelope: Envelope, method: str, http_status: int, wait: float | None) -> Verdict:
+        """The vendor says by its status word that the task has failed. Its code counts if there is one."""
+        if envelope.code is not None:
+            return self._problem(envelope, method, http_status, wait)
+        word = _status(envelope.body)
+        row = own_row(
+            self.catalog.name, Code.UNSOLVABLE, f"The vendor gave the task the status {word!r} and no error code."
+        )
+        problem = Problem(row, self.catalog.name, None, envelope.error_id, self.describe(envelope.body), http_status)
+        return Verdict(VerdictKind.PROBLEM, problem=problem, retry_after_s=wait, status=word, body=envelope.body)
+
+    def _own_problem(self, code: Code, meaning: str, status: int | None) -> Problem:
+        return Problem(own_row(self.catalog.name, code, meaning), self.catalog.name, None, None, None, status)
+
+    def _lost(
+        self, what: str, status: int | None, wait: float | None, delivery: Delivery, failure: Failure | None = None
+    ) -> Verdict:
+        where = "" if status is None else f" (HTTP {status})"
+        problem = self._own_problem(Code.UNREADABLE_ANSWER, f"The answer cannot be used: {what}{where}.", status)
+        return Verdict(
+            VerdictKind.LOST, delivery, problem=problem, failure=failure, retry_after_s=wait, http_status=status
+        )
+
+    def _without_json(
+        self, answer: Answer, method: str, what: str, wait: float | None, *, has_image: bool = False
+    ) -> Verdict:
+        """The answer holds no protocol: its HTTP status decides."""
+        return self._by_status(answer.status, method, what, wait, answer.location, has_image=has_image)
+
+    def _by_status(
+        self, status: int, method: str, what: str, wait: float | None, location: str | None,
+        *, has_image: bool, failure: Failure | None = None,
+    ) -> Verdict:  # fmt: skip
+        if 300 <= status <= 399:
+            return Verdict(VerdictKind.REDIRECT, location_host=_host(location), http_status=status, failure=failure)
+        if 400 <= status <= 499:
+            code = _code_of_4xx(status, has_image)
+            problem = self._own_problem(code, f"The vendor's address answered HTTP {status} with {what}.", status)
+            return Verdict(
+                VerdictKind.PROBLEM, problem=problem, failure=failure, retry_after_s=wait, http_status=status
+            )
+        meant = self.bare_status(method, status)
+        if meant is not None:
+            return meant
+        delivery = Delivery.MAYBE_SENT if method == CREATE_TASK else Delivery.ANSWERED
+        return self._lost(what, status, wait, delivery, failure)
+
+    def _failed(self, failure: Failure, method: str, *, has_image: bool = False) -> Verdict:
+        """No whole answer. When its head was read, its status still says what a body cannot."""
+        if failure.kind is FailureKind.TOO_LARGE or failure.status is None:
+            delivery = failure.delivery
+            if delivery is Delivery.ANSWERED and method == CREATE_TASK:
+                delivery = Delivery.MAYBE_SENT
+            return Verdict(VerdictKind.LOST, delivery, failure=failure, http_status=failure.status)
+        return self._by_status(
+            failure.status, method, "a broken body", None, None, has_image=has_image, failure=failure
+        )
+
+
+def _status(body: Mapping[str, Any]) -> str | None:
+    """The status word as the vendor means it: lower case, without spaces round it. None when there is none."""
+    value = body.get("status")
+    if not isinstance(value, str):
+        return None
+    word = value.strip().lower()
+    return None if word in _NOTHING_SAID else word
+
+
+def _solution(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The solution if it is an object with something in it."""
+    value = body.get("solution")
+    return value if isinstance(value, dict) and value else None
+
+
+def _code_of_4xx(status: int, has_image: bool) -> Code:
+    match status:
+        case 429:
+            return Code.RATE_LIMITED
+        case 401 | 403:
+            return Code.ACCESS_DENIED
+        case 404 | 405:
+            return Code.UNKNOWN_METHOD
+        case 413 if has_image:
+            return Code.IMAGE_TOO_LARGE
+        case _:
+            return Code.BAD_REQUEST
+
+
+def _host(location: str | None) -> str | None:
+    """The host that a redirect names; None for a relative one, or one that cannot be read."""
+    if location is None:
+        return None
+    try:
+        return urlsplit(location.strip()).hostname
+    except ValueError:
+        return None

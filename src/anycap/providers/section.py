@@ -1,0 +1,176 @@
+"""Reading a table of a catalog strictly: every key by name and type, nothing left over. Errors name file and key.
+
+Knows TOML values, nothing of vendors: which keys there are is said in `catalog.py` (header, limits, ban rules, errors) and
+`tasks.py` (methods, timing, tasks, proxy, images).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, TypeVar, overload
+
+from anycap.errors import ConfigurationError
+
+E = TypeVar("E", bound=StrEnum)
+
+
+class Section:
+    """One TOML table, read key by key; `done()` at the end refuses what nobody asked for.
+
+    `file` and `path` are for the error messages: `yescaptcha.toml: errors.ERROR_X.retry: ...`.
+    """
+
+    __slots__ = ("_left", "_values", "file", "path")
+
+    def __init__(self, file: str, path: str, values: object) -> None:
+        self.file = file
+        self.path = path
+        if not isinstance(values, Mapping):
+            raise ConfigurationError(f"{file}: {path or 'the file'} must be a table, not {_kind(values)}")
+        self._values: Mapping[str, Any] = values
+        self._left = dict.fromkeys(values)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def fail(self, key: str, problem: str) -> ConfigurationError:
+        """The error to raise about `key`."""
+        name = f"{self.path}.{key}" if self.path and key else self.path or key
+        return ConfigurationError(f"{self.file}: {name}: {problem}")
+
+    def take(self, key: str, default: object = None) -> Any:
+        """The raw value of `key`, marked as read."""
+        self._left.pop(key, None)
+        return self._values.get(key, default)
+
+    def _typed(self, key: str, wanted: str, fits: bool, value: object) -> None:
+        if not fits:
+            what = "is missing" if value is None else f"must be {wanted}, not {_kind(value)}"
+            raise self.fail(key, what)
+
+    @overload
+    def text(self, key: str) -> str: ...
+    @overload
+    def text(self, key: str, default: str) -> str: ...
+    @overload
+    def text(self, key: str, default: None) -> str | None: ...
+    def text(self, key: str, default: str | None = "\0") -> str | None:
+        """A non-empty string; required when no default is given."""
+        value = self.take(key)
+        if value is None and default != "\0":
+            return default
+        self._typed(key, "a text", isinstance(value, str), value)
+        if not value.strip():
+            raise self.fail(key, "must not be empty")
+        return str(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of different strings; empty when absent."""
+        value = self.take(key, [])
+        self._typed(key, "a list of texts", isinstance(value, list) and all(isinstance(v, str) for v in value), value)
+        if len(set(value)) != len(value):
+            raise self.fail(key, "lists something twice")
+        return tuple(value)
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """A list of different integers; empty when absent."""
+        value = self.take(key, [])
+        self._typed(key, "a list of integers", isinstance(value, list) and all(type(v) is int for v in value), value)
+        if len(set(value)) != len(value):
+            raise self.fail(key, "lists something twice")
+        return tuple(value)
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """True or false; required when no default is given."""
+        value = self.take(key, default)
+        self._typed(key, "true or false", isinstance(value, bool), value)
+        return bool(value)
+
+    @overload
+    def number(self, key: str) -> float: ...
+    @overload
+    def number(self, key: str, default: None) -> float | None: ...
+    def number(self, key: str, default: float | None = -1.0) -> float | None:
+        """A number of at least 0; required when no default is given."""
+        value = self.take(key)
+        if value is None and default is None:
+            return None
+        self._typed(key, "a number", isinstance(value, int | float) and not isinstance(value, bool), value)
+        if not 0 <= value < float("inf"):
+            raise self.fail(key, f"must be 0 or more, not {value}")
+        return float(value)
+
+    @overload
+    def count(self, key: str) -> int: ...
+    @overload
+    def count(self, key: str, default: None) -> int | None: ...
+    def count(self, key: str, default: int | None = -1) -> int | None:
+        """A whole number of at least 1; required when no default is given."""
+        value = self.take(key)
+        if value is None and default is None:
+            return None
+        self._typed(key, "a whole number", type(value) is int, value)
+        if value < 1:
+            raise self.fail(key, f"must be 1 or more, not {value}")
+        return int(value)
+
+    def choice(self, key: str, kind: type[E], default: E | None = None) -> E:
+        """A member of the enum `kind`; required when no default is given."""
+        value = self.take(key, default)
+        if value is None:
+            raise self.fail(key, "is missing")
+        return self.member(key, kind, value)
+
+    def member(self, key: str, kind: type[E], value: object) -> E:
+        """`value`, found under `key`, as a member of `kind`."""
+        try:
+            return kind(str(value))
+        except ValueError:
+            known = ", ".join(kind)
+            raise self.fail(key, f"{value!r} is not one of {known}") from None
+
+    def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
+        """One of the given words."""
+        value = self.text(key)
+        if value not in allowed:
+            raise self.fail(key, f"{value!r} is not one of {', '.join(allowed)}")
+        return value
+
+    def sections(self, key: str) -> list[Section]:
+        """A list of tables (`[[key]]`); empty when absent."""
+        value = self.take(key, [])
+        self._typed(key, "a list of tables", isinstance(value, list), value)
+        prefix = f"{self.path}.{key}" if self.path else key
+        return [Section(self.file, f"{prefix}[{index}]", item) for index, item in enumerate(value)]
+
+    def table(self, key: str) -> dict[str, Section]:
+        """A table of tables (`[key.name]`), by name; empty when absent."""
+        value = self.take(key, {})
+        self._typed(key, "a table", isinstance(value, Mapping), value)
+        prefix = f"{self.path}.{key}" if self.path else key
+        return {str(name): Section(self.file, f"{prefix}.{name}", item) for name, item in value.items()}
+
+    def section(self, key: str) -> Section:
+        """A table (`[key]`); an empty one when absent."""
+        return Section(self.file, f"{self.path}.{key}" if self.path else key, self.take(key, {}))
+
+    def names(self) -> tuple[str, ...]:
+        """All keys of the table, in the file's order."""
+        return tuple(self._values)
+
+    def done(self) -> None:
+        """Refuse the file when a key was not read: a typing mistake must not pass as a default."""
+        for key in self._left:
+            raise self.fail(key, "no such key")
+
+
+def _kind(value: object) -> str:
+    names: dict[type, str] = {
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+    }
+    return names.get(type(value), "a table" if isinstance(value, Mapping) else type(value).__name__)

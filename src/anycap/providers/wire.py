@@ -1,0 +1,229 @@
+"""From the bytes of an answer to a JSON object, or to a typed reason why not. Total and bounded: never raises.
+
+Knows JSON and character sets, nothing of vendors: what the fields mean is read in `adapter.py`. The body was bounded by
+the transport already; here its size is checked once more, so that every way in has the same limits.
+
+Rules:
+
+- The top level must be an object. Depth is at most 32 and is known before the parser sees the text; so is the number of
+  values in a long answer, at most 50,000.
+- Integers have at most 18 digits and are exact; numbers with a point or exponent become `Decimal` (money must not be
+  rounded). Longer ones, exponents beyond +-64, NaN and Infinity make the answer unreadable.
+- A key that occurs twice with different values in the envelope (the top level) makes the answer unreadable: nobody can say
+  whether `"errorId":0,"errorId":1` is an error. Further in, the last one wins, as everywhere else: a paid solution is not thrown
+  away for a field that nobody reads.
+- Text is UTF-8, with or without a byte order mark; UTF-16 and UTF-32 are recognised by their mark or by their zero bytes.
+  Anything else is read as Latin-1: the protocol is ASCII, so only the vendor's prose can suffer.
+- Lone surrogates become U+FFFD, control characters inside strings are let through, the content type is never asked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from attrs import frozen
+
+BODY_BYTES_MAX = 1 << 20
+DEPTH_MAX = 32
+VALUES_MAX = 50_000
+INTEGER_DIGITS_MAX = 18
+NUMBER_CHARS_MAX = 100
+EXPONENT_MAX = 64
+
+
+class Flaw(StrEnum):
+    """Why a body is not an answer in the protocol."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+    TOO_MANY = "too_many"
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    NUMBER = "number"
+    DUPLICATE_KEY = "duplicate_key"
+
+
+@frozen
+class Unreadable:
+    """A body that is no JSON object within our bounds: why, and one line of our own words (never the vendor's text)."""
+
+    flaw: Flaw
+    detail: str
+
+
+class _BadNumber(ValueError):
+    """Raised inside the parser only."""
+
+
+class _Torn(dict[str, Any]):
+    """An object in which one key had two values; it matters only when it turns out to be the envelope."""
+
+
+def decode(body: bytes, *, bytes_max: int = BODY_BYTES_MAX) -> dict[str, Any] | Unreadable:
+    """The JSON object in `body`, or why there is none. Never raises, whatever the bytes are."""
+    if len(body) > bytes_max:
+        return Unreadable(Flaw.TOO_LARGE, f"{len(body)} bytes, more than the {bytes_max} allowed")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = _decode_other(body)
+    if text[:1] == "\ufeff" or "\0" in text[:4]:
+        text = _decode_other(body)
+    return _parse(text)
+
+
+def decode_text(text: str, *, chars_max: int = BODY_BYTES_MAX) -> dict[str, Any] | Unreadable:
+    """Like `decode`, for an answer that is a str already."""
+    if len(text) > chars_max:
+        return Unreadable(Flaw.TOO_LARGE, f"{len(text)} characters, more than the {chars_max} allowed")
+    return _parse(_SURROGATE.sub("\ufffd", text.removeprefix("\ufeff")))
+
+
+def _parse(text: str) -> dict[str, Any] | Unreadable:
+    # Every level costs at least one bracket, so fewer brackets than levels allowed need no closer look.
+    if text.count("{") + text.count("[") > DEPTH_MAX and _too_deep(text):
+        return Unreadable(Flaw.TOO_DEEP, f"brackets that do not match, or nested more than {DEPTH_MAX} deep")
+    if len(text) > 2 * VALUES_MAX and _too_many(text):
+        return Unreadable(Flaw.TOO_MANY, f"more than {VALUES_MAX} values")
+    try:
+        value = _DECODER.decode(text)
+    except _BadNumber as error:
+        return Unreadable(Flaw.NUMBER, str(error))
+    except ValueError:
+        return _not_json(text)
+    if type(value) is dict:
+        return _without_surrogates(value) if "\\u" in text else value
+    if type(value) is _Torn:
+        return Unreadable(Flaw.DUPLICATE_KEY, "a field of the answer occurs twice with different values")
+    return Unreadable(Flaw.NOT_AN_OBJECT, f"JSON, but a {_KIND_NAMES.get(type(value), 'number')} and not an object")
+
+
+_KIND_NAMES: dict[type, str] = {list: "list", str: "string", bool: "boolean", type(None): "null"}
+
+
+def _not_json(text: str) -> Unreadable:
+    start = text.lstrip()[:64].lower()
+    if not start:
+        return Unreadable(Flaw.EMPTY, "an empty body")
+    if start.startswith("<"):
+        return Unreadable(Flaw.NOT_JSON, f"an HTML or XML page of {len(text)} characters")
+    if start.startswith("{"):
+        return Unreadable(Flaw.NOT_JSON, f"broken or truncated JSON of {len(text)} characters")
+    return Unreadable(Flaw.NOT_JSON, f"no JSON: {len(text)} characters of something else")
+
+
+# Depth ---------------------------------------------------------------------------------------------------------------
+
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_NOT_BRACKET = re.compile(r"[^\[\]{}]+")
+_SEPARATOR = re.compile(r"[,\[{]")
+_SQUARE = str.maketrans("{}", "[]")
+
+
+def _too_deep(text: str) -> bool:
+    """Whether `text`, strings aside, nests deeper than `DEPTH_MAX` or leaves brackets open. Linear in time and memory.
+
+    Each pass removes the innermost pairs, so it takes as many passes as there are levels.
+    """
+    brackets = _NOT_BRACKET.sub("", _STRING.sub("", text)).translate(_SQUARE)
+    for _ in range(DEPTH_MAX):
+        if not brackets:
+            return False
+        fewer = brackets.replace("[]", "")
+        if len(fewer) == len(brackets):
+            return True
+        brackets = fewer
+    return bool(brackets)
+
+
+def _too_many(text: str) -> bool:
+    """Whether `text`, strings aside, holds more than `VALUES_MAX` values: two bytes of JSON can cost a hundred of memory."""
+    return text.count(",") + text.count("[") + text.count("{") > VALUES_MAX and (
+        len(_SEPARATOR.findall(_STRING.sub("", text))) > VALUES_MAX
+    )
+
+
+# Parsing -------------------------------------------------------------------------------------------------------------
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > INTEGER_DIGITS_MAX and len(digits.lstrip("-")) > INTEGER_DIGITS_MAX:
+        raise _BadNumber(f"an integer of {len(digits)} characters, more than {INTEGER_DIGITS_MAX} digits")
+    return int(digits)
+
+
+def _decimal(digits: str) -> Decimal:
+    if len(digits) > NUMBER_CHARS_MAX:
+        raise _BadNumber(f"a number of {len(digits)} characters, more than {NUMBER_CHARS_MAX}")
+    try:
+        value = Decimal(digits)
+    except ArithmeticError:  # an exponent that does not even fit a Decimal
+        raise _BadNumber(f"a number with an exponent beyond {EXPONENT_MAX}") from None
+    if not -EXPONENT_MAX <= value.adjusted() <= EXPONENT_MAX:
+        raise _BadNumber(f"a number with an exponent beyond {EXPONENT_MAX}")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _BadNumber(f"{name} is no number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        first: dict[str, Any] = {}
+        if any(first.setdefault(key, value) != value for key, value in pairs):
+            return _Torn(fields)
+    return fields
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=_integer,
+    parse_float=_decimal,
+    parse_constant=_refuse_constant,
+    strict=False,
+)
+
+
+# Text ----------------------------------------------------------------------------------------------------------------
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _decode_other(body: bytes) -> str:
+    encoding = json.detect_encoding(body)  # by byte order mark or zero bytes; utf-8 when there are none
+    if encoding.startswith("utf-8"):
+        try:
+            return body.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return body.decode("latin-1")
+    return body.decode(encoding, "replace").removeprefix("\ufeff")
+
+
+def _without_surrogates(value: Any) -> Any:
+    """The same JSON value with every lone surrogate replaced. Recursion is bounded: the depth was checked."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    return value
+
+
+def plain(value: Any) -> Any:
+    """`value` as `json.dumps` takes it: each `Decimal` as the float nearest to it, which prints the same up to 15 digits."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
