@@ -1,0 +1,95 @@
+"""What all accounts of one vendor in this process share: blocks of our address, the vendor's own failures, address rules.
+
+One `AddressGuard` per provider and base address. It is never shared with other machines: an address is what the vendor
+sees from here. The stops and windows of one account are in `guard.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from anycap.core.admission import Action
+from anycap.core.banrules import RuleCount
+from anycap.core.cooldown import POLL_PAUSE_LONGEST_S, Place, Plan, Stop, Way, stated_wait_s
+from anycap.core.limits import BanRule
+from anycap.core.verdict import Problem, Verdict, VerdictKind
+from anycap.settings import GuardSettings
+from anycap.taxonomy import CODES, Category, Charged, Code, ErrorRow, Scope
+from anycap.transport import Delivery
+
+SUBMIT_FAILURES_MAX = 5
+"""Failed createTask requests in a row, across all solves, after which the vendor is left alone. Each may have cost money."""
+POLL_FAILURES_MAX = 10
+"""Failed polls and calls in a row, across tasks (CapMonster's 500/503: ten in a row count as a vendor failure)."""
+
+_SUBMIT_EJECTION = Plan(Place.ADDRESS, frozenset({Action.SUBMIT}), Way.WAIT, 5.0, 60.0)
+_POLL_EJECTION = Plan(Place.ADDRESS, frozenset(Action), Way.WAIT, 2.0, POLL_PAUSE_LONGEST_S)
+
+
+class AddressGuard:
+    """Stops, failures in a row and ban rules of scope ADDRESS and VENDOR, for one vendor as seen from this process."""
+
+    def __init__(self, catalog_rules: Sequence[BanRule], settings: GuardSettings) -> None:
+        self.settings = settings
+        self.rules = tuple(RuleCount(rule) for rule in catalog_rules if rule.scope in (Scope.ADDRESS, Scope.VENDOR))
+        self.stops: dict[str, Stop] = {}
+        self.in_flight = dict.fromkeys(Action, 0)
+        self._failures = dict.fromkeys(Action, 0)
+
+    def heard(self, now: float, action: Action, verdict: Verdict, provider: str, chance: Callable[[], float]) -> None:
+        """Count failures in a row; too many, or one with a stated wait, put the vendor aside for a growing time."""
+        row = Action.SUBMIT if action is Action.SUBMIT else Action.POLL
+        if not is_vendor_failure(verdict):
+            self._failures[row] = 0
+            return
+        self._failures[row] += 1
+        count = self._failures[row]
+        stated_s = stated_wait_s(verdict)
+        if stated_s is None and count < (SUBMIT_FAILURES_MAX if row is Action.SUBMIT else POLL_FAILURES_MAX):
+            return
+        plan = _SUBMIT_EJECTION if row is Action.SUBMIT else _POLL_EJECTION
+        problem = verdict.problem or silence(provider, count, verdict)
+        key = f"failing {row}"
+        stop = self.stops.get(key)
+        if stop is None:
+            stop = self.stops[key] = Stop(plan, None, problem)
+        stop.trip(now, problem, plan, stated_s, chance())
+
+
+def is_vendor_failure(verdict: Verdict) -> bool:
+    """Whether the vendor itself failed: no usable answer, a redirect, a service error, a 5xx that stands for "processing"."""
+    match verdict.kind:
+        case VerdictKind.LOST | VerdictKind.REDIRECT:
+            return True
+        case VerdictKind.PROBLEM:
+            problem = verdict.problem
+            return problem is not None and problem.category is Category.SERVICE and problem.code is not Code.UNKNOWN
+        case VerdictKind.PROCESSING:
+            return _is_http_5xx(verdict.status)
+        case VerdictKind.ACCEPTED | VerdictKind.READY | VerdictKind.DONE:
+            return False
+
+
+def _is_http_5xx(status: str | None) -> bool:
+    """Whether a status is the decoder's word for a bare HTTP 5xx ("http_503"), not one of the vendor's own words."""
+    return status is not None and len(status) >= 3 and status[-3] == "5" and status[-3:].isdigit()
+
+
+def silence(provider: str, count: int, verdict: Verdict) -> Problem:
+    """The problem of a vendor that gives no usable answer."""
+    info = CODES[Code.UNAVAILABLE]
+    sent = verdict.delivery is not Delivery.NOT_SENT
+    row = ErrorRow(
+        code=Code.UNAVAILABLE,
+        category=info.category,
+        retry=info.retry,
+        scope=info.scope,
+        retry_after=None,
+        charged=Charged.NO,
+        meaning=f"{count} requests in a row " + ("got no usable answer" if sent else "could not reach the vendor"),
+        action="Wait: one request at a time finds out when the vendor is back. Check the network and base_url if it lasts.",
+        source="this client's own observation",
+        provider=provider,
+    )
+    detail = verdict.failure.detail if verdict.failure is not None else None
+    return Problem(row, provider, None, None, detail)

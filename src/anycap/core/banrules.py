@@ -1,0 +1,120 @@
+"""A vendor's ban rule turned into an admission rule: we stop at half of what gets a client banned.
+
+Inside a rule's window, bad answers plus requests whose answer could still be bad never exceed half the vendor's number.
+A request counts from the moment it is sent to the moment it is answered; a bad answer counts for the whole window from
+its arrival, so whatever moment in between the vendor counted it, our sum covers it.
+
+Two shades, each bounded by the unused half:
+- No answer is also an answer we did not see. A lost createTask counts as bad. A lost poll or call counts as the last
+  heard answer under the rule did: otherwise 30 % packet loss on healthy polls would stop the polling, and results expire.
+- Where the number is our assumption and not the vendor's, polls in flight count by how many bad answers the window holds
+  already (none: not at all; half of our limit: fully). Otherwise a guess like "10 a minute" would allow five polls at a
+  time and make a thousand paid tasks wait for fear of a rule that nobody has seen.
+"""
+
+import math
+from collections import deque
+
+from anycap.core.admission import Hold, RuleHealth
+from anycap.core.limits import BanRule
+from anycap.core.verdict import Problem
+from anycap.taxonomy import Category, Code
+
+SUBMIT_METHOD = "createTask"
+POLL_METHOD = "getTaskResult"
+EDGE_S = 0.001
+"""Whether a vendor's window includes its edges is nobody's guess: ours is a millisecond longer."""
+RECHECK_S = 0.25
+"""When to ask again if another account's answer (which does not wake this one) is what is waited for."""
+
+
+class RuleCount:
+    """The running count of one ban rule."""
+
+    __slots__ = ("_expiries", "_last_bad", "bad", "limit", "others", "rule", "submits")
+
+    def __init__(self, rule: BanRule) -> None:
+        self.rule = rule
+        self.limit = max(1, rule.count_max // 2)
+        self.bad = 0
+        self.submits = 0
+        self.others = 0
+        self._expiries: deque[float] = deque()
+        self._last_bad: Problem | None = None
+
+    def covers(self, method: str) -> bool:
+        """Whether answers to `method` count."""
+        return not self.rule.methods or method in self.rule.methods
+
+    def admits(self, now: float) -> bool:
+        """Whether one more request may be sent without the sum exceeding the limit."""
+        if self.bad:
+            self._forget(now)
+        return self._load() + 1.0 <= self.limit
+
+    def hold(self, now: float, *, own_in_flight: bool) -> Hold:
+        """Why `admits` said no. `own_in_flight`: an answer to this account is on its way and will wake the asker."""
+        if self.bad >= self.limit:
+            until = self._expiries[0]
+        else:
+            # Room comes back as soon as one of the requests in flight is answered well.
+            until = math.inf if own_in_flight else now + RECHECK_S
+        problem = self._last_bad
+        if problem is not None and (not self.bad or problem.category is not Category.BUSY):
+            problem = None
+        return Hold(until, problem)
+
+    def sent(self, *, submit: bool) -> None:
+        if submit:
+            self.submits += 1
+        else:
+            self.others += 1
+
+    def unsent(self, *, submit: bool) -> None:
+        """The request was answered, or never left."""
+        if submit:
+            self.submits -= 1
+        else:
+            self.others -= 1
+
+    def answered(self, now: float, *, submit: bool, problem: Problem | None, lost: bool) -> None:
+        """A request was answered: with `problem` (None: well), or not at all (`lost`)."""
+        self.unsent(submit=submit)
+        if lost:
+            if submit or self._last_bad is not None:
+                self._add(now)
+        elif problem is not None and self._counts(problem.code):
+            self._last_bad = problem
+            self._add(now)
+        else:
+            self._last_bad = None
+
+    def next_change(self, now: float) -> float:
+        """When the oldest bad answer leaves the window, if that can let something through."""
+        if self.bad:
+            self._forget(now)
+        return self._expiries[0] if self.bad else math.inf
+
+    def health(self, now: float) -> RuleHealth:
+        if self.bad:
+            self._forget(now)
+        return RuleHealth(self.rule.name, self.bad, self.submits + self.others, self.limit, self.rule.count_max)
+
+    def _counts(self, code: Code) -> bool:
+        return not self.rule.codes or code in self.rule.codes
+
+    def _load(self) -> float:
+        load = float(self.bad + self.submits)
+        if not self.rule.assumed:
+            return load + self.others
+        return load + self.others * min(1.0, 2.0 * self.bad / self.limit) if self.bad else load
+
+    def _add(self, now: float) -> None:
+        self.bad += 1
+        self._expiries.append(now + self.rule.window_s + EDGE_S)
+
+    def _forget(self, now: float) -> None:
+        expiries = self._expiries
+        while expiries and expiries[0] <= now:
+            expiries.popleft()
+        self.bad = len(expiries)
