@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing
 if TYPE_CHECKING:
+    from anycap.accounts import Account as Account
     from anycap.challenges import Altcha as Altcha
     from anycap.challenges import AmazonWaf as AmazonWaf
     from anycap.challenges import AntiGate as AntiGate
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from anycap.errors import TransportError as TransportError
     from anycap.errors import UnsolvedError as UnsolvedError
     from anycap.errors import UnsupportedMethod as UnsupportedMethod
+    from anycap.normalize import explain as explain
+    from anycap.normalize import normalize as normalize
     from anycap.results import Balance as Balance
     from anycap.results import CellsSolution as CellsSolution
     from anycap.results import CookiesSolution as CookiesSolution
@@ -84,6 +87,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES_IN = {
+    "accounts": "Account",
     "challenges": (
         "Altcha AmazonWaf AntiGate Challenge ComplexImage FriendlyCaptcha FunCaptcha FunCaptchaGrid GeeTestV3 "
         "GeeTestV4 HCaptcha HCaptchaGrid ImageToCoordinates ImageToText MTCaptcha Prosopo Proxy RecaptchaGrid "
@@ -96,6 +100,7 @@ _NAMES_IN = {
         "ReportRefused RequestError ServiceError SolveError TicketError TransportError UnsolvedError "
         "UnsupportedMethod"
     ),
+    "normalize": "explain normalize",
     "results": (
         "Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution Outcome QueueStats "
         "RawSolution Receipt Solution TextSolution Ticket TicketState TokenSolution"

@@ -15,7 +15,9 @@ import anycap
 from anycap.cli.exits import EPILOG, USAGE
 
 # command: the module that runs it, and its line in `anycap --help`.
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS = {
+    "errors": ("anycap.cli.errors", "list or explain vendor error codes"),
+}
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:

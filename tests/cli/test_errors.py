@@ -1,0 +1,79 @@
+"""`anycap errors`: what is printed is what the reference says, as text and as JSON."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from anycap.cli import main
+
+DATA = Path(__file__).parents[1] / "data"
+KEYS = {
+    "code", "category", "retry", "scope", "retry_after", "charged", "meaning", "action", "source", "provider",
+    "vendor_code", "known",
+}  # fmt: skip
+
+
+def test_explain_as_json_has_the_keys_of_an_error_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["errors", "explain", "--provider", "yescaptcha", "ERROR_NO_SLOT_AVAILABLE", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert set(said) == KEYS
+    expected = {"code": "no_workers", "category": "busy", "retry": "same", "scope": "account", "retry_after": 3.0}
+    assert expected.items() <= said.items()
+    assert (said["provider"], said["vendor_code"], said["known"]) == ("yescaptcha", "ERROR_NO_SLOT_AVAILABLE", True)
+
+
+def test_explain_as_text_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["errors", "explain", "--provider", "anti-captcha", "ERROR_ZERO_BALANCE"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("ERROR_ZERO_BALANCE at anti-captcha\n  shared code  no_funds")
+    assert "nothing, until something is changed" in said
+    assert "what to do   " in said
+
+
+def test_a_code_that_no_catalog_lists_is_explained_as_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["errors", "explain", "--provider", "capmonster", "ERROR_MOON_PHASE", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["code"] == "unknown"
+    assert json.loads(shown.out)["known"] is False
+    assert "does not list ERROR_MOON_PHASE" in shown.err
+
+
+def test_an_unknown_provider_is_a_usage_error_that_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["errors", "explain", "--provider", "anticaptcha", "ERROR_ZERO_BALANCE"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "anti-captcha" in shown.err
+    assert main(["errors", "list", "--provider", "anticaptcha"]) == 2
+
+
+def test_list_has_every_row_of_the_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["errors", "list", "--json"]) == 0
+    listed = {(row["provider"], row["vendor_code"]): row["code"] for row in json.loads(capsys.readouterr().out)}
+    with DATA.joinpath("taxonomy.csv").open(encoding="utf-8", newline="") as file:
+        wanted = {(row["provider"], row["vendor_code"]): row["code"] for row in csv.DictReader(file)}
+    assert {key: listed.get(key) for key in wanted} == wanted
+
+
+def test_list_can_be_limited_to_one_provider(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["errors", "list", "--provider", "capmonster", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 27
+    assert {row["provider"] for row in rows} == {"capmonster"}
+
+
+def test_list_of_shared_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["errors", "list", "--shared"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    with DATA.joinpath("codes.csv").open(encoding="utf-8", newline="") as file:
+        codes = [row["code"] for row in csv.DictReader(file)]
+    assert [line.split()[0] for line in lines[2:]] == codes
+
+
+def test_nothing_but_usage_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: anycap" in capsys.readouterr().err
+    assert main(["errors"]) == 2
+    assert main(["--help"]) == 0
+    assert "exit codes:" in capsys.readouterr().out
