@@ -48,7 +48,6 @@ class Task:
     polls: int = 0
     last_poll_at: float | None = None
     delivered: int = 0
-    delivered_at: float | None = None
     answer_lost: bool = False
     gone: bool = False
     report: str = ""

@@ -265,7 +265,6 @@ class Vendor:
         if made.state is TaskState.FAILED:
             return self.error(made.fail_code or Trouble.UNSOLVABLE, method)
         made.delivered = 1
-        made.delivered_at = now
         return answers.ready_at_once(self.dialect, made, self._solution(made))
 
     def _make_task(
@@ -403,8 +402,6 @@ class Vendor:
             return answers.processing(self.dialect, task, self._flavour())
         if task.state is TaskState.SOLVED:
             task.delivered += 1
-            if task.delivered_at is None:
-                task.delivered_at = now
         return self._finished(task, method)
 
     def _finished(self, task: Task, method: str) -> Reply:
@@ -436,6 +433,12 @@ class Vendor:
     def fail_task(self, task_id: int | str, code: str) -> None:
         """Let a pending task end with this vendor code instead of a solution."""
         self._tasks[task_id].fail_code = code
+
+    def known_task(self, task_id: object) -> Task | None:
+        """The task that a request means by this id, whoever asks and however old it is; None when there is none."""
+        if isinstance(task_id, str) and not self.dialect.uuid_ids and task_id.isdecimal() and len(task_id) < 20:
+            task_id = int(task_id)
+        return self._tasks.get(task_id) if isinstance(task_id, int | str) else None
 
     def task(self, task_id: int | str) -> Task:
         """The task with this id, dropped ones included. Raises KeyError for an id never given."""

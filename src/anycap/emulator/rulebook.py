@@ -10,6 +10,8 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -28,10 +30,14 @@ class Rulebook:
 
 
 @cache
+def _document(provider: str) -> dict[str, Any]:
+    return tomllib.loads((files("anycap") / "providers" / "data" / f"{provider}.toml").read_text("utf-8"))
+
+
+@cache
 def rulebook(provider: str) -> Rulebook:
     """The rule book of a vendor whose catalog comes with the package."""
-    text = (files("anycap") / "providers" / "data" / f"{provider}.toml").read_text("utf-8")
-    document = tomllib.loads(text)
+    document = _document(provider)
     errors = document.get("errors", {})
     return Rulebook(
         provider,
@@ -54,3 +60,11 @@ def rulebook(provider: str) -> Rulebook:
             for rule in document.get("ban_rules", ())
         ),
     )
+
+
+@cache
+def hosts(provider: str) -> frozenset[str]:
+    """The vendor's real host names, which the in-process door answers for as well."""
+    head = _document(provider)["provider"]
+    urls = [head["base_url"], *head.get("mirrors", {}).values(), head.get("user_agent_url")]
+    return frozenset(host for host in (urlsplit(url).hostname for url in urls if url) if host)

@@ -1,0 +1,104 @@
+"""An asyncio event loop in virtual time: when nothing is left to do, the clock jumps to the next timer.
+
+`run_virtual(main)` is `asyncio.run(main())` on such a loop. For trio there is `trio.testing.MockClock`. Real sockets
+and threads do not fit in virtual time: the clock would jump over them. Nothing of the vendors is in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import selectors
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class VirtualDeadlock(RuntimeError):
+    """Every task of a virtual loop waits, and no timer is left that could wake one."""
+
+
+class _JumpingSelector(selectors.BaseSelector):
+    """The real selector, asked without waiting; the wait itself is added to the loop's clock."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._real = selectors.DefaultSelector()
+        self._loop = loop
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.register(fileobj, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._real.unregister(fileobj)
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.modify(fileobj, events, data)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = self._real.select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if timeout is None:
+            ready = self._real.select(self._loop.thread_grace_s)
+            if not ready:
+                raise VirtualDeadlock(self._loop.describe_deadlock())
+            return ready
+        self._loop.jump(timeout)
+        return ready
+
+    def get_map(self) -> Any:
+        return self._real.get_map()
+
+    def close(self) -> None:
+        self._real.close()
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose `time()` starts at 0 and moves only by jumps to the next timer.
+
+    `thread_grace_s` is how long, in real time, an idle loop without timers waits for a thread before it calls itself
+    dead; raise it when the code under test hands work to threads.
+    """
+
+    thread_grace_s = 0.05
+
+    def __init__(self) -> None:
+        self._virtual_s = 0.0
+        super().__init__(_JumpingSelector(self))
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._virtual_s
+
+    def jump(self, seconds: float) -> None:
+        """Move the clock on; always by at least the smallest step a float can show."""
+        self._virtual_s = max(self._virtual_s + seconds, math.nextafter(self._virtual_s, math.inf))
+
+    def describe_deadlock(self) -> str:
+        """Which tasks wait for ever, and where."""
+        lines = []
+        for task in sorted(asyncio.all_tasks(self), key=lambda task: task.get_name()):
+            stack = task.get_stack(limit=1)
+            where = f" at {stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else ""
+            lines.append(f"{task.get_name()}{where}")
+        return f"virtual time {self._virtual_s:g} s: no timer is left and these tasks wait: " + ("; ".join(lines) or "none")
+
+
+def run_virtual(main: Callable[..., Awaitable[T]], *args: Any, debug: bool | None = None) -> T:
+    """Run an async function in virtual time and give back its result.
+
+    >>> async def nap():
+    ...     await asyncio.sleep(3600)
+    ...     return asyncio.get_running_loop().time()
+    >>> run_virtual(nap)
+    3600.0
+
+    Raises `VirtualDeadlock` when every task waits and no timer is left.
+    """
+
+    async def run() -> T:
+        return await main(*args)
+
+    with asyncio.Runner(loop_factory=VirtualLoop, debug=debug) as runner:
+        return runner.run(run())
