@@ -65,14 +65,9 @@ def is_vendor_failure(verdict: Verdict) -> bool:
             problem = verdict.problem
             return problem is not None and problem.category is Category.SERVICE and problem.code is not Code.UNKNOWN
         case VerdictKind.PROCESSING:
-            return _is_http_5xx(verdict.status)
+            return verdict.http_status is not None and verdict.http_status >= 500
         case VerdictKind.ACCEPTED | VerdictKind.READY | VerdictKind.DONE:
             return False
-
-
-def _is_http_5xx(status: str | None) -> bool:
-    """Whether a status is the decoder's word for a bare HTTP 5xx ("http_503"), not one of the vendor's own words."""
-    return status is not None and len(status) >= 3 and status[-3] == "5" and status[-3:].isdigit()
 
 
 def silence(provider: str, count: int, verdict: Verdict) -> Problem:

@@ -7,9 +7,9 @@ its arrival, so whatever moment in between the vendor counted it, our sum covers
 Two shades, each bounded by the unused half:
 - No answer is also an answer we did not see. A lost createTask counts as bad. A lost poll or call counts as the last
   heard answer under the rule did: otherwise 30 % packet loss on healthy polls would stop the polling, and results expire.
-- Where the number is our assumption and not the vendor's, polls in flight count by how many bad answers the window holds
-  already (none: not at all; half of our limit: fully). Otherwise a guess like "10 a minute" would allow five polls at a
-  time and make a thousand paid tasks wait for fear of a rule that nobody has seen.
+- Where the number is our assumption and not the vendor's, polls in flight weigh by how many bad answers the window holds
+  already (none: nothing; half of our limit: fully), as long as the plain sum stays below the assumed number itself.
+  Otherwise a guess would make thousands of paid tasks wait in line for fear of a rule that nobody has seen.
 """
 
 import math
@@ -27,15 +27,21 @@ EDGE_S = 0.001
 RECHECK_S = 0.25
 """When to ask again if another account's answer (which does not wake this one) is what is waited for."""
 
+_OF_A_TASK = frozenset(
+    {Code.TASK_NOT_FOUND, Code.TASK_LAPSED, Code.TASK_CANCELED, Code.POLLED_TOO_FAST, Code.PROXY_BANNED}
+)
+"""What a vendor says about a task that exists: never the answer to createTask."""
+
 
 class RuleCount:
     """The running count of one ban rule."""
 
-    __slots__ = ("_expiries", "_last_bad", "bad", "limit", "others", "rule", "submits")
+    __slots__ = ("_edge", "_expiries", "_last_bad", "bad", "limit", "others", "rule", "submits")
 
     def __init__(self, rule: BanRule) -> None:
         self.rule = rule
         self.limit = max(1, rule.count_max // 2)
+        self._edge = max(1, rule.count_max - 1)
         self.bad = 0
         self.submits = 0
         self.others = 0
@@ -43,14 +49,22 @@ class RuleCount:
         self._last_bad: Problem | None = None
 
     def covers(self, method: str) -> bool:
-        """Whether answers to `method` count."""
+        """Whether answers to `method` can count."""
+        if method == SUBMIT_METHOD and self.rule.codes and self.rule.codes <= _OF_A_TASK:
+            return False
         return not self.rule.methods or method in self.rule.methods
 
     def admits(self, now: float) -> bool:
         """Whether one more request may be sent without the sum exceeding the limit."""
         if self.bad:
             self._forget(now)
-        return self._load() + 1.0 <= self.limit
+        in_flight = self.submits + self.others
+        if not self.rule.assumed:
+            return self.bad + in_flight < self.limit
+        if self.bad + in_flight >= self._edge:
+            return False
+        weight = min(1.0, 2.0 * self.bad / self.limit)
+        return self.bad + self.submits + self.others * weight + 1.0 <= self.limit
 
     def hold(self, now: float, *, own_in_flight: bool) -> Hold:
         """Why `admits` said no. `own_in_flight`: an answer to this account is on its way and will wake the asker."""
@@ -102,12 +116,6 @@ class RuleCount:
 
     def _counts(self, code: Code) -> bool:
         return not self.rule.codes or code in self.rule.codes
-
-    def _load(self) -> float:
-        load = float(self.bad + self.submits)
-        if not self.rule.assumed:
-            return load + self.others
-        return load + self.others * min(1.0, 2.0 * self.bad / self.limit) if self.bad else load
 
     def _add(self, now: float) -> None:
         self.bad += 1
