@@ -46,13 +46,13 @@ def normalize(
     """
     adapter = get(provider)
     body = _as_json(answer)
-    if isinstance(body, dict):
+    if not isinstance(body, Unreadable):
         problem = adapter.problem_of(body, http_status=None if method is None else http_status)
         if problem is not None:
             return error_from(problem)
         if method is None or read_envelope(body).is_error:  # an error that is none: CAPTCHA_NOT_READY
             return None
-    if method is None:
+    elif method is None:
         row = own_row(provider, Code.UNREADABLE_ANSWER, f"The answer cannot be used: {body.detail}.")
         return error_from(Problem(row, provider, None, None, None))
     return _by_method(adapter, answer, method, http_status)

@@ -160,7 +160,7 @@ class Adapter:
         self, prepared: Prepared, *, soft_id: int | None = None, callback_url: str | None = None
     ) -> dict[str, Any]:
         """The body of createTask, without the key. Raises `ConfigurationError` for a callback that the vendor does not do."""
-        fields: dict[str, Any] = {"task": prepared.task, **prepared.top_level}
+        fields: dict[str, Any] = {"task": prepared.task, **prepared.top_fields}
         if soft_id is not None and self.catalog.soft_id_field is not None:
             fields[self.catalog.soft_id_field] = soft_id
         if callback_url is not None:
