@@ -1,7 +1,8 @@
 """Writes the documentation's generated pages: every table there comes from the code or data it describes.
 
 `python docs/generate.py` writes them, `--check` only says whether the committed ones are current (exit code 1 when not).
-Add a page: one function that returns Markdown, and its line in `PAGES`.
+Add a page: one function that returns Markdown, and its line in `PAGES`; a part of a hand-written page: a line in `PARTS`
+and the two markers in the page. The API reference has a module of its own, `api_reference.py`.
 """
 
 from __future__ import annotations
@@ -12,15 +13,24 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from attrs import NOTHING, fields
+
+from anycap import settings
 from anycap.cli.exits import TABLE
+from anycap.core.machine import ENDS, TRANSITIONS, State
+from anycap.providers import get, names
+from anycap.taxonomy import CODES, Category, ErrorRow, Retry
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
 
+sys.path.insert(0, str(DOCS))
+from api_reference import api_reference  # noqa: E402 - a neighbour of this script, not a package
 
-def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; pipes in cells are escaped."""
-    lines = [head, tuple("---" for _ in head), *rows]
+    lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
@@ -42,10 +52,120 @@ def decisions() -> str:
     return "# Decisions\n\nWhy things are as they are, half a page each.\n\n" + "\n".join(lines) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {
-    "decisions/index.md": decisions,
-    "exit-codes.md": exit_codes,
+def state_diagram() -> str:
+    """The life of a solve as a diagram, drawn from the transition table."""
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {State.QUEUED}"]
+    for state, row in TRANSITIONS.items():
+        targets: dict[State, list[str]] = {}
+        for event, (target, _) in row.items():
+            if target is not state:
+                targets.setdefault(target, []).append(str(event))
+        lines += [f"    {state} --> {target}: {', '.join(events)}" for target, events in targets.items()]
+    lines += [f"    {state} --> [*]" for state in State if state in ENDS]
+    return "\n".join([*lines, "```"]) + "\n"
+
+
+def state_table() -> str:
+    """Every transition: state, event, next state, what is done on the way."""
+    rows = [
+        (str(state), str(event), str(target) if target is not state else "(stays)", ", ".join(map(str, actions)) or "-")
+        for state, row in TRANSITIONS.items()
+        for event, (target, actions) in row.items()
+    ]
+    return table(("state", "event", "next state", "actions, in order"), rows)
+
+
+HELPS = {
+    Retry.NEVER: "nothing, until something is changed",
+    Retry.SAME: "the same request again, after the wait",
+    Retry.NEW_TASK: "only a fresh task",
 }
+
+
+def errors() -> str:
+    """The shared codes, then every vendor's rows."""
+    text = (
+        "# Errors\n\nEvery code of every vendor maps to one shared code. `anycap errors explain --provider P CODE` shows one\n"
+        "row with its source; `anycap.explain(provider, code)` gives it as a value.\n\n## Shared codes\n\n"
+    )
+    shared = [
+        (
+            f"`{code}`",
+            str(info.category),
+            HELPS[info.retry],
+            str(info.scope),
+            str(info.on_poll).replace("_", " "),
+            info.meaning,
+        )
+        for code, info in CODES.items()
+    ]
+    text += table(("code", "category", "what can help", "concerns", "as answer to a poll, the task", "meaning"), shared)
+    for name in names():
+        catalog = get(name).catalog
+        text += f"\n## {catalog.title}\n\nProvider `{name}`; its own documentation: <{catalog.docs}>.\n\n"
+        text += table(
+            ("vendor code", "shared code", "what can help", "wait", "charged", "meaning", "what to do"),
+            [_error_cells(code, row) for code, row in catalog.errors.items()],
+        )
+    return text
+
+
+def _error_cells(code: str, row: ErrorRow) -> tuple[str, ...]:
+    wait = "-" if row.retry_after is None else f"{row.retry_after:g} s"
+    return (f"`{code}`", f"`{row.code}`", HELPS[row.retry], wait, str(row.charged), row.meaning, row.action)
+
+
+def categories() -> str:
+    """Categories, their exception, and their codes."""
+    rows = []
+    for category in Category:
+        codes = [f"`{code}`" for code, info in CODES.items() if info.category is category]
+        if category is not Category.PROGRESS:
+            rows.append((f"`{category}`", f"`{category.capitalize()}Error`", ", ".join(codes)))
+    return table(("category", "exception", "codes"), rows)
+
+
+def settings_page() -> str:
+    """Every setting with its default, from the classes."""
+    text = "# Settings\n\nEvery number a user may set. Numbers that vendors demand are catalog data, not settings.\n"
+    for name in ("Settings", "Polling", "RetrySettings", "GuardSettings", "HttpSettings", "JournalSettings"):
+        cls = getattr(settings, name)
+        rows = []
+        for attribute in fields(cls):
+            default = attribute.default
+            shown = "its own defaults" if default is not NOTHING and hasattr(default, "factory") else f"`{default!r}`"
+            rows.append((f"`{attribute.name}`", f"`{attribute.type}`", shown))
+        doc = re.sub(r"\n +", "\n", cls.__doc__ or "")
+        text += f"\n## {name}\n\n{doc.strip()}\n\n" + table(("name", "type", "default"), rows)
+    return text
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api_reference,
+    "decisions/index.md": decisions,
+    "errors.md": errors,
+    "exit-codes.md": exit_codes,
+    "settings.md": settings_page,
+}
+# Parts of hand-written pages, between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "architecture.md": {"state diagram": state_diagram, "state table": state_table},
+}
+
+
+def pages() -> dict[Path, str]:
+    """Every page with its text as it should be."""
+    texts = {DOCS / name: NOTE + make() for name, make in PAGES.items()}
+    for name, parts in PARTS.items():
+        text = DOCS.joinpath(name).read_text(encoding="utf-8")
+        for part, make in parts.items():
+            begin, end = f"<!-- begin {part} -->\n", f"<!-- end {part} -->"
+            if begin not in text or end not in text:
+                raise SystemExit(f"docs/{name} lacks the markers {begin.strip()} and {end}")
+            head, rest = text.split(begin, 1)
+            text = head + begin + make() + end + rest.split(end, 1)[1]
+        texts[DOCS / name] = text
+    return texts
 
 
 def main() -> int:
@@ -54,15 +174,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not current")
     check = parser.parse_args().check
     stale = []
-    for name, make in PAGES.items():
-        path, text = DOCS / name, NOTE + make()
+    for path, text in pages().items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
-        stale.append(name)
+        stale.append(path.relative_to(DOCS).as_posix())
         if not check:
             path.write_text(text, encoding="utf-8")
     if stale:
-        print(("not current: " if check else "written: ") + ", ".join(stale))
+        print(("not current, run `python docs/generate.py`: " if check else "written: ") + ", ".join(stale))
     return 1 if check and stale else 0
 
 
