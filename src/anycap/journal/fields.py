@@ -20,7 +20,7 @@ TEXT_CHARS_MAX = 16_384
 
 _DEPTH_MAX = 32
 _KEYS = frozenset({"clientkey", "apikey", "accountkey", "password", "passwd", "secret"})
-_PROXY_CREDENTIALS = frozenset({"login", "user", "username", "auth", "userinfo"})
+_PROXY_CREDENTIALS = frozenset({"login", "user", "username", "pass", "auth", "userinfo"})
 _IMAGES = frozenset({"body", "image", "imagebase64", "imagebody", "images", "queries"})
 _IMAGE_STARTS = ("data:image/", "/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR")
 
@@ -28,6 +28,13 @@ _IMAGE_STARTS = ("data:image/", "/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR")
 @lru_cache(maxsize=4_096)
 def _plain(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
+
+
+def _is_secret(plain: str) -> bool:
+    if plain.startswith("proxy"):
+        rest = plain.removeprefix("proxy")
+        return rest in _KEYS or rest in _PROXY_CREDENTIALS
+    return plain in _KEYS
 
 
 @lru_cache(maxsize=4_096)
@@ -52,11 +59,11 @@ def _check_one(name: str, value: object, in_proxy: bool, depth: int) -> None:
         if kind is str and len(value) <= TEXT_CHARS_MAX and not value.startswith(_IMAGE_STARTS):  # type: ignore[arg-type,attr-defined]  # mypy cannot narrow by `type() is`, which is the fast test
             return
     plain = _plain(name)
-    if plain in _KEYS or (in_proxy and plain in _PROXY_CREDENTIALS):
+    if _is_secret(plain):
         raise _refusal(name, "a key or password")
-    in_proxy = in_proxy or "proxy" in plain
-    if in_proxy and plain.removeprefix("proxy") in _PROXY_CREDENTIALS:
+    if in_proxy and plain in _PROXY_CREDENTIALS:
         raise _refusal(name, "a proxy credential")
+    in_proxy = in_proxy or "proxy" in plain
     _check_value(name, plain, value, in_proxy, depth)
 
 
@@ -94,7 +101,7 @@ def without_keys(body: Any, depth: int = 0) -> Any:
     if depth >= _DEPTH_MAX:
         return body
     if isinstance(body, Mapping):
-        return {n: without_keys(v, depth + 1) for n, v in body.items() if _plain(str(n)) not in _KEYS}
+        return {n: without_keys(v, depth + 1) for n, v in body.items() if not _is_secret(_plain(str(n)))}
     if isinstance(body, list | tuple):
         return [without_keys(item, depth + 1) for item in body]
     return body
