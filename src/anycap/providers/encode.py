@@ -1,0 +1,360 @@
+"""From a challenge to the task object of one vendor, by the vendor's catalog: `prepare`. Pure.
+
+Here live the choice of the task's spec, the field names and conversions, the proxy's form, and the summary that a journal
+may keep. Checks of images and proxies are in `preflight.py`; the request around the task is built in `adapter.py`.
+
+Fields that are None or at their default are not sent. A field the vendor has no place for is refused, unless the catalog
+says that leaving it out does no harm (`ignored`): then `Prepared.warnings` tells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from attrs import field, fields, frozen
+
+from anycap.challenges import Challenge, Proxy, VendorTask, images_of
+from anycap.challenges.base import default_of
+from anycap.core.limits import Timing
+from anycap.credentials import Secret, compose
+from anycap.errors import ConfigurationError, InvalidChallenge
+from anycap.images import Image
+from anycap.providers.preflight import check_image, check_proxy
+from anycap.providers.tasks import ProxyRule, Target, TaskBook, TaskSpec
+from anycap.results import Solution
+
+if TYPE_CHECKING:
+    from anycap.providers.catalog import Catalog
+
+_COMMON = frozenset({"proxy", "variant", "extra"})
+_SUMMARY_TEXT_MAX = 200
+_NOT_GIVEN: tuple[Any, ...] = (None, (), {})
+
+
+@frozen(kw_only=True)
+class Prepared:
+    """A challenge made ready for one vendor.
+
+    `kind` names the challenge in tickets and journals, `vendor_type` the vendor's type. `task` is the task object for
+    createTask (secrets still wrapped), `top_fields` go beside it. `timing` are the type's waits. `summary` is what a
+    journal may keep: no credentials, no one-time values, images as SHA-256 and size. `shape` is how the answer is read,
+    `solution_type` what it becomes. `warnings` are sentences about what the vendor may refuse or does not take.
+    """
+
+    kind: str
+    provider: str
+    vendor_type: str
+    task: Mapping[str, Any] = field(repr=False)
+    top_fields: Mapping[str, Any] = field(factory=dict, repr=False)
+    timing: Timing
+    summary: Mapping[str, Any] = field(factory=dict, repr=False)
+    has_image: bool = False
+    shape: str = "raw"
+    solution_type: type[Solution]
+    warnings: tuple[str, ...] = ()
+
+
+def prepare(catalog: Catalog, challenge: Challenge[Any]) -> Prepared:
+    """The task object for `challenge` at the vendor of `catalog`, checked as far as can be without sending it.
+
+    Raises InvalidChallenge when the vendor lacks the type or a field (naming the providers that have it), when an image
+    or proxy does not fit, and when an image has not been read yet (`challenge.load()`).
+
+    >>> from anycap.challenges import RecaptchaV2
+    >>> from anycap.providers.catalog import load_builtin
+    >>> prepared = prepare(load_builtin("anti-captcha"), RecaptchaV2("https://example.com", "KEY"))
+    >>> dict(prepared.task)
+    {'type': 'RecaptchaV2TaskProxyless', 'websiteURL': 'https://example.com', 'websiteKey': 'KEY'}
+    """
+    if not isinstance(challenge, Challenge):
+        raise InvalidChallenge(
+            f"a challenge is needed (RecaptchaV2, ImageToText, ...), not {type(challenge).__name__}; "
+            "for a vendor's own type use VendorTask(type, fields)"
+        )
+    try:
+        return _prepare(catalog.name, catalog.tasks, challenge)
+    except _Lacking as lacking:
+        able = [name for name in _who_can(challenge) if name != catalog.name]
+        can = f"Providers that take it: {', '.join(able)}" if able else "No provider known here takes it as it is"
+        raise InvalidChallenge(f"{lacking.message}. {can}.") from None
+
+
+class _Lacking(InvalidChallenge):
+    """The vendor has no such type or field; others may."""
+
+
+def _who_can(challenge: Challenge[Any]) -> list[str]:
+    from anycap import providers
+
+    able = []
+    for name in providers.names():
+        try:
+            other = providers.get(name).catalog
+            _prepare(other.name, other.tasks, challenge)
+        except (InvalidChallenge, ConfigurationError):
+            continue
+        able.append(name)
+    return able
+
+
+def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepared:
+    if isinstance(challenge, VendorTask):
+        return _prepare_vendor_task(provider, book, challenge)
+    spec = _select(provider, book, challenge)
+    kind = spec.challenge
+    vendor_type, timing = _type_of(provider, spec, challenge)
+    for name in spec.required:
+        if getattr(challenge, name) in _NOT_GIVEN:
+            raise InvalidChallenge(f"{kind}: {provider} needs {name} for this")
+    task: dict[str, Any] = {"type": vendor_type}
+    top: dict[str, Any] = {}
+    warnings: list[str] = []
+    for name, value in _given(challenge):
+        if name in spec.when and name not in spec.fields:
+            continue
+        targets = spec.fields.get(name)
+        if targets is None:
+            if name not in spec.ignored:
+                raise _Lacking(f"{kind}: {provider} has no field for {name} in {vendor_type}")
+            warnings.append(f"{kind}: {provider} takes no {name} for {vendor_type}; it is left out")
+            continue
+        _check_value(provider, spec, name, value)
+        for target in targets:
+            _put(kind, top if target.top else task, target.path, _converted(kind, provider, name, value, target))
+    images = images_of(challenge)
+    for image in images:
+        warnings += check_image(provider, f"{kind}: the image", spec.images, image)
+    for source in (spec.defaults, spec.constants):
+        for path, value in source.items():
+            if not _has(task, path.split(".")):
+                _put(kind, task, tuple(path.split(".")), value)
+    for path in spec.json_text:
+        if isinstance(task.get(path), Mapping):
+            task[path] = json.dumps(task[path], separators=(",", ":"), ensure_ascii=False)
+    if challenge.proxy is not None:
+        _put_proxy(kind, provider, spec.proxy, task, challenge.proxy)
+    for name, value in challenge.extra.items():
+        _put(kind, task, (name,), value)
+    return Prepared(
+        kind=kind,
+        provider=provider,
+        vendor_type=vendor_type,
+        task=task,
+        top_fields=top,
+        timing=timing,
+        summary=summarise(challenge),
+        has_image=bool(images),
+        shape=spec.shape,
+        solution_type=challenge.solution_type,
+        warnings=tuple(warnings),
+    )
+
+
+def _prepare_vendor_task(provider: str, book: TaskBook, challenge: VendorTask) -> Prepared:
+    task: dict[str, Any] = {"type": challenge.type, **challenge.fields}
+    if challenge.proxy is not None:
+        _put_proxy("VendorTask", provider, book.proxy or ProxyRule(), task, challenge.proxy)
+    for name, value in challenge.extra.items():
+        _put("VendorTask", task, (name,), value)
+    return Prepared(
+        kind=challenge.kind,
+        provider=provider,
+        vendor_type=challenge.variant or challenge.type,
+        task={**task, "type": challenge.variant or challenge.type},
+        timing=book.timing_of(challenge.type),
+        summary=summarise(challenge),
+        solution_type=challenge.solution_type,
+    )
+
+
+def _kind_in(book: TaskBook, challenge: Challenge[Any]) -> str:
+    """The catalog's name of the challenge; a user's subclass counts as the class it is derived from."""
+    for cls in type(challenge).__mro__:
+        if book.specs_for(cls.__name__):
+            return cls.__name__
+    return challenge.kind
+
+
+def _select(provider: str, book: TaskBook, challenge: Challenge[Any]) -> TaskSpec:
+    kind = _kind_in(book, challenge)
+    specs = book.specs_for(kind)
+    if not specs:
+        raise _Lacking(f"{kind}: {provider} does not solve this")
+    for spec in specs:
+        if all(getattr(challenge, name) == value for name, value in spec.when.items()) and all(
+            getattr(challenge, name) not in _NOT_GIVEN for name in spec.given
+        ):
+            return spec
+    said = ", ".join(sorted({name for spec in specs for name in (*spec.when, *spec.given)}))
+    raise _Lacking(f"{kind}: {provider} does not solve this form of it (see {said})")
+
+
+def _type_of(provider: str, spec: TaskSpec, challenge: Challenge[Any]) -> tuple[str, Timing]:
+    kind, wanted, proxied = spec.challenge, challenge.variant, challenge.proxy is not None
+    if wanted is not None and wanted not in spec.types:
+        known = ", ".join(spec.types)
+        raise _Lacking(f"{kind}: {provider} has no variant {wanted!r} for this; it has {known}")
+    if wanted is not None and wanted in spec.variants:
+        variant = spec.variants[wanted]
+        either_way = spec.type == spec.type_with_proxy
+        if not either_way and variant.with_proxy is not proxied:
+            raise InvalidChallenge(f"{kind}: {wanted} is {provider}'s type {'without' if proxied else 'with'} a proxy")
+        return variant.type, variant.timing
+    name = spec.type_with_proxy if proxied else spec.type
+    if name is None and proxied:
+        raise _Lacking(f"{kind}: {provider} takes no proxy for {spec.type}")
+    if name is None:
+        raise InvalidChallenge(f"{kind}: {provider} needs a proxy for {spec.type_with_proxy}")
+    if wanted is not None and wanted != name:
+        raise InvalidChallenge(f"{kind}: {wanted} is {provider}'s type {'without' if proxied else 'with'} a proxy")
+    return name, spec.timing
+
+
+@lru_cache(maxsize=256)
+def _own_fields(cls: type[Challenge[Any]]) -> tuple[tuple[str, Any, bool], ...]:
+    return tuple((each.name, default_of(each), bool(each.repr)) for each in fields(cls) if each.name not in _COMMON)
+
+
+def _given(challenge: Challenge[Any]) -> Iterable[tuple[str, Any]]:
+    """The fields that say something: those that are not at their default."""
+    for name, default, _ in _own_fields(type(challenge)):
+        value = getattr(challenge, name)
+        if value != default:
+            yield name, value
+
+
+def _check_value(provider: str, spec: TaskSpec, name: str, value: Any) -> None:
+    allowed = spec.allowed.get(name)
+    if allowed is not None and value not in allowed:
+        raise _Lacking(f"{spec.challenge}: {provider} takes {', '.join(map(str, allowed))} for {name}, not {value}")
+    low, high = spec.ranges.get(name, (None, None))
+    if low is not None and high is not None and not low <= value <= high:
+        raise _Lacking(f"{spec.challenge}: {provider} takes {low:g} to {high:g} for {name}, not {value}")
+
+
+def _converted(kind: str, provider: str, name: str, value: Any, target: Target) -> Any:
+    match target.conversion:
+        case "one":
+            if len(value) != 1:
+                raise _Lacking(f"{kind}: {provider} takes one picture for {name}, not {len(value)}")
+            value = value[0]
+        case "int":
+            return int(value)
+        case "json":
+            return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        case "cookie_text":
+            return "; ".join(f"{key}={text}" for key, text in value.items())
+        case "cookie_list":
+            return [{"name": key, "value": text} for key, text in value.items()]
+        case "grid_rows" | "grid_columns":
+            return int(value.split("x")[target.conversion == "grid_columns"])
+    if isinstance(value, Image):
+        return value.to_base64()
+    if isinstance(value, tuple):
+        return [item.to_base64() if isinstance(item, Image) else item for item in value]
+    return value
+
+
+def _has(task: Mapping[str, Any], path: list[str]) -> bool:
+    at: Any = task
+    for step in path:
+        if not isinstance(at, Mapping) or step not in at:
+            return False
+        at = at[step]
+    return True
+
+
+def _put(kind: str, task: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set a value in the task; objects are merged, nothing is ever replaced."""
+    for step in path[:-1]:
+        inner = task.setdefault(step, {})
+        if not isinstance(inner, dict):
+            raise InvalidChallenge(f"{kind}: the vendor field {step!r} is set twice, once as an object")
+        task = inner
+    name = path[-1]
+    if name not in task:
+        task[name] = dict(value) if isinstance(value, Mapping) else value
+    elif isinstance(task[name], dict) and isinstance(value, Mapping):
+        for key, inner_value in value.items():
+            _put(kind, task[name], (key,), inner_value)
+    else:
+        raise InvalidChallenge(
+            f"{kind}: the vendor field {name!r} is set twice; extra may add fields, not replace them"
+        )
+
+
+def _put_proxy(kind: str, provider: str, rule: ProxyRule, task: dict[str, Any], proxy: Proxy) -> None:
+    check_proxy(provider, rule, proxy)
+    host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
+    written: dict[str, Any]
+    login: list[Secret | str]
+    match rule.form:
+        case "url":
+            login = [] if proxy.login is None else [proxy.login, ":", proxy.password or "", "@"]
+            written = {"proxy": compose(f"{proxy.scheme}://", *login, f"{host}:{proxy.port}", quote=True)}
+        case "colon":
+            login = [] if proxy.login is None else [":", proxy.login, ":", proxy.password or ""]
+            written = {"proxy": compose(f"{proxy.scheme}:{proxy.host}:{proxy.port}", *login)}
+        case _:
+            written = {"proxyType": proxy.scheme, "proxyAddress": proxy.host, "proxyPort": proxy.port}
+            if rule.form == "fields_without_type":
+                del written["proxyType"]
+            if proxy.login is not None:
+                written["proxyLogin"] = proxy.login
+                written["proxyPassword"] = proxy.password or ""
+    for name, value in written.items():
+        _put(kind, task, (name,), value)
+
+
+def summarise(challenge: Challenge[Any]) -> dict[str, Any]:
+    """What a journal may keep of a challenge: enough to recognise it, nothing that must stay secret.
+
+    Images are kept as SHA-256 and size, addresses without login and query, proxies without login; of fields that may hold
+    secrets or one-time values (`data_s`, cookies, variables, extra fields) only the names.
+
+    >>> from anycap.challenges import RecaptchaV2
+    >>> summarise(RecaptchaV2("https://me:pw@example.com/a?session=1", "KEY", data_s="one-time"))
+    {'website_url': 'https://example.com/a', 'website_key': 'KEY', 'hidden': ['data_s']}
+    """
+    summary: dict[str, Any] = {}
+    hidden = []
+    for name, default, shown in _own_fields(type(challenge)):
+        value = getattr(challenge, name)
+        if value == default:
+            continue
+        if isinstance(value, Image):
+            summary[name] = _image_summary(value)
+        elif isinstance(value, tuple) and all(isinstance(item, Image) for item in value):
+            summary[name] = [_image_summary(item) for item in value]
+        elif not shown or not isinstance(value, (str, int, float)):
+            hidden.append(name)
+        else:
+            summary[name] = _short(value)
+    if challenge.extra:
+        hidden += [f"extra.{name}" for name in challenge.extra]
+    if isinstance(challenge, VendorTask):
+        hidden = [f"fields.{name}" for name in challenge.fields] + [name for name in hidden if name != "fields"]
+    if challenge.variant is not None:
+        summary["variant"] = challenge.variant
+    if challenge.proxy is not None:
+        summary["proxy"] = f"{challenge.proxy.scheme}://{challenge.proxy.host}:{challenge.proxy.port}"
+    if hidden:
+        summary["hidden"] = hidden
+    return summary
+
+
+def _image_summary(image: Image) -> dict[str, Any]:
+    return {"sha256": image.sha256, "bytes": len(image.data)} if image.loaded else {"source": repr(image)}
+
+
+def _short(value: str | float) -> str | float:
+    if not isinstance(value, str):
+        return value
+    if value.startswith(("http://", "https://")):
+        parts = urlsplit(value)
+        value = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return value if len(value) <= _SUMMARY_TEXT_MAX else value[: _SUMMARY_TEXT_MAX - 1] + "…"
