@@ -1,0 +1,302 @@
+"""From the answer of a finished task to a typed solution: `build`. Pure, and tolerant of everything but a missing answer.
+
+Here live the names under which vendors hide the same value, numbers sent as text, times and cookies in their various
+shapes. Which shape a task's answer has is catalog data (`solution`, `main_fields` in `[[tasks]]`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from anycap.results import (
+    CellsSolution,
+    CookiesSolution,
+    CoordinatesSolution,
+    GeeTestSolution,
+    RawSolution,
+    Solution,
+    TextSolution,
+    Ticket,
+    TokenSolution,
+)
+
+if TYPE_CHECKING:
+    from anycap.providers.catalog import Catalog
+    from anycap.providers.tasks import TaskSpec
+
+_TOKEN_FIELDS = ("token", "gRecaptchaResponse", "data.token")
+_RECAPTCHA_FIELDS = ("gRecaptchaResponse", "token")
+_NOT_GEETEST = frozenset({"userAgent", "user_agent", "cookies", "type", "ip", "createTime", "expireTime"})
+_GEETEST_MAIN = ("validate", "lot_number", "captcha_output", "pass_token")
+_MILLISECONDS_FROM = 100_000_000_000
+"""A Unix time beyond this is in milliseconds: in seconds it would be the year 5138."""
+
+
+class SolutionShapeError(ValueError):
+    """The answer says that the task is solved, but the solution is not where it should be: unreadable, not lost."""
+
+
+def build(
+    catalog: Catalog,
+    kind: str,
+    body: Mapping[str, Any],
+    *,
+    ticket: Ticket | None = None,
+    received_at: datetime | float | None = None,
+) -> Solution:
+    """The typed solution in `body`, the answer to getTaskResult or createTask of a task that is ready.
+
+    `kind` is the challenge's kind as in the ticket; `received_at` our wall time (seconds since the epoch, or an aware
+    datetime). `expires_at` is the vendor's own time where given, else the end of the task (or the receipt) plus the
+    token's life of the catalog. Raises SolutionShapeError when the main value is missing or of no readable type;
+    everything else that is missing or malformed is left out.
+
+    >>> from anycap.providers.catalog import load_builtin
+    >>> body = {"status": "ready", "solution": {"gRecaptchaResponse": "TOKEN"}, "cost": "0.002"}
+    >>> build(load_builtin("anti-captcha"), "RecaptchaV2", body).cost
+    Decimal('0.002')
+    """
+    raw = body.get("solution")
+    if isinstance(raw, str):
+        raw = {"text" if kind == "ImageToText" else "token": raw}
+    if not isinstance(raw, Mapping):
+        raise SolutionShapeError(f"{catalog.name}: the answer has no solution object")
+    spec = next(iter(catalog.tasks.specs_for(kind)), None)
+    common = _common(catalog, spec, raw, body, ticket, received_at)
+    shape = spec.shape if spec is not None else "raw"
+    try:
+        return _shaped(shape, kind, spec, raw, common)
+    except SolutionShapeError as error:
+        raise SolutionShapeError(f"{catalog.name}: the solution of a {kind} task {error}") from None
+
+
+def _shaped(shape: str, kind: str, spec: TaskSpec | None, raw: Mapping[str, Any], common: dict[str, Any]) -> Solution:
+    own = spec.main_fields if spec is not None else ()
+    match shape:
+        case "token":
+            names = own or (_RECAPTCHA_FIELDS if kind in ("RecaptchaV2", "RecaptchaV3", "HCaptcha") else _TOKEN_FIELDS)
+            return TokenSolution(token=_main(raw, names), resp_key=_text(raw.get("respKey")), **common)
+        case "text":
+            return TextSolution(text=_main(raw, own or ("text",)), url=_text(raw.get("url")), **common)
+        case "coordinates":
+            return CoordinatesSolution(coordinates=_coordinates(_first(raw, own or ("coordinates",))), **common)
+        case "cells":
+            return _cells(raw, own, common)
+        case "geetest":
+            values = {
+                name.removeprefix("geetest_"): text
+                for name, value in raw.items()
+                if name not in _NOT_GEETEST and (text := _text(value)) is not None
+            }
+            if not any(name in values for name in _GEETEST_MAIN):
+                raise SolutionShapeError("has none of " + ", ".join(_GEETEST_MAIN))
+            return GeeTestSolution(values=values, **common)
+        case "cookies":
+            token = next((text for name in _cookie_tokens(own) if (text := _text(_at(raw, name)))), None)
+            if token is None and not common["cookies"]:
+                raise SolutionShapeError("has neither cookies nor a token")
+            return CookiesSolution(token=token, **common)
+        case _:
+            return RawSolution(**common)
+
+
+def _cookie_tokens(own: tuple[str, ...]) -> tuple[str, ...]:
+    return own or ("token", "captcha_voucher")
+
+
+def _common(
+    catalog: Catalog,
+    spec: TaskSpec | None,
+    raw: Mapping[str, Any],
+    body: Mapping[str, Any],
+    ticket: Ticket | None,
+    received_at: datetime | float | None,
+) -> dict[str, Any]:
+    received = received_at if isinstance(received_at, datetime) else _time(received_at)
+    ended = _time(body.get("endTime"))
+    tries = _whole(body.get("solveCount"))
+    cost = _money(body.get("cost"))
+    return {
+        "ticket": ticket,
+        "raw": raw,
+        "cost": cost,
+        "currency": catalog.currency if cost is not None else None,
+        "created_at": _time(body.get("createTime")),
+        "ended_at": ended,
+        "received_at": received,
+        "expires_at": _expires(spec, raw, ended, received),
+        "user_agent": _user_agent(raw),
+        "cookies": dict(_cookies(raw)),
+        "worker_tries": tries,
+        "ip": _text(body.get("ip")),
+    }
+
+
+def _expires(
+    spec: TaskSpec | None, raw: Mapping[str, Any], ended: datetime | None, received: datetime | None
+) -> datetime | None:
+    told = _time(raw.get("expireTime"))
+    if told is not None:
+        return told
+    life_s = spec.timing.token_life_s if spec is not None else None
+    known = [moment for moment in (ended, received) if moment is not None]
+    if life_s is None or not known:
+        return None
+    return min(known) + timedelta(seconds=life_s)  # a vendor's clock may run ahead: never later than the receipt allows
+
+
+def _at(raw: Mapping[str, Any], path: str) -> Any:
+    value: Any = raw
+    for step in path.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(step)
+    return value
+
+
+def _first(raw: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    for name in names:
+        value = _at(raw, name)
+        if value is not None:
+            return value
+    raise SolutionShapeError(f"has no {' or '.join(names)}")
+
+
+def _main(raw: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    for name in names:
+        text = _text(_at(raw, name))
+        if text:
+            return text
+    raise SolutionShapeError(f"has no {' or '.join(names)}")
+
+
+def _text(value: Any) -> str | None:
+    """Text, or a number as text; None for everything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < 1e15 else None  # also drops infinities; NaN compares false
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and number >= 0 else None
+
+
+def _money(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
+        return None
+    try:
+        amount = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and amount >= 0 else None
+
+
+def _time(value: Any) -> datetime | None:
+    number = _number(value)
+    if number is None or number <= 0:
+        return None
+    if number >= _MILLISECONDS_FROM:
+        number /= 1000
+    try:
+        return datetime.fromtimestamp(number, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _user_agent(raw: Mapping[str, Any]) -> str | None:
+    for path in ("userAgent", "user_agent", "useragent", "headers.User-Agent"):
+        value = _at(raw, path)
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def _cookies(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in ("cookies", "Cookies"):
+        yield from _cookie_pairs(raw.get(name))
+    for name in ("domains", "Domains"):
+        domains = raw.get(name)
+        for inner in domains.values() if isinstance(domains, Mapping) else ():
+            if isinstance(inner, Mapping):
+                yield from _cookies(inner)
+    for name in ("existing_token", "cookie", "cf_clearance"):
+        value = raw.get(name)
+        if isinstance(value, str) and value:
+            yield ("cf_clearance" if name == "cf_clearance" else "aws-waf-token"), value
+
+
+def _cookie_pairs(value: Any) -> Iterator[tuple[str, str]]:
+    """Cookies as an object, as a list of objects with name and value, or as header text."""
+    if isinstance(value, Mapping):
+        for name, text in value.items():
+            inner = text.get("value") if isinstance(text, Mapping) else text
+            if (told := _text(inner)) is not None:
+                yield name, told
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, Mapping):
+                name, told = item.get("name"), _text(item.get("value"))
+                if isinstance(name, str) and told is not None:
+                    yield name, told
+            else:
+                yield from _cookie_pairs(item)
+    elif isinstance(value, str):
+        for part in value.split(";"):
+            name, equals, text = part.strip().partition("=")
+            if equals and name:
+                yield name, text
+
+
+def _coordinates(value: Any) -> tuple[tuple[float, ...], ...]:
+    if not isinstance(value, list):
+        raise SolutionShapeError("has coordinates that are no list")
+    points = []
+    for item in value:
+        parts = _axes(item) if isinstance(item, Mapping) else item
+        numbers = [_number(part) for part in parts] if isinstance(parts, list) else []
+        if len(numbers) not in (2, 4) or None in numbers:
+            raise SolutionShapeError("has a point that is neither x, y nor x1, y1, x2, y2")
+        points.append(tuple(number for number in numbers if number is not None))
+    return tuple(points)
+
+
+def _axes(point: Mapping[str, Any]) -> list[Any]:
+    lower = {name.lower(): value for name, value in point.items()}
+    return [lower.get("x"), lower.get("y")]
+
+
+def _cells(raw: Mapping[str, Any], own: tuple[str, ...], common: dict[str, Any]) -> Solution:
+    names = own or ("objects", "answer", "click", "box")
+    has_object = raw.get("hasObject")
+    answer = next((value for name in names if (value := _at(raw, name)) is not None), None)
+    if answer is None and not isinstance(has_object, bool):
+        raise SolutionShapeError(f"has no {' or '.join(names)}")
+    metadata = raw.get("metadata")
+    kind = metadata.get("AnswerType") if isinstance(metadata, Mapping) else None
+    cells: tuple[int, ...] = ()
+    if isinstance(answer, list):
+        if answer and all(isinstance(item, bool) for item in answer):
+            cells = tuple(index for index, chosen in enumerate(answer) if chosen)
+        elif kind in (None, "Grid"):
+            from_one = 1 if raw.get("click") is answer else 0  # 2Captcha counts cells from 1
+            numbers = [_whole(item) for item in answer]
+            cells = tuple(number - from_one for number in numbers if number is not None)
+    return CellsSolution(
+        cells=cells, has_object=has_object if isinstance(has_object, bool) else None, answer=answer, **common
+    )
