@@ -17,7 +17,8 @@ class VendorAccount:
     """One account: what it had at the start, what it has now, and what it may do.
 
     `balance` is free money; what pending tasks hold is already taken off. `slots` is the number of unfinished tasks
-    that the vendor allows (None: no limit), `apps` the ids of the developer apps it owns.
+    that the vendor allows (None: no limit), `apps` the ids of the developer apps it owns. A `closed` account's key is unknown from
+    then on.
     """
 
     name: str
@@ -28,6 +29,7 @@ class VendorAccount:
     apps: frozenset[int] = frozenset()
     missing_templates: frozenset[str] = frozenset()
     suspended: bool = False
+    closed: bool = False
     unfinished: int = 0
     topped_up: Decimal = Decimal(0)
 

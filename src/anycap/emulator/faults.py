@@ -43,7 +43,7 @@ class Fault:
     """One fault. Without a selector it hits every request; several selectors must all agree.
 
     Selectors: `provider`, `method`, `type` (of the task in createTask), `address`; among the requests these match,
-    `nth` (only that one, from 1), `every` (each so-manieth), `probability` (0 to 1); `from_s` and `until_s` (seconds of
+    `nth` (only that one, from 1), `after` (none of the first so many), `every` (each so-manieth), `probability` (0 to 1); `from_s` and `until_s` (seconds of
     the emulator's clock); `count` (at most so many hits).
 
     >>> Fault(action="http", method="getTaskResult", every=20, status=502).every
@@ -56,6 +56,7 @@ class Fault:
     type: str | None = None
     address: str | None = None
     nth: int | None = None
+    after: int | None = None
     every: int | None = None
     probability: float | None = None
     from_s: float | None = None
@@ -135,7 +136,7 @@ _Kind = type | tuple[type, ...]
 _NUMBER: tuple[type, ...] = (int, float)
 _KINDS: Mapping[str, _Kind] = {
     **dict.fromkeys(("action", "provider", "method", "type", "address", "when", "task_type", "code", "location"), str),
-    **dict.fromkeys(("nth", "every", "count", "status", "keep_bytes", "drip_bytes", "bytes_total"), int),
+    **dict.fromkeys(("nth", "after", "every", "count", "status", "keep_bytes", "drip_bytes", "bytes_total"), int),
     **dict.fromkeys(("probability", "from_s", "until_s", "delay_s", "drip_s", "seconds"), _NUMBER),
     "headers": Mapping,
 }
@@ -209,6 +210,8 @@ class _Entry:
         if fault.count is not None and self.hits >= fault.count:
             return False
         if fault.nth is not None and self.seen != fault.nth:
+            return False
+        if fault.after is not None and self.seen <= fault.after:
             return False
         if fault.every is not None and self.seen % fault.every:
             return False

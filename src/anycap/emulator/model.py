@@ -57,7 +57,7 @@ class Vendor:
     that chance decides. `slots` is how many unfinished tasks an account may have, `workers` how many the vendor can
     work on for all. `failure_rate` of the tasks end with the vendor's unsolvable code. `processing` is the flavour of
     "not ready" answers: plain, not_ready, http_500, http_503, or mixed (CapMonster only). `strict` refuses fields that
-    the vendor does not document.
+    the vendor does not document. `speed` divides every solve time; limits and bans keep their own.
 
     >>> from anycap.emulator.clock import ManualClock
     >>> clock = ManualClock()
@@ -86,6 +86,7 @@ class Vendor:
         failure_rate: float = 0.0,
         processing: str = "plain",
         strict: bool = True,
+        speed: float = 1.0,
         epoch_s: float = 0.0,
     ) -> None:
         if provider not in DIALECTS:
@@ -98,6 +99,7 @@ class Vendor:
         self.failure_rate = failure_rate
         self.processing = processing
         self.strict = strict
+        self.speed = speed
         self.epoch_s = epoch_s
         self.ledger = Ledger()
         self.accounts: dict[str, VendorAccount] = {}
@@ -213,7 +215,7 @@ class Vendor:
         if fields is None:
             return self.error(Trouble.BAD_JSON, method)
         account = self.accounts.get(who)
-        if account is None:
+        if account is None or account.closed:
             return self.error(Trouble.UNKNOWN_KEY, method)
         if account.suspended:
             return self.error(Trouble.SUSPENDED, method)
@@ -271,7 +273,7 @@ class Vendor:
         self, account: VendorAccount, name: str, task: Mapping[str, Any], fields: Mapping[str, Any], address: str,
         now: float, price: Decimal, image: bool, sync: bool,
     ) -> Task:  # fmt: skip
-        solve_s = solve_seconds(self.solve_time, self._task_rng, name, image)
+        solve_s = solve_seconds(self.solve_time, self._task_rng, name, image) / self.speed
         fails = self._task_rng.random() < self.failure_rate
         seed = self._task_rng.getrandbits(64)
         limit = self.dialect.solve_limit_s

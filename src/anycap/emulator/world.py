@@ -98,6 +98,7 @@ class Emulator:
         failure_rate: float = 0.0,
         processing: str = "plain",
         strict: bool = True,
+        speed: float = 1.0,
         epoch_s: float = EPOCH_S,
         faults: Iterable[Fault] = (),
         trace: bool = True,
@@ -108,6 +109,7 @@ class Emulator:
         self.trace: list[TraceLine] = []
         self.keeps_trace = trace
         self.requests = 0
+        self.defects: list[str] = []
         self._epoch_s = epoch_s
         self._options: dict[str, Any] = {
             "key": key if isinstance(key, Secret) else Secret(key),
@@ -118,6 +120,7 @@ class Emulator:
             "failure_rate": failure_rate,
             "processing": processing,
             "strict": strict,
+            "speed": speed,
         }
         self.vendors: dict[str, Vendor] = {provider: self._vendor(provider) for provider in providers}
         self._routes: dict[str, tuple[str, str] | None] = {}
@@ -289,6 +292,8 @@ class Emulator:
 
     def check(self) -> None:
         """Raise AssertionError when any vendor's books do not add up. A promise of the emulator, tested after storms."""
+        if self.defects:
+            raise AssertionError(f"defects of the emulator itself: {self.defects[:3]}")
         for vendor in self.vendors.values():
             vendor.settle()
             for account in vendor.accounts.values():

@@ -1,0 +1,114 @@
+"""`python -m anycap emulator`: serves emulated vendors on a loopback port until it is stopped.
+
+Here live the arguments and the running; the command line's own entry is in `cli/`. With `--json` the first line of
+standard output is one JSON object with a base URL per vendor; nothing else is printed and no key ever is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import anyio
+
+from anycap.emulator.accounts import DEFAULT_KEY
+from anycap.emulator.dialects import DIALECTS
+from anycap.emulator.faults import Fault, faults_from_json
+from anycap.emulator.server import serve
+from anycap.emulator.world import FOUR_VENDORS, Emulator
+from anycap.errors import ConfigurationError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Put the emulator's options on a parser."""
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (0: any free one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON line with a base URL per vendor")
+    parser.add_argument("--provider", action="append", choices=sorted(DIALECTS), metavar="NAME",
+                        help="emulate this vendor, may be repeated (default: the four main ones)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything left to chance")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="JSON file with a list of faults")
+    parser.add_argument("--key", default=None, help=f"the account key the vendors know (default: {DEFAULT_KEY}, or "
+                        "ANYCAP_EMULATOR_KEY from the environment)")  # fmt: skip
+    parser.add_argument("--balance", default=None, help="balance of the account, in the vendor's currency")
+    parser.add_argument("--slots", type=int, default=None, help="unfinished tasks an account may have")
+    parser.add_argument("--speed", type=float, default=1.0, help="solve this many times faster than the vendors do")
+    parser.add_argument("--failure-rate", type=float, default=0.0, help="part of the tasks that cannot be solved")
+    parser.add_argument("--lenient", action="store_true", help="let task fields pass that the vendor does not document")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a stop, 2 for wrong arguments, 1 for a taken port."""
+    try:
+        emulator = _emulator(args)
+    except (ConfigurationError, ValueError, ArithmeticError) as error:
+        print(f"anycap emulator: {error}", file=sys.stderr)
+        return 2
+    try:
+        anyio.run(_serve, emulator, args.port, args.json)
+    except OSError as error:
+        print(f"anycap emulator: cannot serve on 127.0.0.1:{args.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _emulator(args: argparse.Namespace) -> Emulator:
+    if not args.speed > 0:
+        raise ConfigurationError(f"--speed must be above 0, not {args.speed:g}")
+    if not 0 <= args.port <= 65535:
+        raise ConfigurationError(f"--port must be 0 to 65535, not {args.port}")
+    if not 0 <= args.failure_rate <= 1:
+        raise ConfigurationError(f"--failure-rate lies between 0 and 1, not {args.failure_rate:g}")
+    return Emulator(
+        seed=args.seed,
+        providers=tuple(dict.fromkeys(args.provider or FOUR_VENDORS)),
+        key=args.key or os.environ.get("ANYCAP_EMULATOR_KEY") or DEFAULT_KEY,
+        balance=args.balance,
+        slots=args.slots,
+        failure_rate=args.failure_rate,
+        strict=not args.lenient,
+        speed=args.speed,
+        epoch_s=time.time(),
+        faults=_faults(args.faults),
+    )
+
+
+def _faults(file: Path | None) -> list[Fault]:
+    if file is None:
+        return []
+    try:
+        return faults_from_json(json.loads(file.read_text("utf-8")))
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{file}: not JSON: {error}") from None
+
+
+async def _serve(emulator: Emulator, port: int, as_json: bool) -> None:
+    async with serve(emulator, port=port) as urls:
+        if as_json:
+            print(json.dumps(urls), flush=True)
+        else:
+            for provider, url in urls.items():
+                print(f"{provider:<14}{url}")
+            print(f"{'control':<14}{urls.control}", flush=True)
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                return
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m anycap.emulator.command`: the same command without the rest of the command line."""
+    parser = argparse.ArgumentParser(prog="anycap emulator", description="Emulated captcha vendors on a loopback port.")
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,237 @@
+"""The loopback door: HTTP/1.1 on 127.0.0.1 for clients of any make, on asyncio and on trio.
+
+Each vendor has a path prefix (`http://127.0.0.1:PORT/anti-captcha/createTask`); `/_control/...` is in `control.py`, the
+sending of callbacks in `deliver.py`. Here live sockets and HTTP only: what is answered is made in `world.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from http import HTTPStatus
+
+import anyio
+import h11
+from anyio.abc import SocketAttribute, SocketStream
+
+from anycap.emulator import control, deliver
+from anycap.emulator.exchange import Ending, Exchange
+from anycap.emulator.world import Emulator
+
+BODY_BYTES_MAX = 8 << 20
+IDLE_S = 120.0
+_READ_BYTES = 65_536
+_GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, ConnectionError, OSError)
+
+
+class Urls(dict[str, str]):
+    """Base URL per vendor; `control` is the address of the control route."""
+
+    control: str = ""
+
+
+@asynccontextmanager
+async def serve(emulator: Emulator, *, port: int = 0) -> AsyncIterator[Urls]:
+    """Serve an emulator on 127.0.0.1 while the block runs; port 0 takes a free one.
+
+    Gives the base URL of every vendor, such as `{"capmonster": "http://127.0.0.1:40001/capmonster"}`. Raises OSError
+    when the port is taken.
+    """
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
+    try:
+        bound = listener.listeners[0].extra(SocketAttribute.local_port)
+        root = f"http://127.0.0.1:{bound}"
+        urls = Urls({provider: f"{root}/{provider}" for provider in emulator.vendors})
+        urls.control = f"{root}/_control"
+
+        async def connection(stream: SocketStream) -> None:
+            await _Connection(emulator, stream).run()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, connection)
+            tasks.start_soon(deliver.send_callbacks, emulator)
+            try:
+                yield urls
+            finally:
+                tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await listener.aclose()
+
+
+class _Connection:
+    """One client connection, kept alive from request to request."""
+
+    def __init__(self, emulator: Emulator, stream: SocketStream) -> None:
+        self.emulator = emulator
+        self.stream = stream
+        self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=_READ_BYTES)
+        self.address = str(stream.extra(SocketAttribute.remote_address)[0])
+        stream.extra(SocketAttribute.raw_socket).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    async def run(self) -> None:
+        try:
+            while await self._one():
+                self.http.start_next_cycle()
+        except _GONE:
+            pass
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(self.stream)
+
+    async def _one(self) -> bool:
+        """Serve one request; whether another may follow on this connection."""
+        try:
+            request = await self._request()
+            if request is None:
+                return False
+            body = await self._body()
+        except h11.RemoteProtocolError as error:
+            status = error.error_status_hint or 400
+            if self.http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                await self._answer(_refusal(status, "the request is not valid HTTP/1.1"), b"")
+                await self._linger()
+            return False
+        if body is None:
+            await self._answer(_refusal(413, f"a request body above {BODY_BYTES_MAX} bytes"), request.method)
+            await self._linger()
+            return False
+        return await self._play(self._exchange(request, body), request.method)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def _event(self) -> h11.Event | type[h11.PAUSED]:
+        while True:
+            event = self.http.next_event()
+            if event is not h11.NEED_DATA:
+                return event  # type: ignore[return-value]  # h11 types its sentinels as one class
+            if self.http.they_are_waiting_for_100_continue:
+                go_on = h11.InformationalResponse(status_code=100, headers=[])
+                await self.stream.send(self.http.send(go_on) or b"")
+            with anyio.fail_after(IDLE_S):
+                try:
+                    self.http.receive_data(await self.stream.receive(_READ_BYTES))
+                except anyio.EndOfStream:
+                    self.http.receive_data(b"")
+
+    async def _request(self) -> h11.Request | None:
+        try:
+            event = await self._event()
+        except TimeoutError:
+            return None
+        return event if isinstance(event, h11.Request) else None
+
+    async def _body(self) -> bytes | None:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            try:
+                event = await self._event()
+            except TimeoutError:
+                raise ConnectionError("the client stopped inside a request") from None
+            if isinstance(event, h11.Data):
+                size += len(event.data)
+                if size > BODY_BYTES_MAX:
+                    return None
+                parts.append(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                return b"".join(parts)
+            else:
+                raise ConnectionError("the client left inside a request")
+
+    def _exchange(self, request: h11.Request, body: bytes) -> Exchange:
+        target = request.target.decode("latin-1")
+        verb = request.method.decode("latin-1")
+        host = next((value.decode("latin-1") for name, value in request.headers if name == b"host"), "")
+        try:
+            path = target.partition("?")[0]
+            if path.startswith("/_control"):
+                return control.answer(self.emulator, verb, target, body)
+            route = self.emulator.route(f"http://{host.partition(':')[0] or '127.0.0.1'}{path}")
+            if route is None and len(self.emulator.vendors) == 1:
+                route = (next(iter(self.emulator.vendors)), path.strip("/"))
+            if route is None:
+                return _refusal(404, "no vendor here; paths start with " + ", ".join(self.emulator.vendors))
+            provider, method = route
+            shown = "GET" if verb == "HEAD" else verb
+            return self.emulator.exchange(provider, method, body, verb=shown, address=self.address)
+        except Exception as error:  # noqa: BLE001 - a defect of the emulator must not take its other clients down
+            self.emulator.defects.append(repr(error))
+            return _refusal(500, f"a defect of the emulator: {type(error).__name__}")
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    async def _play(self, exchange: Exchange, verb: bytes) -> bool:
+        match exchange.ending:
+            case Ending.RESET | Ending.REFUSE:
+                self._reset_on_close()
+                return False
+            case Ending.DROP:
+                return False
+            case Ending.HANG:
+                await self._wait_for_the_client_to_go()
+                return False
+            case _:
+                pass
+        if exchange.delay_s > 0:
+            await anyio.sleep(exchange.delay_s)
+        await self._answer(exchange, verb)
+        if exchange.ending is Ending.CUT:
+            await self._linger()
+            return False
+        return self.http.our_state is h11.DONE and self.http.their_state is h11.DONE
+
+    async def _answer(self, exchange: Exchange, verb: bytes) -> None:
+        status = exchange.status
+        bare = verb == b"HEAD" or status in (204, 304)
+        headers = [
+            ("Date", formatdate(usegmt=True)),
+            ("Server", "anycap-emulator"),
+            *((name, value) for name, value in exchange.headers if name.lower() not in ("content-length", "date")),
+        ]
+        if status not in (204, 304):
+            headers.append(("Content-Length", str(len(exchange.body))))
+        try:
+            reason = HTTPStatus(status).phrase
+        except ValueError:
+            reason = ""
+        head = self.http.send(h11.Response(status_code=status, headers=headers, reason=reason)) or b""
+        body = b"" if bare else exchange.body
+        if exchange.ending is Ending.CUT:
+            body = body[: exchange.sent_bytes]
+        if exchange.drip_bytes and body:
+            await self.stream.send(head)
+            for at in range(0, len(body), exchange.drip_bytes):
+                if at:
+                    await anyio.sleep(exchange.drip_s)
+                await self.stream.send(self.http.send(h11.Data(data=body[at : at + exchange.drip_bytes])) or b"")
+            head, body = b"", b""
+        data = (self.http.send(h11.Data(data=body)) or b"") if body else b""
+        end = b"" if exchange.ending is Ending.CUT else self.http.send(h11.EndOfMessage()) or b""
+        if head or data or end:
+            await self.stream.send(head + data + end)
+
+    def _reset_on_close(self) -> None:
+        """Closing now sends RST instead of FIN."""
+        raw = self.stream.extra(SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async def _linger(self) -> None:
+        """Close in the way that lets the client read what was sent: half-close first, then wait a moment."""
+        await self.stream.send_eof()
+        with anyio.move_on_after(1.0):
+            while True:
+                await self.stream.receive(_READ_BYTES)
+
+    async def _wait_for_the_client_to_go(self) -> None:
+        while True:
+            await self.stream.receive(_READ_BYTES)
+
+
+def _refusal(status: int, why: str) -> Exchange:
+    body = json.dumps({"error": why}).encode()
+    return Exchange(status, (("Content-Type", "application/json"),), body)
