@@ -56,7 +56,7 @@ class Account:
     polling: Polling | None = field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        if not isinstance(self.provider, str) or not self.provider:
+        if not _is_text(self.provider):
             raise ConfigurationError("an account's provider is a name such as 'anti-captcha'")
         if not self.name:
             object.__setattr__(self, "name", self.provider)
@@ -66,8 +66,12 @@ class Account:
             object.__setattr__(self, "base_url", _base_url(self.base_url))
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
 def _base_url(url: str) -> str:
-    if not isinstance(url, str) or not url.lower().startswith(("https://", "http://")):
+    if not _is_text(url) or not url.lower().startswith(("https://", "http://")):
         raise ConfigurationError(f"base_url must start with https:// (or http:// on loopback), not {str(url)[:60]!r}")
     if "@" in url.split("/")[2]:
         raise ConfigurationError("base_url must not hold credentials; the key goes into `key`")
@@ -106,7 +110,9 @@ def key_from_environment(provider: str, environ: Mapping[str, str] | None = None
             reason = f"the file that {file} names is empty"
     else:
         reason = f"neither {plain} nor {file} is set"
-    raise ConfigurationError(f"no key for {provider}: {reason}. Set one of them, or pass Account({provider!r}, key=...).")
+    raise ConfigurationError(
+        f"no key for {provider}: {reason}. Set one of them, or pass Account({provider!r}, key=...)."
+    )
 
 
 class KeySource:

@@ -54,6 +54,10 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret cannot be pickled; hand over the key by name instead")
 
+    def scrub(self, text: str) -> str:
+        """`text` with every occurrence of this secret replaced: vendors may quote a key in an error's description."""
+        return text.replace(self._value, "<secret>") if len(self._value) >= 4 else text
+
     @property
     def fingerprint(self) -> str:
         """A short name for this secret that cannot be turned back."""

@@ -27,11 +27,14 @@ class RetrySettings:
 
     `new_tasks_max`: fresh tasks per solve after the first (None: 1 where the vendor charges nothing for failures, else 0).
     `budget_ratio`: repeats may be at most this part of first submits, plus `budget_floor` of them.
+    `resubmit_in_doubt`: `solve` pays for one more task when createTask's answer was lost. It may pay twice: the written
+    opt-in to exactly that.
     """
 
     new_tasks_max: int | None = None
     budget_ratio: float = 0.2
     budget_floor: int = 10
+    resubmit_in_doubt: bool = False
 
 
 @frozen

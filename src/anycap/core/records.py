@@ -24,9 +24,18 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 def record_for(
-    action: Action, solve: Solve, wall: float, *, expires_at: float | None = None, error: Mapping[str, Any] | None = None
+    action: Action,
+    solve: Solve,
+    wall: float,
+    *,
+    expires_at: float | None = None,
+    error: Mapping[str, Any] | None = None,
+    cost: str | None = None,
 ) -> Record | None:
-    """The record that `action` asks for, or None when it writes nothing. `wall` is seconds since the epoch."""
+    """The record that `action` asks for, or None when it writes nothing. `wall` is seconds since the epoch.
+
+    `expires_at` (wall) and `cost` (a decimal number as text) belong to a result, `error` to a failure.
+    """
     kind = _KINDS.get(action)
     if kind is None:
         return None
@@ -43,7 +52,7 @@ def record_for(
     elif kind is RecordKind.ACCEPTED:
         fields = {"task_id": solve.task_id}
     elif kind is RecordKind.RESULT:
-        fields = {"body": solve.body or _NOTHING, "expires_at": expires_at}
+        fields = {"body": solve.body or _NOTHING, "expires_at": expires_at, "cost": cost, "charged": "yes"}
     elif kind in (RecordKind.FAILED, RecordKind.IN_DOUBT) and error is not None:
-        fields = {"error": error}
+        fields = {"error": error, "charged": error.get("charged", "unknown")}
     return Record(solve.id, kind, wall, fields)

@@ -39,14 +39,17 @@ class Solve:
 
     `prepared` is the encoded task, dropped as soon as the vendor has accepted it (images are large). `wait` is the
     caller's `wait_for_capacity` (None: the default of the category). `deadline` is a monotonic second; it bounds the
-    waiting for a slot, never the polling. `last` is the last answer that was not progress.
+    waiting for a slot, never the polling. `last` is the last answer that was not progress. `stopped` says that the guard
+    refused it here, before sending, and `not_before` the monotonic second at which it is worth trying again. `waiter` is
+    the shell's event and `waiting` the number of callers on it.
     """
 
     __slots__ = (
-        "accepted", "accepted_at", "account", "attempts", "body", "created_at", "deadline", "due", "ended_age",
-        "ended_at", "error", "has_image", "id", "keep", "kind", "last", "late", "oversized", "pacer", "polls",
-        "prepared", "processing_age", "provider", "proxy", "repeat", "reported", "sent_age", "state", "strikes",
-        "submitted", "task_id", "unwanted", "vendor_type", "wait", "waiter", "widen_s",
+        "accepted", "accepted_at", "account", "attempts", "body", "callback_url", "created_at", "deadline", "due", "ended_age",
+        "ended_at", "error", "has_image", "id", "keep", "kind", "last", "late", "not_before", "oversized", "pacer",
+        "polls", "prepared", "processing_age", "provider", "proxy", "repeat", "sent_age", "solution", "state",
+        "stopped", "strikes", "submitted", "task_id", "unwanted", "vendor_type", "wait", "waiter", "waiting",
+        "wants_id", "widen_s",
     )  # fmt: skip
 
     def __init__(
@@ -96,11 +99,16 @@ class Solve:
         self.unwanted = False
         self.late = False
         self.keep = True
-        self.reported = False
+        self.stopped = False
+        self.not_before = math.inf
         self.last: Verdict | None = None
         self.body: Mapping[str, Any] | None = None
+        self.solution: Any = None
         self.error: Exception | None = None
         self.waiter: Any = None
+        self.waiting = 0
+        self.wants_id = False
+        self.callback_url: str | None = None
 
     def __repr__(self) -> str:
         return f"<Solve {self.id} {self.kind} {self.state} task={self.task_id}>"

@@ -1,0 +1,334 @@
+"""One account at work: its lane, its adapter, its key, and the requests built from them. No loop lives here.
+
+The loop that sends these requests is `_engine.py`; what may be sent and when is the lane's (`core/lane.py`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import attrs
+
+from anycap.accounts import Account, KeySource
+from anycap.core.guard import AddressGuard, Gate, Guard
+from anycap.core.lane import Lane
+from anycap.core.machine import State
+from anycap.core.solve import Solve
+from anycap.core.verdict import Problem, Verdict, VerdictKind
+from anycap.credentials import encode_json
+from anycap.errors import (
+    AnycapError,
+    ConfigurationError,
+    DeadlineError,
+    InDoubtError,
+    TicketError,
+    TransportError,
+    error_from,
+)
+from anycap.providers.adapter import Adapter
+from anycap.providers.tasks import MethodSpec
+from anycap.results import Ticket
+from anycap.settings import Settings
+from anycap.taxonomy import CODES, Charged, Code
+from anycap.transport import Answer, Body, Failure, Request
+
+PRICES_KEPT = 64
+"""Task types whose last price is remembered, for `max_cost`."""
+REPORTS_KEPT = 10_000
+"""Reported tasks that are remembered, so that none is reported twice."""
+
+
+class Desk:
+    """Everything the engine needs of one account."""
+
+    def __init__(
+        self,
+        account: Account,
+        adapter: Adapter,
+        address: AddressGuard,
+        settings: Settings,
+        *,
+        chance: Callable[[], float],
+    ) -> None:
+        self.account = account
+        self.name = account.name
+        self.adapter = adapter
+        self.catalog = adapter.catalog
+        self.settings = settings
+        self.keys = KeySource(account)
+        self.key_checked = float("-inf")
+        guard = settings.guard
+        if account.max_in_flight is not None:
+            guard = attrs.evolve(guard, max_in_flight=account.max_in_flight)
+        self.guard = Guard(
+            self.catalog.name,
+            self.catalog.ban_rules,
+            guard,
+            settings.retry,
+            address,
+            chance=chance,
+            charges_failures=self.catalog.charges_failures,
+        )
+        self.lane = Lane(
+            account.name, self.guard, Gate(guard.requests_max), account.polling or settings.polling, chance=chance
+        )
+        self.calls: deque[Call] = deque()
+        self.prices: dict[str, Decimal] = {}
+        self.accepted = Volume()
+        self._reported: OrderedDict[str, None] = OrderedDict()
+
+    # -- requests
+
+    def base_url(self) -> str:
+        return self.account.base_url or self.catalog.base_url
+
+    def submit_request(self, solve: Solve) -> Request:
+        fields = self.adapter.submit_fields(
+            solve.prepared, soft_id=self.settings.soft_id, callback_url=solve.callback_url
+        )
+        return self._request("createTask", fields, self.settings.http.request_timeout_s, idempotent=False)
+
+    def poll_request(self, solve: Solve) -> Request:
+        assert solve.task_id is not None  # noqa: S101 - only accepted tasks are polled
+        fields = self.adapter.poll_fields(solve.task_id)
+        return self._request("getTaskResult", fields, self.settings.http.poll_timeout_s, idempotent=True)
+
+    def read_request(self, spec: MethodSpec, timeout_s: float) -> Request:
+        """A keyless GET; on the vendor's other host unless `base_url` was replaced."""
+        url = self.base_url() + self.adapter.path(spec.name) if self.account.base_url or not spec.url else spec.url
+        http = self.settings.http
+        return Request(url, None, timeout_s, http.body_bytes_max, spec.verb, True)
+
+    def call_request(self, method: str, fields: Mapping[str, Any], *, needs_key: bool, timeout_s: float) -> Request:
+        sent = self.adapter.call_fields(method, fields)
+        return self._request(method, sent, timeout_s, idempotent=False, needs_key=needs_key)
+
+    def _request(
+        self, method: str, fields: Mapping[str, Any], timeout_s: float, *, idempotent: bool, needs_key: bool = True
+    ) -> Request:
+        http = self.settings.http
+        body = {"clientKey": self.keys.key, **fields} if needs_key else dict(fields)
+        return Request(
+            self.base_url() + self.adapter.path(method),
+            Body(body, encode_json),
+            timeout_s,
+            http.body_bytes_max,
+            "POST",
+            idempotent,
+        )
+
+    def scrub(self, verdict: Verdict) -> Verdict:
+        """The verdict with our key taken out of the vendor's words, should it have quoted it."""
+        problem = verdict.problem
+        key = self.keys.key
+        if problem is None or key is None or not problem.description:
+            return verdict
+        clean = key.scrub(problem.description)
+        if clean == problem.description:
+            return verdict
+        return attrs.evolve(verdict, problem=attrs.evolve(problem, description=clean))
+
+    # -- reports
+
+    def may_report(self, ticket_id: str) -> bool:
+        """Whether this task was not reported yet; counts it as reported."""
+        if ticket_id in self._reported:
+            return False
+        self._reported[ticket_id] = None
+        while len(self._reported) > REPORTS_KEPT:
+            self._reported.popitem(last=False)
+        return True
+
+    def forget_report(self, ticket_id: str) -> None:
+        """The report did not get through: it may be sent again."""
+        self._reported.pop(ticket_id, None)
+
+    def volume(self, kinds: Sequence[str], window_s: float, wall: float) -> int:
+        """Tasks of these types that the account was given in the last `window_s` seconds, as far as this client knows."""
+        return self.accepted.count(kinds, window_s, wall)
+
+    # -- answers
+
+    def remember_price(self, kind: str, cost: Decimal | None) -> None:
+        if cost is not None and (kind in self.prices or len(self.prices) < PRICES_KEPT):
+            self.prices[kind] = cost
+
+    def error_of(self, solve: Solve, now: float, wall: float) -> AnycapError:
+        """The exception for a solve that came to no solution, with its ticket."""
+        ticket = solve.ticket()
+        if isinstance(solve.error, AnycapError):
+            if solve.error.ticket is None:
+                solve.error.ticket = ticket
+            return solve.error
+        if solve.state is State.IN_DOUBT:
+            return in_doubt(ticket, solve.last)
+        if solve.state is State.ABANDONED:
+            return TicketError("this task was abandoned: it is not polled any more", ticket=ticket)
+        reason = self._reason(solve, ticket, now, wall)
+        if solve.late:
+            return DeadlineError(
+                "the time-out would pass before the account may send this; nothing was sent",
+                ticket=ticket,
+                last_error=reason,
+            )
+        if reason is None:
+            return DeadlineError("given up before anything was sent", ticket=ticket)
+        return reason
+
+    def _reason(self, solve: Solve, ticket: Ticket, now: float, wall: float) -> AnycapError | None:
+        verdict = solve.last
+        if verdict is None:
+            return None
+        problem = verdict.problem
+        if problem is not None:
+            return self._problem_error(solve, problem, verdict, ticket, now, wall)
+        if verdict.kind is VerdictKind.REDIRECT:
+            return ConfigurationError(
+                f"{self.catalog.name} answered with a redirect to {verdict.location_host or 'another address'}; redirects "
+                f"are never followed with a key. Check base_url ({self.base_url()}).",
+                ticket=ticket,
+            )
+        return transport_error(verdict, self.catalog.name, ticket)
+
+    def _problem_error(
+        self, solve: Solve, problem: Problem, verdict: Verdict, ticket: Ticket, now: float, wall: float
+    ) -> AnycapError:
+        charged: Charged | None = None
+        made_task = solve.task_id is not None
+        if not made_task and problem.row.charged is not Charged.YES:
+            charged = Charged.NO
+        if solve.stopped:
+            retry_after = max(solve.not_before - now, 0.0) if solve.not_before != float("inf") else None
+        else:
+            waits = [wait for wait in (problem.row.retry_after, verdict.retry_after_s) if wait is not None]
+            retry_after = max(waits) if waits else None
+        retry_at = None if retry_after is None else datetime.fromtimestamp(wall + retry_after, UTC)
+        return error_from(
+            problem,
+            phase="poll" if made_task else "submit",
+            sent=not solve.stopped,
+            retry_after=retry_after,
+            retry_at=retry_at,
+            account=self.name,
+            charged=charged,
+            ticket=ticket,
+        )
+
+    def unreadable(self, why: str, ticket: Ticket | None) -> AnycapError:
+        """The error for a solution that the vendor calls ready and that has not the shape of one."""
+        row = attrs.evolve(
+            self.adapter.row_for(None, None),
+            code=Code.UNREADABLE_ANSWER,
+            category=CODES[Code.UNREADABLE_ANSWER].category,
+            meaning=f"the vendor's solution has not the documented shape: {why}",
+            action="Read the raw answer in the journal, and report the new shape.",
+        )
+        return error_from(
+            Problem(row, self.catalog.name, None, None, None), phase="poll", account=self.name, ticket=ticket
+        )
+
+    def last_error(self, solve: Solve, now: float, wall: float) -> AnycapError | None:
+        """What an unfinished solve is waiting on, as an exception; None when it is simply not solved yet."""
+        return self._reason(solve, solve.ticket(), now, wall)
+
+
+class Call:
+    """One request for another method than the two of a solve, waiting for its answer. `done` is the shell's event."""
+
+    __slots__ = ("done", "method", "outcome", "request", "verdict")
+
+    def __init__(self, request: Request, method: str, done: Any) -> None:
+        self.request = request
+        self.method = method
+        self.done = done
+        self.outcome: Answer | Failure | None = None
+        self.verdict: Verdict | None = None
+
+
+class Volume:
+    """How many tasks of each type were accepted, by the hour: vendors count reports only from accounts with enough."""
+
+    def __init__(self) -> None:
+        self._hours: dict[str, deque[tuple[int, int]]] = {}
+
+    def add(self, kind: str, wall: float) -> None:
+        hours = self._hours.setdefault(kind, deque(maxlen=48))
+        hour = int(wall // 3600)
+        if hours and hours[-1][0] == hour:
+            hours[-1] = (hour, hours[-1][1] + 1)
+        else:
+            hours.append((hour, 1))
+
+    def count(self, kinds: Sequence[str], window_s: float, wall: float) -> int:
+        since = (wall - window_s) // 3600
+        return sum(
+            count for kind, hours in self._hours.items() if kind in kinds for hour, count in hours if hour >= since
+        )
+
+
+def in_doubt(ticket: Ticket, verdict: Verdict | None) -> InDoubtError:
+    """The error for a createTask whose answer was lost."""
+    why = "the process ended before the answer came"
+    if verdict is not None:
+        if verdict.failure is not None:
+            why = verdict.failure.detail
+        elif verdict.problem is not None:
+            why = verdict.problem.row.meaning or str(verdict.problem.code)
+            if verdict.problem.vendor_code:
+                why += f" ({verdict.problem.vendor_code})"
+        else:
+            why = "the answer held neither an error nor a task id"
+    return InDoubtError(
+        f"{ticket.provider}: createTask was sent and its answer lost ({why.rstrip('.')}). The vendor may have made and "
+        f"charged a task nobody can ask for. It was not sent again; look at the vendor's dashboard, settle the ticket "
+        f"(`anycap tickets settle {ticket.id} --lost` or `--charged`), and decide whether to pay for another.",
+        ticket=ticket,
+    )
+
+
+def transport_error(verdict: Verdict, provider: str, ticket: Ticket | None) -> TransportError:
+    """The error for a request that got no answer for a reason of the network."""
+    failure = verdict.failure
+    detail = failure.detail if failure is not None else "no usable answer"
+    kind = str(failure.kind) if failure is not None else ""
+    sent = {
+        "not_sent": "Nothing was sent.",
+        "maybe_sent": "It may have been sent.",
+        "answered": "An answer came, and was unusable.",
+    }[str(verdict.delivery)]
+    return TransportError(
+        f"{provider} could not be reached: {detail.rstrip('.')}. {sent} Check the network, and the vendor's status page.",
+        delivery=str(verdict.delivery),
+        kind=kind,
+        ticket=ticket,
+    )
+
+
+def balance_amount(body: Mapping[str, Any] | None) -> Decimal | None:
+    """The balance in an answer to getBalance; None when there is no number in it."""
+    try:
+        amount = Decimal(str((body or {})["balance"]))
+    except (KeyError, InvalidOperation):
+        return None
+    return amount if amount.is_finite() else None
+
+
+def failure_fields(solve: Solve) -> dict[str, Any]:
+    """What the journal keeps of a failure."""
+    verdict = solve.last
+    if verdict is None:
+        return {}
+    problem = verdict.problem
+    if problem is None:
+        return {"failure": str(verdict.failure.kind) if verdict.failure is not None else str(verdict.kind)}
+    return {
+        "code": str(problem.code),
+        "vendor_code": problem.vendor_code,
+        "vendor_id": problem.vendor_id,
+        "description": problem.description,
+        "charged": str(problem.row.charged),
+    }

@@ -1,0 +1,565 @@
+"""The only I/O loop: one owner task sends every vendor request, writes the journal and wakes the callers.
+
+Callers never send anything; they queue a solve and wait. So a cancelled caller cannot cancel a request, and a paid task
+id cannot be lost with it. On asyncio the owner is a task of its own, on trio a task in the user's nursery or a system
+task: `open` and `aclose` may be called from different tasks, and a fault in here never cancels its host.
+
+Decisions are not taken here: `core/lane.py` says what to send and what an answer does, `_desk.py` builds requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import math
+import sys
+import traceback
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import Any
+
+import anyio
+
+from anycap._desk import Call, Desk, balance_amount, failure_fields
+from anycap.core.lane import Job, JobKind
+from anycap.core.machine import ENDS, Action, State
+from anycap.core.records import record_for
+from anycap.core.solve import Solve
+from anycap.core.verdict import Verdict, VerdictKind
+from anycap.errors import ClientClosed, ConfigurationError, EngineBroken, JournalError
+from anycap.events import Event, EventKind, Events
+from anycap.journal import Journal, Record
+from anycap.taxonomy import Charged, Code
+from anycap.transport import Transport
+
+logger = logging.getLogger("anycap")
+
+UNTOLD_MAX = 10_000
+"""Ended solves without a caller that are remembered, so that a later `wait` gets their error."""
+HOUSEKEEPING_S = 60.0
+"""How often expired solutions are erased from the journal."""
+KEY_RECHECK_S = 10.0
+"""How often at most a rejected key is read again."""
+SHORTEST_SLEEP_S = 0.001
+CLOSE_SHARE = 0.7
+"""Part of the closing grace that createTask requests in flight may use; the rest is for the journal."""
+
+_EVENT_OF = {
+    Action.WRITE_ACCEPTED: EventKind.ACCEPTED,
+    Action.WRITE_NOT_CREATED: EventKind.REQUEUED,
+    Action.WRITE_RESULT: EventKind.SOLVED,
+    Action.WRITE_FAILED: EventKind.FAILED,
+    Action.WRITE_IN_DOUBT: EventKind.IN_DOUBT,
+    Action.WRITE_ABANDONED: EventKind.ABANDONED,
+}
+
+
+def _settled(solve: Solve, accepted: bool) -> bool:
+    state = solve.state
+    if state in ENDS or state is State.SOLVED or state is State.STALLED:
+        return True
+    return accepted and solve.task_id is not None and (state is State.WAITING or state is State.POLLING)
+
+
+class Phase(Enum):
+    NEW = "new"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+    BROKEN = "broken"
+
+
+class Engine:
+    """Runs the lanes of all accounts. One per client; opened once, closed once."""
+
+    def __init__(
+        self,
+        desks: Sequence[Desk],
+        transport: Transport,
+        journal: Journal,
+        events: Events,
+        *,
+        wall: Callable[[], float],
+        offload: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self.desks = {desk.name: desk for desk in desks}
+        self.transport = transport
+        self.journal = journal
+        self.events = events
+        self.wall = wall
+        self.offload = offload
+        self.phase = Phase.NEW
+        self.solves: dict[str, Solve] = {}
+        self.untold: OrderedDict[str, Solve] = OrderedDict()
+        self._unwritten: list[Record] = []
+        self._behind: list[Record] = []
+        self._submitting = 0
+        self._sleep_until = math.inf
+        self._fault: str = ""
+        self._grace_s = 0.0
+        self._owner: object = None
+
+    # -- opening and closing
+
+    async def open(self, nursery: Any = None) -> None:
+        """Open the journal and the transport, read the keys, start the owner."""
+        if self.phase is not Phase.NEW:
+            raise ClientClosed("this client was opened before; make a new one")
+        self.phase = Phase.OPEN
+        self._kick = anyio.Event()
+        self._behind_kick = anyio.Event()
+        self._submits_done = anyio.Event()
+        self._done = anyio.Event()
+        started = anyio.Event()
+        opened = False
+        try:
+            for desk in self.desks.values():
+                await desk.keys.refresh(self.offload)
+            await self.journal.open()
+            await self.transport.open()
+            opened = True
+        finally:
+            if not opened:
+                self.phase = Phase.CLOSED
+                with anyio.CancelScope(shield=True), anyio.move_on_after(5.0):
+                    await self._close_parts()
+                self._done.set()
+        trio = sys.modules.get("trio")
+        if trio is not None and trio.lowlevel.in_trio_run():
+            if nursery is not None:
+                nursery.start_soon(self._own, started)
+            else:
+                self._owner = trio.lowlevel.spawn_system_task(self._own, started, name="anycap engine")
+        else:
+            if nursery is not None:
+                raise ConfigurationError("open(nursery=...) is for trio; on asyncio the client owns its task")
+            loop = asyncio.get_running_loop()
+            self._owner = loop.create_task(self._own(started), name="anycap engine", context=contextvars.Context())
+        await started.wait()
+
+    async def aclose(self, grace_s: float) -> None:
+        """Stop sending, let createTask requests in flight finish within the grace, close. Tickets stay good."""
+        if self.phase is Phase.NEW:
+            self.phase = Phase.CLOSED
+            return
+        if self.phase is Phase.OPEN:
+            self.phase = Phase.CLOSING
+            self._grace_s = grace_s
+            self._kick.set()
+        await self._done.wait()
+
+    async def _own(self, started: anyio.Event) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._write_behind)
+                started.set()
+                await self._dispatch()
+                with anyio.move_on_after(self._grace_s * CLOSE_SHARE):
+                    while self._submitting:
+                        self._submits_done = anyio.Event()
+                        await self._submits_done.wait()
+                tasks.cancel_scope.cancel()
+        except Exception as error:
+            self._broke(error)
+        finally:
+            if self.phase is not Phase.BROKEN:
+                self.phase = Phase.CLOSED
+            with anyio.CancelScope(shield=True), anyio.move_on_after(max(self._grace_s * (1 - CLOSE_SHARE), 0.5)):
+                await self._close_parts()
+            for solve in self.solves.values():
+                if solve.waiter is not None:
+                    solve.waiter.set()
+            for desk in self.desks.values():
+                for call in desk.calls:
+                    call.done.set()
+            started.set()
+            self._done.set()
+
+    async def _close_parts(self) -> None:
+        records, self._unwritten, self._behind = self._unwritten + self._behind, [], []
+        try:
+            if records:
+                await self.journal.write(records)
+        except JournalError as error:
+            self._journal_trouble(error)
+        try:
+            await self.journal.aclose()
+        except JournalError as error:
+            self._journal_trouble(error)
+        finally:
+            await self.transport.aclose()
+
+    def _broke(self, error: Exception) -> None:
+        """A fault of ours: callers get a typed error; what is logged holds frames and class names, never values."""
+        self.phase = Phase.BROKEN
+        causes = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+        self._fault = ", ".join(type(cause).__name__ for cause in causes)
+        frames = "".join(line for cause in causes for line in traceback.format_tb(cause.__traceback__))
+        logger.error("the engine of an anycap client broke: %s\n%s", self._fault, frames)
+
+    def check_open(self) -> None:
+        """Raise the typed error for a client that is not open."""
+        if self.phase is Phase.OPEN:
+            return
+        if self.phase is Phase.BROKEN:
+            raise EngineBroken(
+                f"a fault inside anycap stopped this client ({self._fault}). Close it, open a new one (tickets in a "
+                "journal can be resumed) and report the log's frames as a bug."
+            )
+        if self.phase is Phase.NEW:
+            raise ClientClosed("this client is not open: use `async with client:` or `await client.open()`")
+        raise ClientClosed("this client is closed; open tickets can be resumed by a new client on the same journal")
+
+    # -- what callers do
+
+    def start(self, solve: Solve) -> None:
+        """Queue a solve."""
+        self.solves[solve.id] = solve
+        self.desks[solve.account].lane.add(solve)
+        if self.events:
+            self._tell_event(EventKind.QUEUED, solve)
+        self._kick.set()
+
+    def restore(self, solve: Solve, *, age_s: float, backlog: int) -> None:
+        """Take up a task that was accepted `age_s` ago."""
+        self.solves[solve.id] = solve
+        self.desks[solve.account].lane.restore(solve, anyio.current_time(), age_s=age_s, backlog=backlog)
+        if self.events:
+            self._tell_event(EventKind.RESUMED, solve)
+        self._kick.set()
+
+    def kick(self) -> None:
+        """Look again at what may be sent."""
+        self._kick.set()
+
+    async def wait(self, solve: Solve, deadline: float, *, accepted: bool = False) -> bool:
+        """Wait until the solve has come to something (with `accepted`: or has a task id); False: `deadline` came first."""
+        if solve.state is State.STALLED:
+            self.desks[solve.account].lane.want(solve, anyio.current_time())
+            self._kick.set()
+        solve.waiting += 1
+        try:
+            while not _settled(solve, accepted):
+                self.check_open()
+                if solve.waiter is None:
+                    solve.waiter = anyio.Event()
+                if deadline == math.inf:
+                    await solve.waiter.wait()
+                else:
+                    with anyio.move_on_at(deadline):
+                        await solve.waiter.wait()
+                    if not solve.waiter.is_set():
+                        return False
+                if not _settled(solve, accepted):
+                    solve.waiter = None
+        finally:
+            solve.waiting -= 1
+        return True
+
+    def hand_over(self, solve: Solve) -> None:
+        """The caller is about to return with the solution; called with no await in between."""
+        if solve.state is not State.SOLVED:
+            return
+        desk = self.desks[solve.account]
+        for action in desk.lane.handed_over(solve):
+            record = record_for(action, solve, self.wall())
+            if record is not None:
+                self._write_later(record)
+        self.solves.pop(solve.id, None)
+        if self.events:
+            self._tell_event(EventKind.DELIVERED, solve)
+
+    def told(self, solve: Solve) -> None:
+        """The caller has got the error of an ended solve."""
+        if solve.state is not State.STALLED:
+            self.solves.pop(solve.id, None)
+        self.untold.pop(solve.id, None)
+
+    def leave(self, solve: Solve, *, abandon: bool) -> None:
+        """A caller went away without a result: send nothing that is unsent; poll on unless asked to abandon."""
+        if self.phase is not Phase.OPEN or solve.waiting:
+            return
+        lane = self.desks[solve.account].lane
+        actions = lane.abandon(solve, anyio.current_time()) if abandon else lane.withdraw(solve)
+        for action in actions:
+            record = record_for(action, solve, self.wall())
+            if record is not None:
+                self._write_later(record)
+        if solve.state is State.FAILED or solve.state is State.ABANDONED:
+            self.solves.pop(solve.id, None)
+        self._kick.set()
+
+    async def call(self, desk: Desk, call: Call, deadline: float) -> bool:
+        """Send a request of another method through the owner; False when `deadline` came first."""
+        self.check_open()
+        desk.calls.append(call)
+        self._kick.set()
+        with anyio.move_on_at(deadline):
+            await call.done.wait()
+        if call.verdict is None:
+            if call in desk.calls:
+                desk.calls.remove(call)
+            self.check_open()
+        return call.verdict is not None
+
+    # -- the loop
+
+    async def _dispatch(self) -> None:
+        while self.phase is Phase.OPEN:
+            self._kick = anyio.Event()
+            now = anyio.current_time()
+            soonest = math.inf
+            for desk in self.desks.values():
+                lane = desk.lane
+                while (job := lane.next_job(now)) is not None:
+                    self._begin(desk, job)
+                while desk.calls:
+                    self._tasks.start_soon(self._call, desk, desk.calls.popleft())
+                self._settle_refused(desk, now)
+                soonest = min(soonest, lane.wake_at(now))
+            self._sleep_until = soonest = max(soonest, now + SHORTEST_SLEEP_S)
+            if soonest == math.inf:
+                await self._kick.wait()
+            else:
+                with anyio.move_on_at(soonest):
+                    await self._kick.wait()
+
+    def _begin(self, desk: Desk, job: Job) -> None:
+        if job.kind is JobKind.SUBMIT:
+            self._submitting += 1
+        self._tasks.start_soon(self._work, desk, job)
+
+    async def _work(self, desk: Desk, job: Job | None) -> None:
+        """Do one job after the other while there are any; the number of workers is the number of open requests."""
+        while job is not None:
+            if job.kind is JobKind.POLL:
+                assert job.solve is not None  # noqa: S101 - polls are of a solve
+                await self._poll(desk, job.solve)
+            elif job.kind is JobKind.SUBMIT:
+                assert job.solve is not None  # noqa: S101 - submits are of a solve
+                try:
+                    await self._submit(desk, job.solve)
+                finally:
+                    self._submitting -= 1
+                    if not self._submitting:
+                        self._submits_done.set()
+            else:
+                await self._probe(desk, job.method)
+            if self.phase is not Phase.OPEN:
+                return
+            now = anyio.current_time()
+            job = desk.lane.next_job(now)
+            if job is not None and job.kind is JobKind.SUBMIT:
+                self._submitting += 1
+            self._settle_refused(desk, now)
+            if desk.lane.wake_at(now) < self._sleep_until:
+                self._kick.set()
+
+    async def _submit(self, desk: Desk, solve: Solve) -> None:
+        lane = desk.lane
+        intent = record_for(Action.WRITE_INTENT, solve, self.wall())
+        assert intent is not None  # noqa: S101 - an intent is always a record
+        try:
+            await self.journal.write([*self._take_unwritten(), intent])
+        except JournalError as error:
+            solve.error = error
+            self._journal_trouble(error)
+            await self._perform(desk, solve, lane.stored(solve, anyio.current_time(), ok=False))
+            return
+        actions = lane.stored(solve, anyio.current_time())
+        if Action.SEND_SUBMIT not in actions:
+            await self._perform(desk, solve, actions)
+            return
+        if self.events:
+            self._tell_event(EventKind.SUBMITTING, solve)
+        outcome = await self.transport.send(desk.submit_request(solve))
+        verdict = desk.scrub(desk.adapter.read_submit(outcome, has_image=solve.has_image))
+        now = anyio.current_time()
+        actions = lane.submitted(solve, verdict, now)
+        if verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY:
+            solve.accepted_at = self.wall()
+            desk.accepted.add(solve.kind, solve.accepted_at)
+        await self._perform(desk, solve, actions)
+
+    async def _poll(self, desk: Desk, solve: Solve) -> None:
+        outcome = await self.transport.send(desk.poll_request(solve))
+        verdict = desk.scrub(desk.adapter.read_poll(outcome))
+        actions = desk.lane.polled(solve, verdict, anyio.current_time())
+        if self.events:
+            lost = verdict.kind not in (VerdictKind.PROCESSING, VerdictKind.READY)
+            self._tell_event(EventKind.POLL_LOST if lost else EventKind.POLLED, solve, verdict if lost else None)
+        if actions:
+            await self._perform(desk, solve, actions)
+
+    async def _probe(self, desk: Desk, method: str) -> None:
+        sent = anyio.current_time()
+        request = desk.call_request(method, {}, needs_key=True, timeout_s=desk.settings.http.request_timeout_s)
+        verdict = desk.scrub(desk.adapter.read_call(method, await self.transport.send(request)))
+        now = anyio.current_time()
+        amount = balance_amount(verdict.body) if verdict.kind is VerdictKind.DONE else None
+        if amount is not None:
+            desk.guard.balance_seen(now, amount)
+        desk.lane.probed(verdict, now, rtt_s=now - sent)
+
+    async def _call(self, desk: Desk, call: Call) -> None:
+        desk.guard.call_sent(anyio.current_time(), call.method)
+        call.outcome = await self.transport.send(call.request)
+        call.verdict = desk.scrub(desk.adapter.read_call(call.method, call.outcome))
+        desk.guard.call_answered(anyio.current_time(), call.method, call.verdict)
+        call.done.set()
+        self._kick.set()
+
+    # -- what comes of it
+
+    async def _perform(self, desk: Desk, solve: Solve, actions: Sequence[Action]) -> None:
+        """Write what is to be written, then tell events, then wake callers: in this order, always."""
+        now, wall = anyio.current_time(), self.wall()
+        records: list[Record] = []
+        for action in actions:
+            expires_at: float | None = None
+            cost: str | None = None
+            error: dict[str, Any] | None = None
+            if action is Action.WRITE_RESULT:
+                expires_at, cost = self._build_solution(desk, solve, wall)
+            elif action is Action.WRITE_FAILED or action is Action.WRITE_IN_DOUBT:
+                error = failure_fields(solve)
+            record = record_for(action, solve, wall, expires_at=expires_at, error=error, cost=cost)
+            if record is not None:
+                records.append(record)
+        if records:
+            ok = True
+            try:
+                await self.journal.write([*self._take_unwritten(), *records])
+            except JournalError as trouble:
+                ok = False
+                self._unwritten.extend(records)
+                self._journal_trouble(trouble)
+            if Action.WRITE_ACCEPTED in actions:
+                solve.prepared = None
+            if self.events:
+                self._events_of(desk, solve, actions)
+            if solve.state is State.STORING or solve.state is State.SAVING:
+                further = desk.lane.stored(solve, now, ok=ok)
+                if further:
+                    await self._perform(desk, solve, further)
+            if solve.wants_id and solve.waiter is not None:
+                solve.waiter.set()
+        if Action.TELL in actions:
+            self._tell(solve)
+
+    def _tell(self, solve: Solve) -> None:
+        if solve.waiter is not None:
+            solve.waiter.set()
+        if solve.state in ENDS and not solve.waiting and self.solves.pop(solve.id, None) is not None:
+            self.untold[solve.id] = solve
+            while len(self.untold) > UNTOLD_MAX:
+                self.untold.popitem(last=False)
+
+    def _build_solution(self, desk: Desk, solve: Solve, wall: float) -> tuple[float | None, str | None]:
+        """Make the typed solution; its expiry in wall seconds and its cost, each None when nobody says."""
+        solve.ended_at = wall
+        assert solve.body is not None  # noqa: S101 - READY brings the answer's body
+        try:
+            solution = desk.adapter.solution(solve.kind, solve.body, ticket=solve.ticket(), received_at=wall)
+        except ValueError as error:
+            solve.error = desk.unreadable(str(error), solve.ticket())
+            return None, None
+        solve.solution = solution
+        desk.remember_price(solve.kind, solution.cost)
+        expires_at = None if solution.expires_at is None else solution.expires_at.timestamp()
+        return expires_at, None if solution.cost is None else str(solution.cost)
+
+    def _settle_refused(self, desk: Desk, now: float) -> None:
+        recheck = False
+        for solve in desk.lane.take_refused():
+            problem = solve.last.problem if solve.last is not None else None
+            recheck = recheck or (problem is not None and problem.code is Code.INVALID_KEY)
+            if self.events:
+                self._tell_event(EventKind.FAILED, solve, solve.last)
+            self._tell(solve)
+        if recheck and desk.keys.changeable and now - desk.key_checked >= KEY_RECHECK_S:
+            desk.key_checked = now
+            self._tasks.start_soon(self._recheck_key, desk)
+
+    async def _recheck_key(self, desk: Desk) -> None:
+        """The vendor rejected the key: read it again, it may have been rotated."""
+        try:
+            changed = await desk.keys.refresh(self.offload)
+        except ConfigurationError as error:
+            logger.warning("the key of account %s could not be read again: %s", desk.name, type(error).__name__)
+            return
+        if changed:
+            now = anyio.current_time()
+            desk.guard.key_changed(now)
+            desk.lane.look_again()
+            self._kick.set()
+
+    # -- journal
+
+    def _take_unwritten(self) -> list[Record]:
+        records = self._unwritten
+        if records:
+            self._unwritten = []
+        return records
+
+    def _write_later(self, record: Record) -> None:
+        self._behind.append(record)
+        self._behind_kick.set()
+
+    async def _write_behind(self) -> None:
+        """Write what no caller waits for, and erase what has expired."""
+        while True:
+            with anyio.move_on_after(HOUSEKEEPING_S) as idle:
+                await self._behind_kick.wait()
+            self._behind_kick = anyio.Event()
+            records, self._behind = self._behind, []
+            try:
+                if records:
+                    await self.journal.write(records)
+                if idle.cancelled_caught:
+                    await self.journal.erase_expired(self.wall())
+            except JournalError as error:
+                self._unwritten.extend(records)
+                self._journal_trouble(error)
+
+    def _journal_trouble(self, error: JournalError) -> None:
+        logger.warning("the journal could not be written: %s", error)
+        if self.events:
+            self.events.send(Event(EventKind.JOURNAL_TROUBLE, self.wall(), "", None, type(error).__name__))
+
+    # -- events
+
+    def _events_of(self, desk: Desk, solve: Solve, actions: Sequence[Action]) -> None:
+        for action in actions:
+            kind = _EVENT_OF.get(action)
+            if kind is None or (kind is EventKind.REQUEUED and solve.state is State.FAILED):
+                continue
+            self._tell_event(kind, solve, solve.last)
+            if kind in (EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT):
+                self._tell_charge(desk, solve)
+        if Action.WRITE_NOT_CREATED in actions and solve.state is State.FAILED:
+            self._tell_event(EventKind.FAILED, solve, solve.last)
+
+    def _tell_charge(self, desk: Desk, solve: Solve) -> None:
+        if solve.solution is not None:
+            charged, amount = Charged.YES, solve.solution.cost
+        elif solve.state is State.FAILED and solve.last is not None and solve.last.problem is not None:
+            charged, amount = solve.last.problem.row.charged, None
+            if charged is Charged.NO:
+                return
+        else:
+            charged, amount = Charged.UNKNOWN, None
+        data = {"charged": str(charged), "amount": amount, "currency": desk.catalog.currency}
+        self.events.send(Event(EventKind.CHARGED, self.wall(), desk.name, solve.ticket(), None, data))
+
+    def _tell_event(self, kind: EventKind, solve: Solve, verdict: Verdict | None = None) -> None:
+        error: str | None = None
+        if verdict is not None:
+            if verdict.problem is not None:
+                error = str(verdict.problem.code)
+            elif verdict.failure is not None:
+                error = str(verdict.failure.kind)
+        self.events.send(Event(kind, self.wall(), solve.account, solve.ticket(), error))

@@ -1,0 +1,410 @@
+"""`Client`: what users hold. Submitting, waiting, many at once, taking up what was left, and the ways to close.
+
+The other vendor methods (balance, reports, statistics) are in `vendor_methods.py`; the loop that sends requests is
+`_engine.py`, and what may be sent is decided in `core/`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterable, Iterable, Mapping
+from decimal import Decimal
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+import anyio
+
+from anycap import providers
+from anycap._desk import Desk, in_doubt
+from anycap._engine import Engine
+from anycap._health import AccountHealth, health_of
+from anycap._many import SolveMany
+from anycap._restore import Restorer
+from anycap.accounts import Account
+from anycap.core.guard import AddressGuard
+from anycap.core.machine import State
+from anycap.core.retry import try_new_task
+from anycap.core.solve import Solve
+from anycap.errors import (
+    AnycapError,
+    ConfigurationError,
+    DeadlineError,
+    InDoubtError,
+    InvalidChallenge,
+    SolveError,
+    TicketError,
+    UnsupportedMethod,
+)
+from anycap.events import Event, EventKind, Events, Hook
+from anycap.journal import Journal, open_journal
+from anycap.results import Receipt, Solution, Ticket
+from anycap.settings import Settings
+from anycap.surroundings import Surroundings
+from anycap.taxonomy import Charged
+from anycap.transport import AiohttpSession, HttpxClient, Transport, choose
+from anycap.vendor_methods import VendorMethods
+
+if TYPE_CHECKING:
+    from anycap.challenges import Challenge
+
+S = TypeVar("S", bound=Solution)
+OnCancel = Literal["keep", "abandon"]
+
+
+class Client(VendorMethods):
+    """A client for one or more vendor accounts; an async context manager, on asyncio and on trio.
+
+    `accounts` are `Account`s, or provider names whose key is in the environment. `journal` is None (memory), the path of
+    a SQLite file, or a `Journal`. `http` is None (our own connections), an `httpx.AsyncClient`, an
+    `aiohttp.ClientSession` or a `Transport`; an injected one is never closed. `on_event` is called with every
+    `anycap.events.Event`. Raises ConfigurationError for unknown providers, two accounts of one name, and wrong types.
+
+    >>> client = Client(Account("anti-captcha", key="0123456789abcdef"))
+    >>> client
+    <Client anti-captcha, not open>
+    """
+
+    def __init__(
+        self,
+        *accounts: Account | str,
+        journal: Journal | str | PathLike[str] | None = None,
+        http: Transport | HttpxClient | AiohttpSession | None = None,
+        on_event: Hook | None = None,
+        settings: Settings | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        if not accounts:
+            raise ConfigurationError(
+                "a client needs at least one account: Client('anti-captcha') or Client(Account(...))"
+            )
+        self._settings = settings if settings is not None else Settings()
+        self._surroundings = surroundings if surroundings is not None else Surroundings()
+        self._desks: dict[str, Desk] = {}
+        addresses: dict[tuple[str, str], AddressGuard] = {}
+        for item in accounts:
+            if not isinstance(item, (str, Account)):
+                raise ConfigurationError(f"an account is an Account or a provider's name, not {type(item).__name__}")
+            account = Account(item) if isinstance(item, str) else item
+            if account.name in self._desks:
+                raise ConfigurationError(
+                    f"two accounts are named {account.name!r}; give one another name: Account(..., name='second')"
+                )
+            adapter = providers.get(account.provider)
+            place = (account.provider, account.base_url or adapter.catalog.base_url)
+            if place not in addresses:
+                addresses[place] = AddressGuard(adapter.catalog.ban_rules, self._settings.guard)
+            self._desks[account.name] = Desk(
+                account, adapter, addresses[place], self._settings, chance=self._surroundings.chance
+            )
+        self._journal = open_journal(journal, self._settings.journal)
+        self._transport: Transport = choose(http, self._settings.http)
+        self._events = Events(on_event)
+        self._engine = Engine(
+            list(self._desks.values()),
+            self._transport,
+            self._journal,
+            self._events,
+            wall=self._surroundings.wall,
+            offload=self._surroundings.offload,
+        )
+        self._restorer = Restorer(self._engine, self._surroundings)
+
+    def __repr__(self) -> str:
+        phase = self._engine.phase.value
+        return f"<Client {', '.join(self._desks)}, {'not open' if phase == 'new' else phase}>"
+
+    # -- life
+
+    async def open(self, nursery: Any = None) -> None:
+        """Open the client; may be closed from another task. `nursery` (trio only) becomes the owner's parent.
+
+        Raises ConfigurationError (no key), JournalError (the journal cannot be used). Nothing is sent to a vendor.
+        """
+        await self._engine.open(nursery)
+
+    async def aclose(self, grace: float | None = None) -> None:
+        """Close within `grace` seconds (default: `settings.journal.close_grace_s`). Waiting callers get ClientClosed.
+
+        Tickets stay good: with a journal on disk a later client takes them up with `resume()`.
+        """
+        await self._engine.aclose(self._settings.journal.close_grace_s if grace is None else grace)
+
+    async def __aenter__(self) -> Client:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # -- solving
+
+    async def solve(
+        self,
+        challenge: Challenge[S],
+        *,
+        timeout: float = 300,
+        account: str | None = None,
+        max_cost: Decimal | None = None,
+        on_cancel: OnCancel = "keep",
+        wait_for_capacity: bool | None = None,
+        callback_url: str | None = None,
+    ) -> S:
+        """Submit `challenge`, wait, return its solution.
+
+        `timeout` seconds cover everything: queueing, submitting, polling, the request in flight (`math.inf`: for ever).
+        `account` names one account, needed when several fit. `max_cost` bounds what new tasks after a failure may cost in
+        all. A cancelled caller leaves its task running unless `on_cancel="abandon"`. `wait_for_capacity` says whether to
+        queue behind a busy, stopped or blocked account (default: only behind a busy one).
+
+        Raises InvalidChallenge before anything is sent; a SolveError subclass for what the vendor said; InDoubtError
+        when createTask's answer was lost; DeadlineError when `timeout` ran out, with the ticket to go on waiting for.
+        """
+        deadline = self._deadline(timeout)
+        desk = self._pick(challenge, account)
+        options = _Options(deadline, on_cancel, wait_for_capacity, callback_url)
+        limit = self._settings.max_cost if max_cost is None else max_cost
+        spent = Decimal(0)
+        tries = 0
+        while True:
+            solve = await self._start(desk, challenge, options)
+            try:
+                return cast("S", await self._finish(desk, solve, options))
+            except SolveError as error:
+                price = desk.prices.get(solve.kind)
+                if error.charged is not Charged.NO and price is not None:
+                    spent += price
+                if solve.stopped or not try_new_task(
+                    error.row,
+                    error.charged,
+                    settings=self._settings.retry,
+                    charges_failures=desk.catalog.charges_failures,
+                    tries=tries,
+                    spent=spent,
+                    price=price,
+                    max_cost=limit,
+                ):
+                    raise
+                tries += 1
+            except InDoubtError:
+                if not self._settings.retry.resubmit_in_doubt or tries >= 1:
+                    raise
+                tries += 1
+
+    async def submit(
+        self,
+        challenge: Challenge[Solution],
+        *,
+        timeout: float = 300,
+        account: str | None = None,
+        wait_for_capacity: bool | None = None,
+        callback_url: str | None = None,
+    ) -> Ticket:
+        """Submit `challenge` and return its ticket once the vendor has accepted it; `wait(ticket)` gets the solution.
+
+        Raises as `solve` does.
+        """
+        options = _Options(self._deadline(timeout), "keep", wait_for_capacity, callback_url)
+        desk = self._pick(challenge, account)
+        solve = await self._start(desk, challenge, options)
+        solve.wants_id = True
+        if not await self._engine.wait(solve, options.deadline, accepted=True):
+            raise self._timed_out(desk, solve)
+        solve.wants_id = False
+        if solve.task_id is None and solve.state is not State.SOLVED:
+            self._engine.told(solve)
+            raise self._error(desk, solve)
+        return solve.ticket()
+
+    async def wait(self, ticket: Ticket, *, timeout: float = 300) -> Solution:
+        """Wait for the solution of a ticket, of this client, an earlier process or another machine.
+
+        Raises InDoubtError at once for a ticket whose answer was lost, TicketError for one that is of no use here
+        (unknown account, already delivered, abandoned), and what `solve` raises.
+        """
+        deadline = self._deadline(timeout)
+        self._engine.check_open()
+        solve = await self._restorer.find(ticket)
+        desk = self._desks[solve.account]
+        return await self._finish(desk, solve, _Options(deadline, "keep", None, None))
+
+    def solve_many(
+        self,
+        challenges: Iterable[Challenge[S]] | AsyncIterable[Challenge[S]],
+        *,
+        limit: int | None = None,
+        timeout: float = 300,
+        account: str | None = None,
+    ) -> SolveMany[S]:
+        """Solve many at once: `async with client.solve_many(...) as outcomes: async for outcome in outcomes: ...`.
+
+        `challenges` is read lazily, at most `limit` (default 1,000) ahead of the results; outcomes come in the order of
+        completion, each with the `index` of its challenge. `timeout` is per challenge. Leaving early ends the waiting,
+        not the paid tasks.
+        """
+        return SolveMany(self, challenges, limit=1_000 if limit is None else limit, timeout=timeout, account=account)
+
+    # -- what was left
+
+    async def resume(self) -> list[Ticket]:
+        """Take up what a closed or crashed process left in the journal; polling goes on at once.
+
+        Returns the tickets to `wait` for. In-doubt tickets are among them until they are settled.
+        """
+        self._engine.check_open()
+        return await self._restorer.resume()
+
+    async def abandon(self, ticket: Ticket) -> None:
+        """Stop polling a task for good. Money that was spent stays spent."""
+        self._engine.check_open()
+        solve = await self._restorer.find(ticket)
+        self._engine.leave(solve, abandon=True)
+
+    async def settle(self, ticket: Ticket, *, charged: bool) -> None:
+        """Close an in-doubt ticket after a look at the vendor's dashboard: was it `charged`, or lost before?"""
+        self._engine.check_open()
+        await self._restorer.settle(ticket, charged=charged)
+
+    async def receipts(self) -> list[Receipt]:
+        """What the tasks in the journal have cost, as far as the vendors say: one line per ticket."""
+        self._engine.check_open()
+        return await self._restorer.receipts()
+
+    def health(self) -> Mapping[str, AccountHealth]:
+        """The state of every account, by name: windows, queues, cool-downs with reason and end, learned curves."""
+        return {name: health_of(desk) for name, desk in self._desks.items()}
+
+    def reset(self, account: str | None = None) -> None:
+        """Lift every stop and cool-down of an account (None: of all), after you have mended the cause."""
+        for desk in self._desks.values() if account is None else [self._desk(account)]:
+            desk.lane.reset(anyio.current_time())
+        self._engine.kick()
+
+    # -- inside
+
+    def _deadline(self, timeout: float) -> float:
+        try:
+            seconds = float(timeout)
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if math.isnan(seconds) or seconds < 0:
+            raise ConfigurationError(f"timeout is a number of seconds, or math.inf, not {timeout!r}")
+        return anyio.current_time() + seconds
+
+    def _desk(self, account: str) -> Desk:
+        desk = self._desks.get(account)
+        if desk is None:
+            raise ConfigurationError(f"no account is named {account!r}; this client has {', '.join(self._desks)}")
+        return desk
+
+    def _pick(self, challenge: Challenge[Any], account: str | None) -> Desk:
+        kind = getattr(challenge, "kind", None)
+        if not isinstance(kind, str):
+            raise InvalidChallenge(f"a challenge is wanted, such as RecaptchaV2(...), not {type(challenge).__name__}")
+        if account is not None:
+            return self._desk(account)
+        desks = list(self._desks.values())
+        if len(desks) == 1:
+            return desks[0]
+        fits = [desk for desk in desks if "/" in kind or desk.catalog.tasks.specs_for(kind)]
+        if len(fits) == 1:
+            return fits[0]
+        if not fits:
+            raise InvalidChallenge(f"none of this client's vendors solves {kind}: {', '.join(self._desks)}")
+        raise ConfigurationError(
+            f"several accounts can solve {kind} ({', '.join(desk.name for desk in fits)}): name one with account="
+        )
+
+    def _pick_for(self, method: str, account: str | None) -> Desk:
+        if account is not None:
+            return self._desk(account)
+        desks = list(self._desks.values())
+        fits = desks if len(desks) == 1 else [desk for desk in desks if method in desk.catalog.tasks.methods]
+        if len(fits) == 1:
+            return fits[0]
+        if not fits:
+            raise UnsupportedMethod(f"none of this client's vendors has the method {method}")
+        raise ConfigurationError(
+            f"several accounts have the method {method} ({', '.join(desk.name for desk in fits)}): name one with account="
+        )
+
+    async def _start(self, desk: Desk, challenge: Challenge[Any], options: _Options) -> Solve:
+        self._engine.check_open()
+        if not challenge.loaded:
+            challenge = await self._surroundings.offload(challenge.load)
+        prepared = desk.adapter.prepare(challenge)
+        for warning in prepared.warnings:
+            self._events.send(
+                Event(EventKind.WARNING, self._surroundings.wall(), desk.name, None, None, {"warning": warning})
+            )
+        proxy = challenge.proxy
+        solve = Solve(
+            self._surroundings.new_id(),
+            account=desk.name,
+            provider=desk.catalog.name,
+            kind=prepared.kind,
+            vendor_type=prepared.vendor_type,
+            pacer=desk.lane.pacer(prepared.vendor_type, prepared.timing),
+            created_at=self._surroundings.wall(),
+            prepared=prepared,
+            proxy=None if proxy is None else f"{proxy.host}:{proxy.port}",
+            deadline=options.deadline,
+            wait=options.wait_for_capacity,
+            has_image=prepared.has_image,
+        )
+        solve.callback_url = options.callback_url
+        self._engine.start(solve)
+        return solve
+
+    async def _finish(self, desk: Desk, solve: Solve, options: _Options) -> Solution:
+        finished = False
+        try:
+            if not await self._engine.wait(solve, options.deadline):
+                raise self._timed_out(desk, solve)
+            finished = True
+        finally:
+            if not finished:
+                self._engine.leave(solve, abandon=options.on_cancel == "abandon")
+        solution = solve.solution
+        if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
+            self._engine.hand_over(solve)
+            return cast("Solution", solution)
+        self._engine.told(solve)
+        raise self._error(desk, solve)
+
+    def _error(self, desk: Desk, solve: Solve) -> AnycapError:
+        if solve.state is State.IN_DOUBT:
+            return in_doubt(solve.ticket(), solve.last)
+        if solve.state is State.DELIVERED:
+            return TicketError("the solution of this ticket was handed over before", ticket=solve.ticket())
+        return desk.error_of(solve, anyio.current_time(), self._surroundings.wall())
+
+    def _timed_out(self, desk: Desk, solve: Solve) -> DeadlineError:
+        last = desk.last_error(solve, anyio.current_time(), self._surroundings.wall())
+        if solve.task_id is not None:
+            text = "not solved within the time-out; the task goes on, and client.wait(error.ticket) takes it up again"
+        elif solve.state is State.QUEUED:
+            text = "the time-out ran out before the account could send this; nothing was sent"
+        else:
+            text = (
+                "the time-out ran out while createTask was on its way; client.wait(error.ticket) learns what came of it"
+            )
+        return DeadlineError(text, ticket=solve.ticket(), last_error=last)
+
+
+class _Options:
+    """What one caller asked for."""
+
+    __slots__ = ("callback_url", "deadline", "on_cancel", "wait_for_capacity")
+
+    def __init__(
+        self, deadline: float, on_cancel: OnCancel, wait_for_capacity: bool | None, callback_url: str | None
+    ) -> None:
+        if on_cancel not in ("keep", "abandon"):
+            raise ConfigurationError(f"on_cancel is 'keep' or 'abandon', not {on_cancel!r}")
+        self.deadline = deadline
+        self.on_cancel = on_cancel
+        self.wait_for_capacity = wait_for_capacity
+        self.callback_url = callback_url

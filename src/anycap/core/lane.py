@@ -1,0 +1,496 @@
+"""One account: which request to send next, and what its answer does. The engine and the simulator both drive this.
+
+A lane composes the life of each solve (`machine.py`), the guard (`guard.py`), one pacer per task type (`polling.py`) and
+the heap of due times (`schedule.py`). Time comes in as `now` (monotonic seconds), chance as a function; no I/O.
+
+How it is driven: `add` or `restore` a solve; `next_job(now)` says what to send (None: nothing now, look again at
+`wake_at(now)` or after the next answer); report what came of it with `stored`, `submitted`, `polled` or `probed`. These
+return the actions that are left for the shell (writing records, telling callers). Solves that were stopped here, before
+anything was sent, are handed out by `take_refused`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+
+from attrs import frozen
+
+from anycap.core.classify import is_oversized, is_strike, poll_event, submit_event
+from anycap.core.guard import Gate, Guard, Hold
+from anycap.core.limits import Timing
+from anycap.core.machine import Action, Event, State, step
+from anycap.core.polling import Pacer
+from anycap.core.schedule import Schedule
+from anycap.core.solve import Solve
+from anycap.core.verdict import Problem, Verdict, VerdictKind
+from anycap.settings import Polling
+from anycap.taxonomy import CODES, Category, Charged, Code, ErrorRow, Scope
+
+REPEAT_DELAY_S = 0.5
+"""Wait before a request that never left is tried again; doubles with each attempt of the same solve."""
+REPEAT_DELAY_MAX_S = 30.0
+LATENESS_WEIGHT = 0.05
+"""Weight of one poll's lateness in the moving mean from which all gaps are widened."""
+
+
+class JobKind(Enum):
+    SUBMIT = "submit"
+    POLL = "poll"
+    PROBE = "probe"
+
+
+@frozen
+class Job:
+    """One request to send: a submit or poll of `solve`, or a probe of the account by `method`."""
+
+    kind: JobKind
+    solve: Solve | None
+    method: str = ""
+
+
+class _Queue:
+    """Solves of one task type that wait for a slot, first in first out."""
+
+    __slots__ = ("held_until", "solves", "stale")
+
+    def __init__(self) -> None:
+        self.solves: deque[Solve] = deque()
+        self.held_until = -math.inf
+        self.stale = 0
+
+    def head(self) -> Solve | None:
+        solves = self.solves
+        while solves and solves[0].state is not State.QUEUED:
+            solves.popleft()
+            self.stale -= 1
+        return solves[0] if solves else None
+
+
+class Lane:
+    """The work of one account, in order: what may be sent now, and what is due when."""
+
+    def __init__(
+        self,
+        name: str,
+        guard: Guard,
+        gate: Gate,
+        polling: Polling,
+        *,
+        chance: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.guard = guard
+        self._gate = gate
+        self._polling = polling
+        self._chance = chance
+        self._pacers: dict[str, Pacer] = {}
+        self._queues: dict[str, _Queue] = {}
+        self._schedule = Schedule()
+        self._refused: list[Solve] = []
+        self._in_progress = 0
+        self._probing: str | None = None
+        self._polls_held_until = -math.inf
+        self._poll_turn = False
+        self._lateness_s = 0.0
+        self._gap_s = 3.0
+
+    # -- what there is
+
+    @property
+    def in_progress(self) -> int:
+        """HTTP requests without an answer."""
+        return self._in_progress
+
+    @property
+    def queued(self) -> int:
+        """Solves that wait for a slot."""
+        return sum(len(queue.solves) - queue.stale for queue in self._queues.values())
+
+    @property
+    def planned(self) -> int:
+        """Tasks that wait for their next poll (and solves that wait to be tried again)."""
+        return len(self._schedule)
+
+    def pacer(self, kind: str, timing: Timing) -> Pacer:
+        """The poll schedule of a task type; made once and shared, because it learns."""
+        pacer = self._pacers.get(kind)
+        if pacer is None:
+            pacer = self._pacers[kind] = Pacer(timing, self._polling)
+            self._gap_s = min(self._gap_s, max(timing.gap_s, 0.1))
+        return pacer
+
+    @property
+    def pacers(self) -> dict[str, Pacer]:
+        return self._pacers
+
+    # -- solves come in
+
+    def add(self, solve: Solve) -> None:
+        """Queue a new solve."""
+        queue = self._queues.get(solve.kind)
+        if queue is None:
+            queue = self._queues[solve.kind] = _Queue()
+        queue.solves.append(solve)
+        queue.held_until = -math.inf
+
+    def restore(self, solve: Solve, now: float, *, age_s: float, backlog: int) -> None:
+        """Take up a task that an earlier process left, accepted `age_s` ago, one of `backlog` such tasks."""
+        solve.state = State.WAITING
+        solve.accepted = now - age_s
+        self.guard.task_restored(now, solve.kind)
+        self._schedule.plan(solve, solve.accepted + solve.pacer.resume_age_s(age_s, self._chance(), backlog))
+
+    def hold_solved(self, solve: Solve) -> None:
+        """Take up a solved task whose solution nobody has fetched yet."""
+        solve.state = State.SOLVED
+
+    # -- what to send
+
+    def next_job(self, now: float) -> Job | None:
+        """What to send now; None when nothing may or need be sent. Counts the request as sent."""
+        if self._in_progress >= self._gate.limit(now, len(self._schedule), self._gap_s):
+            return None
+        self._poll_turn = not self._poll_turn
+        if self._poll_turn:
+            return self._next_poll(now) or self._next_submit(now)
+        return self._next_submit(now) or self._next_poll(now)
+
+    def wake_at(self, now: float) -> float:
+        """When to call `next_job` again if nothing is answered before; `math.inf`: only after an answer."""
+        if self._in_progress >= self._gate.limit(now, len(self._schedule), self._gap_s):
+            return math.inf
+        soonest = math.inf
+        due = self._schedule.next_due()
+        if due is not None:
+            soonest = max(due, self._polls_held_until)
+        for queue in self._queues.values():
+            if queue.head() is not None:
+                soonest = min(soonest, max(queue.held_until, now))
+        return soonest
+
+    def _next_poll(self, now: float) -> Job | None:
+        if self._polls_held_until > now:
+            return None
+        schedule = self._schedule
+        while True:
+            due = schedule.next_due()
+            if due is None or due > now:
+                return None
+            solve = schedule.pop(now)
+            assert solve is not None  # noqa: S101 - next_due has just found it
+            if solve.state is State.QUEUED:
+                self.add(solve)
+                continue
+            admission = self.guard.admit_poll(now, solve.kind)
+            if isinstance(admission, Hold):
+                schedule.plan(solve, due)
+                self._polls_held_until = admission.until
+                if admission.probe is not None:
+                    return self._probe(admission.probe, now)
+                return None
+            self.guard.poll_sent(now, solve.kind)
+            self._in_progress += 1
+            self._lateness_s += LATENESS_WEIGHT * (now - due - self._lateness_s)
+            solve.state, _ = step(solve.state, Event.DUE)
+            solve.sent_age = now - solve.accepted
+            solve.polls += 1
+            return Job(JobKind.POLL, solve)
+
+    def _next_submit(self, now: float) -> Job | None:
+        if self._probing is not None:
+            return None
+        for queue in self._queues.values():
+            while (solve := queue.head()) is not None and queue.held_until <= now:
+                admission = self.guard.admit_submit(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
+                if not isinstance(admission, Hold):
+                    queue.solves.popleft()
+                    self._rotate(solve.kind)
+                    self.guard.submit_sent(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
+                    self._in_progress += 1
+                    solve.submitted = now
+                    solve.attempts += 1
+                    solve.state, _ = step(solve.state, Event.SLOT)
+                    return Job(JobKind.SUBMIT, solve)
+                if admission.probe is not None:
+                    return self._probe(admission.probe, now)
+                problem = admission.problem
+                if problem is not None and problem.row.scope is Scope.PROXY:
+                    queue.solves.popleft()
+                    self._refuse(solve, admission, late=False)
+                    continue
+                queue.held_until = admission.until
+                self._sift(queue, admission)
+        return None
+
+    def _rotate(self, kind: str) -> None:
+        """Let the other task types go first next time."""
+        if len(self._queues) > 1:
+            self._queues[kind] = self._queues.pop(kind)
+
+    def _probe(self, method: str, now: float) -> Job:
+        self._probing = method
+        self._in_progress += 1
+        self.guard.probe_sent(now, method)
+        return Job(JobKind.PROBE, None, method)
+
+    def _sift(self, queue: _Queue, hold: Hold) -> None:
+        """Refuse the solves of a held queue that do not wait for this, or cannot wait that long."""
+        problem = hold.problem
+        finite = hold.until < math.inf
+        if problem is None and not finite:
+            return
+        stays: deque[Solve] = deque()
+        for solve in queue.solves:
+            if solve.state is not State.QUEUED:
+                continue
+            if problem is not None and not _waits(solve, problem):
+                self._refuse(solve, hold, late=False)
+            elif finite and hold.until > solve.deadline:
+                self._refuse(solve, hold, late=True)
+            else:
+                stays.append(solve)
+        queue.solves = stays
+        queue.stale = 0
+
+    def _refuse(self, solve: Solve, hold: Hold, *, late: bool) -> None:
+        solve.state, _ = step(solve.state, Event.REFUSED)
+        solve.late = late
+        solve.stopped = True
+        solve.not_before = hold.until
+        if hold.problem is not None:
+            solve.last = Verdict(VerdictKind.PROBLEM, problem=hold.problem)
+        self._refused.append(solve)
+
+    def take_refused(self) -> list[Solve]:
+        """Solves that were stopped here since the last call: `last.problem` says why, `late` that the deadline did."""
+        refused = self._refused
+        if refused:
+            self._refused = []
+        return refused
+
+    # -- what came of it
+
+    def stored(self, solve: Solve, now: float, *, ok: bool = True) -> tuple[Action, ...]:
+        """The journal has written what the last actions asked for, or could not."""
+        was = solve.state
+        if was is State.RECORDING and (not ok or solve.unwanted):
+            self._in_progress -= 1
+            self.guard.submit_unsent(now, solve.kind)
+            self._changed()
+            solve.state, actions = step(was, Event.WITHDRAWN if ok else Event.STORE_FAILED)
+            return actions
+        solve.state, actions = step(was, Event.STORED if ok else Event.STORE_FAILED)
+        if was is State.STORING and not solve.keep and solve.unwanted:
+            solve.state, actions = step(State.STORING, Event.ABANDON)
+        return self._inside(solve, actions, now)
+
+    def submitted(self, solve: Solve, verdict: Verdict, now: float) -> tuple[Action, ...]:
+        """createTask was answered, or was not."""
+        self._in_progress -= 1
+        self._gate.answered(now - solve.submitted)
+        self.guard.submit_answered(now, solve.kind, verdict, proxy=solve.proxy)
+        self._changed()
+        event = submit_event(verdict, wait_when_blocked=solve.wait is True)
+        if event is Event.ACCEPTED or event is Event.READY:
+            solve.task_id = verdict.task_id
+            solve.accepted = now
+            solve.last = None
+            solve.body = verdict.body if event is Event.READY else None
+        else:
+            solve.last = verdict
+        if event is Event.NOT_SENT:
+            solve.repeat = True
+        elif event is Event.BUSY:
+            problem = verdict.problem
+            # A busy answer made nothing: coming again is no retry. A failing service is one.
+            solve.repeat = problem is not None and problem.category is Category.SERVICE
+            if solve.wait is False:
+                event = Event.REFUSED
+        if solve.unwanted and event in (Event.NOT_SENT, Event.BUSY):
+            event = Event.REFUSED
+        solve.state, actions = step(solve.state, event)
+        return self._inside(solve, actions, now)
+
+    def polled(self, solve: Solve, verdict: Verdict, now: float) -> tuple[Action, ...]:
+        """getTaskResult was answered, or was not."""
+        self._in_progress -= 1
+        solve.ended_age = now - solve.accepted
+        self._gate.answered(solve.ended_age - solve.sent_age)
+        self.guard.poll_answered(now, solve.kind, verdict, proxy=solve.proxy)
+        if self._polls_held_until == math.inf:
+            self._polls_held_until = -math.inf
+        solve.strikes = solve.strikes + 1 if is_strike(verdict) else 0
+        solve.oversized = solve.oversized + 1 if is_oversized(verdict) else 0
+        event = poll_event(verdict, strikes=solve.strikes, oversized=solve.oversized)
+        if event is Event.PROCESSING:
+            solve.processing_age = solve.sent_age
+            solve.widen_s = 0.0
+        elif event is Event.READY:
+            solve.body = verdict.body
+            solve.pacer.solved(
+                after_age_s=solve.processing_age, by_age_s=solve.sent_age, exact_age_s=_exact_age_s(verdict)
+            )
+        else:
+            solve.last = verdict
+            problem = verdict.problem
+            if problem is not None and problem.code is Code.POLLED_TOO_FAST:
+                solve.widen_s += problem.row.retry_after or 2.0
+            if event is Event.ENDED:
+                solve.pacer.unsolved(after_age_s=solve.processing_age)
+        solve.state, actions = step(solve.state, event)
+        return self._inside(solve, actions, now)
+
+    def probed(self, verdict: Verdict, now: float, *, rtt_s: float) -> None:
+        """A probe of the account was answered; the guard has been told by the caller what the balance is."""
+        method, self._probing = self._probing, None
+        self._in_progress -= 1
+        self._gate.answered(rtt_s)
+        self.guard.call_answered(now, method or "", verdict)
+        self._changed()
+        self._polls_held_until = -math.inf
+
+    # -- callers
+
+    def withdraw(self, solve: Solve) -> tuple[Action, ...]:
+        """The caller is gone and the deadline over: send nothing if nothing was sent yet."""
+        solve.unwanted = True
+        if solve.state is not State.QUEUED:
+            return ()
+        solve.state, actions = step(solve.state, Event.WITHDRAWN)
+        self._forget_queued(solve)
+        return actions
+
+    def abandon(self, solve: Solve, now: float) -> tuple[Action, ...]:
+        """The caller wants nothing more of this task: no more polls. What was sent is not called back."""
+        solve.unwanted = True
+        solve.keep = False
+        was = solve.state
+        if was is State.RECORDING or was is State.STORING:
+            return ()
+        solve.state, actions = step(was, Event.ABANDON)
+        if was is State.QUEUED:
+            self._forget_queued(solve)
+        return self._inside(solve, actions, now)
+
+    def want(self, solve: Solve, now: float) -> None:
+        """Somebody waits for this ticket: a stalled one is polled again."""
+        solve.state, actions = step(solve.state, Event.WANTED)
+        if Action.PLAN_POLL in actions:
+            solve.strikes = solve.oversized = 0
+            self.guard.task_restored(now, solve.kind)
+            self._schedule.plan(solve, now + self._gap_s * self._chance())
+
+    def handed_over(self, solve: Solve) -> tuple[Action, ...]:
+        """The caller has the solution."""
+        solve.state, actions = step(solve.state, Event.HANDED_OVER)
+        return actions
+
+    def reset(self, now: float) -> None:
+        """Lift every stop and cool-down of the account: the user says that the cause is mended."""
+        self.guard.reset(now)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Something outside changed (a key, a top-up): ask the guard again about everything."""
+        self._changed()
+        self._polls_held_until = -math.inf
+
+    # -- inside
+
+    def _changed(self) -> None:
+        """Something was answered: held queues may ask again."""
+        for queue in self._queues.values():
+            queue.held_until = -math.inf
+
+    def _forget_queued(self, solve: Solve) -> None:
+        if solve.due >= 0.0:
+            self._schedule.drop(solve)
+            return
+        queue = self._queues[solve.kind]
+        queue.stale += 1
+        if queue.stale > 64 and queue.stale * 2 > len(queue.solves):
+            queue.solves = deque(kept for kept in queue.solves if kept.state is State.QUEUED)
+            queue.stale = 0
+
+    def _inside(self, solve: Solve, actions: tuple[Action, ...], now: float) -> tuple[Action, ...]:
+        """Do the actions that are ours; hand the rest on."""
+        outside: tuple[Action, ...] = ()
+        for action in actions:
+            if action is Action.PLAN_POLL:
+                outside += self._plan_poll(solve, now)
+            elif action is Action.REQUEUE:
+                self._requeue(solve, now)
+            elif action is Action.FREE_TASK:
+                self._schedule.drop(solve)
+                self.guard.task_ended(now, solve.kind, solve.last)
+                self._changed()
+            else:
+                outside += (action,)
+        return outside
+
+    def _requeue(self, solve: Solve, now: float) -> None:
+        if solve.repeat:
+            delay_s = min(REPEAT_DELAY_S * 2 ** min(solve.attempts - 1, 10), REPEAT_DELAY_MAX_S)
+            self._schedule.plan(solve, now + delay_s * (0.5 + self._chance() / 2))
+            return
+        self.add(solve)
+        # Those who came first stay first.
+        self._queues[solve.kind].solves.rotate(1)
+
+    def _plan_poll(self, solve: Solve, now: float) -> tuple[Action, ...]:
+        if solve.polls == 0:
+            age_s: float | None = solve.pacer.first_age_s(self._chance())
+        else:
+            age_s = solve.pacer.next_age_s(
+                sent_age_s=solve.sent_age,
+                ended_age_s=solve.ended_age,
+                polls=solve.polls,
+                stretch=1.0 + max(self._lateness_s, 0.0) / self._gap_s,
+                widen_s=solve.widen_s,
+            )
+        if age_s is not None:
+            self._schedule.plan(solve, max(solve.accepted + age_s, now))
+            return ()
+        solve.pacer.unsolved(after_age_s=solve.sent_age)
+        solve.last = Verdict(VerdictKind.PROBLEM, problem=_exhausted(solve))
+        solve.state, actions = step(solve.state, Event.EXHAUSTED)
+        return self._inside(solve, actions, now)
+
+
+def _waits(solve: Solve, problem: Problem) -> bool:
+    """Whether the caller queues behind this problem: as asked, else only for a busy or failing vendor."""
+    if solve.wait is not None:
+        return solve.wait
+    return problem.category in (Category.BUSY, Category.SERVICE)
+
+
+def _exhausted(solve: Solve) -> Problem:
+    info = CODES[Code.SOLVE_TIMEOUT]
+    row = ErrorRow(
+        code=Code.SOLVE_TIMEOUT,
+        category=info.category,
+        retry=info.retry,
+        scope=info.scope,
+        retry_after=None,
+        charged=Charged.UNKNOWN,
+        meaning="the vendor keeps a task and answers polls for it only so long, and no solution came in that time",
+        action="Try a new task; look at the vendor's load if it happens often.",
+        source="the vendor's poll limit and task life, from its catalog",
+        provider=solve.provider,
+    )
+    return Problem(row, solve.provider, None, None, f"{solve.polls} polls in {solve.ended_age:.0f} s, still processing")
+
+
+def _exact_age_s(verdict: Verdict) -> float | None:
+    """How long the vendor says that the task took: end minus creation, where both times are given."""
+    body = verdict.body
+    if body is None:
+        return None
+    try:
+        took_s = float(body["endTime"]) - float(body["createTime"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return took_s if 0.0 <= took_s < 3600.0 else None

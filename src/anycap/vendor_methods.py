@@ -1,0 +1,280 @@
+"""The vendor methods beside solving: balance, reports, statistics, AntiGate variables, user agent, and `call` for any other.
+
+A part of `Client`. Which vendor has which method, and what each takes, is catalog data (`[methods.*]`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from anycap._desk import Call, Desk, balance_amount, transport_error
+from anycap.core.guard import Hold
+from anycap.core.verdict import Verdict, VerdictKind
+from anycap.errors import (
+    ConfigurationError,
+    DeadlineError,
+    ReportRefused,
+    ServiceError,
+    TicketError,
+    UnsupportedMethod,
+    error_from,
+)
+from anycap.events import Event, EventKind
+from anycap.journal import Record, RecordKind
+from anycap.results import Balance, QueueStats, Solution, Ticket
+from anycap.transport import Answer
+
+if TYPE_CHECKING:
+    from anycap._engine import Engine
+    from anycap.events import Events
+    from anycap.surroundings import Surroundings
+
+SOLVING = ("createTask", "getTaskResult")
+
+
+class VendorMethods:
+    """What a client can ask a vendor besides solving."""
+
+    _engine: Engine
+    _events: Events
+    _surroundings: Surroundings
+
+    def _pick_for(self, method: str, account: str | None) -> Desk:
+        raise NotImplementedError
+
+    def _desk(self, account: str) -> Desk:
+        raise NotImplementedError
+
+    async def call(
+        self, method: str, *, account: str | None = None, timeout: float = 30, **fields: Any
+    ) -> Mapping[str, Any]:
+        """Call any API method of the vendor and return its answer; the key is added here, and errors are typed.
+
+        Goes through the guard like everything else. Raises UnsupportedMethod for a method that the catalog does not
+        have, ConfigurationError for createTask (use `solve`: it costs money), SolveError for what the vendor said.
+        """
+        if method in SOLVING:
+            raise ConfigurationError(
+                f"{method} is not sent by call(): solve() and wait() keep track of what is paid for"
+            )
+        desk = self._pick_for(method, account)
+        return await self._ask(desk, method, fields, timeout_s=timeout)
+
+    async def balance(self, *, account: str | None = None, timeout: float = 30) -> Balance:
+        """What is left on the account, in the vendor's currency (`USD`, or `points`: at YesCaptcha 1,000 are 1 yuan)."""
+        desk = self._pick_for("getBalance", account)
+        body = await self._ask(desk, "getBalance", {}, timeout_s=timeout)
+        amount = balance_amount(body)
+        if amount is None:
+            raise desk.unreadable("the balance is not a number", None)
+        desk.guard.balance_seen(anyio.current_time(), amount)
+        desk.lane.look_again()
+        self._engine.kick()
+        return Balance(amount, desk.catalog.currency, _number(body.get("captchaCredits")), body)
+
+    async def report_incorrect(self, solution: Solution, *, timeout: float = 30) -> None:
+        """Tell the vendor that a solution was wrong. The right method is chosen from the solved task.
+
+        Raises ReportRefused here, before sending: a second report, or one after the vendor's window (anti-captcha: 60 s
+        from the end of the task). Raises UnsupportedMethod where the vendor takes no such report.
+        """
+        await self._report(solution, correct=False, timeout_s=timeout)
+
+    async def report_correct(self, solution: Solution, *, timeout: float = 30) -> None:
+        """Tell the vendor that a solution was right (anti-captcha: reCAPTCHA; 2Captcha: all). Raises as `report_incorrect`."""
+        await self._report(solution, correct=True, timeout_s=timeout)
+
+    async def queue_stats(
+        self, queue: int, *, template: str | None = None, account: str | None = None, timeout: float = 30
+    ) -> QueueStats:
+        """Idle workers, load and price of one queue (`anycap.queues.Queue`); anti-captcha caches the answer for 10 s."""
+        fields: dict[str, Any] = {"queueId": int(queue)}
+        if template is not None:
+            fields["templateName"] = template
+        desk = self._pick_for("getQueueStats", account)
+        body = await self._ask(desk, "getQueueStats", fields, timeout_s=timeout)
+        try:
+            return QueueStats(
+                waiting=int(body["waiting"]),
+                load_percent=float(body["load"]),
+                bid=Decimal(str(body["bid"])),
+                speed_s=float(body["speed"]),
+                total=int(body["total"]),
+                raw=body,
+            )
+        except (KeyError, TypeError, ValueError, InvalidOperation):
+            raise desk.unreadable("queue statistics without waiting, load, bid, speed or total", None) from None
+
+    async def spending_stats(
+        self,
+        *,
+        date: datetime | None = None,
+        queue: str | None = None,
+        soft_id: int | None = None,
+        ip: str | None = None,
+        account: str | None = None,
+        timeout: float = 30,
+    ) -> list[Mapping[str, Any]]:
+        """What was spent in the 24 hours from `date`: mappings of dateFrom, dateTill, volume, money. `queue` is the
+        vendor's name of one, such as "Recaptcha Proxyless".
+        """
+        fields = {
+            "date": None if date is None else int(date.timestamp()),
+            "queue": queue,
+            "softId": soft_id,
+            "ip": ip,
+        }
+        body = await self._ask_for("getSpendingStats", account, fields, timeout)
+        data = body.get("data")
+        return [item for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
+
+    async def app_stats(
+        self, soft_id: int, *, mode: str | None = None, account: str | None = None, timeout: float = 30
+    ) -> Mapping[str, Any]:
+        """Statistics of an application of yours. `mode`: errors (default), views, downloads, users, money."""
+        return await self._ask_for("getAppStats", account, {"softId": soft_id, "mode": mode}, timeout)
+
+    async def push_variable(self, ticket: Ticket, name: str, value: Any, *, timeout: float = 30) -> None:
+        """Hand a variable to a running AntiGate task that waits for it (`anycap.challenges.WAIT`)."""
+        if ticket.task_id is None:
+            raise TicketError("this ticket has no task at the vendor yet", ticket=ticket)
+        fields = {"taskId": ticket.task_id, "name": name, "value": value}
+        await self._ask(self._desk(ticket.account), "pushAntiGateVariable", fields, timeout_s=timeout)
+
+    async def soft_id(self, *, account: str | None = None, timeout: float = 30) -> int | None:
+        """The developer id of the account (YesCaptcha); None when the answer has none."""
+        body = await self._ask_for("getSoftID", account, {}, timeout)
+        number = _number(body.get("softID"))
+        return None if number is None else int(number)
+
+    async def user_agent(self, *, account: str | None = None, timeout: float = 30) -> str:
+        """The user agent that the vendor accepts at present (CapMonster)."""
+        desk = self._pick_for("getUserAgent", account)
+        spec = desk.catalog.tasks.methods.get("getUserAgent")
+        if spec is None:
+            raise UnsupportedMethod(f"{desk.catalog.title} does not name a user agent to use")
+        call = Call(desk.read_request(spec, timeout), "getUserAgent", anyio.Event())
+        await self._send(desk, call, timeout)
+        answer = call.outcome
+        text = answer.body[:1024].decode("utf-8", "replace").strip().strip('"') if isinstance(answer, Answer) else ""
+        if not isinstance(answer, Answer) or answer.status != 200 or not text.isprintable() or not text:
+            raise desk.unreadable("the user agent is not a line of text", None)
+        return text
+
+    # -- inside
+
+    async def _ask_for(
+        self, method: str, account: str | None, fields: Mapping[str, Any], timeout_s: float
+    ) -> Mapping[str, Any]:
+        given = {name: value for name, value in fields.items() if value is not None}
+        return await self._ask(self._pick_for(method, account), method, given, timeout_s=timeout_s)
+
+    async def _ask(
+        self, desk: Desk, method: str, fields: Mapping[str, Any], *, timeout_s: float, ticket: Ticket | None = None
+    ) -> Mapping[str, Any]:
+        self._engine.check_open()
+        spec = desk.catalog.tasks.methods.get(method)
+        if spec is None:
+            raise UnsupportedMethod(
+                f"{desk.catalog.title} has no method {method}; its catalog lists {', '.join(desk.catalog.tasks.methods)}"
+            )
+        request = desk.call_request(method, fields, needs_key=spec.keyed, timeout_s=timeout_s)
+        call = Call(request, method, anyio.Event())
+        await self._send(desk, call, timeout_s, ticket)
+        verdict = call.verdict
+        assert verdict is not None  # noqa: S101 - an answered call has a verdict
+        if verdict.kind is VerdictKind.DONE:
+            return verdict.body or {}
+        raise self._call_error(desk, verdict, ticket)
+
+    async def _send(self, desk: Desk, call: Call, timeout_s: float, ticket: Ticket | None = None) -> None:
+        now = anyio.current_time()
+        deadline = now + timeout_s
+        while isinstance(admission := desk.guard.admit_call(now, call.method), Hold):
+            problem = admission.problem
+            if problem is not None:
+                wait_s = None if admission.until == math.inf else max(admission.until - now, 0.0)
+                raise error_from(
+                    problem,
+                    phase="call",
+                    sent=False,
+                    retry_after=wait_s,
+                    retry_at=None if wait_s is None else _later(self._surroundings.wall(), wait_s),
+                    account=desk.name,
+                    ticket=ticket,
+                )
+            if now >= deadline or (admission.until > deadline and admission.until != math.inf):
+                raise DeadlineError(f"{call.method} could not be sent within the time-out", ticket=ticket)
+            await anyio.sleep(min(max(admission.until - now, 0.01), 0.25))
+            now = anyio.current_time()
+        if not await self._engine.call(desk, call, deadline):
+            raise DeadlineError(f"{call.method} was not answered within {timeout_s:g} s", ticket=ticket)
+
+    def _call_error(self, desk: Desk, verdict: Verdict, ticket: Ticket | None) -> Exception:
+        problem = verdict.problem
+        if problem is None:
+            if verdict.kind is VerdictKind.REDIRECT:
+                return ConfigurationError(f"{desk.base_url()} redirects to {verdict.location_host}; check base_url")
+            return transport_error(verdict, desk.catalog.name, ticket)
+        waits = [wait for wait in (problem.row.retry_after, verdict.retry_after_s) if wait is not None]
+        retry_after = max(waits) if waits else None
+        return error_from(
+            problem,
+            phase="call",
+            retry_after=retry_after,
+            retry_at=None if retry_after is None else _later(self._surroundings.wall(), retry_after),
+            account=desk.name,
+            ticket=ticket,
+        )
+
+    async def _report(self, solution: Solution, *, correct: bool, timeout_s: float) -> None:
+        from anycap.providers.reports import report_method  # few clients report: not at import
+
+        ticket = solution.ticket
+        if ticket is None or ticket.task_id is None:
+            raise ReportRefused("this solution has no task at the vendor to report", ticket=ticket)
+        desk = self._desk(ticket.account)
+        spec = report_method(desk.catalog, ticket.type, correct=correct)
+        wall = self._surroundings.wall()
+        ended = solution.ended_at or solution.received_at
+        if spec.window_s is not None and ended is not None and wall - ended.timestamp() > spec.window_s:
+            raise ReportRefused(
+                f"{desk.catalog.title} takes reports for {spec.window_s:g} s after the end of a task; this one ended "
+                f"{wall - ended.timestamp():.0f} s ago. Nothing was sent.",
+                ticket=ticket,
+            )
+        if not desk.may_report(ticket.id):
+            raise ReportRefused("this task was reported before; vendors take one report per task", ticket=ticket)
+        if spec.volume_min is not None and self._events:
+            made = desk.volume(spec.kinds, spec.volume_window_s, wall)
+            if made < spec.volume_min:
+                data = {"tasks": made, "needed": spec.volume_min, "window_s": spec.volume_window_s}
+                self._events.send(Event(EventKind.REPORT_MAY_NOT_COUNT, wall, desk.name, ticket, None, data))
+        fields = {"taskId": ticket.task_id, **spec.constants}
+        try:
+            await self._ask(desk, spec.name, fields, timeout_s=timeout_s, ticket=ticket)
+        except ServiceError:
+            desk.forget_report(ticket.id)
+            raise
+        await self._engine.journal.write(
+            [Record(ticket.id, RecordKind.REPORTED, wall, {"as": "correct" if correct else "incorrect"})]
+        )
+        self._events.send(Event(EventKind.REPORTED, wall, desk.name, ticket, None, {"correct": correct}))
+
+
+def _later(wall: float, seconds: float) -> datetime:
+    return datetime.fromtimestamp(wall + seconds, UTC)
+
+
+def _number(value: object) -> Decimal | None:
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
