@@ -162,7 +162,7 @@ class Engine:
                         self._submits_done = anyio.Event()
                         await self._submits_done.wait()
                 tasks.cancel_scope.cancel()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever broke the engine: callers must be told, the host spared
             self._broke(error)
         finally:
             if self.phase is not Phase.BROKEN:

@@ -87,7 +87,7 @@ class SolveMany(Generic[S]):
                     await self._slots.acquire()
                     self._tasks.start_soon(self._solve, index, challenge, self._send.clone())
                     index += 1
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the user's iterable may raise anything: it is raised to the reader
                 self._send.send_nowait(error)
 
     async def _solve(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from decimal import Decimal
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 import anyio
 
@@ -130,7 +130,7 @@ class Client(VendorMethods):
         """
         await self._engine.aclose(self._settings.journal.close_grace_s if grace is None else grace)
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         await self.open()
         return self
 

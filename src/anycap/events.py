@@ -77,7 +77,7 @@ class Events:
             return
         try:
             self._hook(event)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a user's hook may raise anything, and must not hurt a solve
             if type(error) not in self._reported:
                 self._reported.add(type(error))
                 logger.warning("an on_event hook raised %s; the solve goes on", type(error).__name__)

@@ -1,4 +1,4 @@
-"""anti-captcha's worker queues, for `client.queue_stats`. Source: apidoc/methods/getQueueStats (ids 3, 4, 8, ... are not used)."""
+"""anti-captcha's worker queues, for `client.queue_stats`. Source: apidoc/methods/getQueueStats."""
 
 from enum import IntEnum
 

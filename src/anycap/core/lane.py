@@ -37,6 +37,8 @@ LATENESS_WEIGHT = 0.05
 
 
 class JobKind(Enum):
+    """The three kinds of request that a lane asks for."""
+
     SUBMIT = "submit"
     POLL = "poll"
     PROBE = "probe"

@@ -54,7 +54,7 @@ class Solve:
 
     def __init__(
         self,
-        id: str,
+        ticket_id: str,
         *,
         account: str,
         provider: str,
@@ -68,7 +68,7 @@ class Solve:
         wait: bool | None = None,
         has_image: bool = False,
     ) -> None:
-        self.id = id
+        self.id = ticket_id
         self.account = account
         self.provider = provider
         self.kind = kind
