@@ -11,7 +11,7 @@ from typing import Any
 
 from anycap.journal import Entry, RecordKind, TaskId
 
-_POOL_MAX = 4_096
+_POOL_MAX = 1_024
 _pool: dict[Any, Any] = {}
 
 _INTENT = RecordKind.INTENT

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 
 from anycap.errors import JournalError
@@ -53,9 +52,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _PAGE_BYTES = 4_096
 
 
-def connect(
-    path: Path, settings: JournalSettings, *, create: bool, migrations: Sequence[Sequence[str]] = MIGRATIONS
-) -> sqlite3.Connection:
+def connect(path: Path, settings: JournalSettings, *, create: bool) -> sqlite3.Connection:
     """Open and check the journal at `path`, made when it is missing (with `create`). Raises JournalError."""
     _check_place(path, create)
     connection: sqlite3.Connection | None = None
@@ -66,9 +63,9 @@ def connect(
             f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=settings.busy_timeout_s, isolation_level=None,
             check_same_thread=False,
         )  # fmt: skip
-        _identify(connection, path, len(migrations))
+        _identify(connection, path)
         _prepare(connection, path, settings)
-        _migrate(connection, path, migrations)
+        _migrate(connection)
     except (sqlite3.Error, OSError) as error:
         trouble = explain(error, path)
     except JournalError as error:
@@ -97,7 +94,8 @@ def _make_private(path: Path) -> None:
         return
 
 
-def _identify(connection: sqlite3.Connection, path: Path, newest: int) -> None:
+def _identify(connection: sqlite3.Connection, path: Path) -> None:
+    newest = len(MIGRATIONS)
     application = _one(connection, "PRAGMA application_id")
     version = _one(connection, "PRAGMA user_version")
     tables = _one(connection, "SELECT count(*) FROM sqlite_schema")
@@ -132,17 +130,17 @@ def _prepare(connection: sqlite3.Connection, path: Path, settings: JournalSettin
         connection.execute(f"PRAGMA max_page_count = {max(1, settings.file_bytes_max // page_bytes)}")
 
 
-def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]]) -> None:
-    if _one(connection, "PRAGMA user_version") == len(migrations):
+def _migrate(connection: sqlite3.Connection) -> None:
+    if _one(connection, "PRAGMA user_version") == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         taken = _one(connection, "PRAGMA user_version")  # again: another process may have been faster
-        for step in migrations[taken:]:
+        for step in MIGRATIONS[taken:]:
             for statement in step:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {max(taken, len(migrations))}")
+        connection.execute(f"PRAGMA user_version = {max(taken, len(MIGRATIONS))}")
         connection.execute("COMMIT")
     except sqlite3.Error:
         if connection.in_transaction:
@@ -159,9 +157,6 @@ def _corrupt(path: Path, detail: str) -> JournalError:
         f"The journal {path} is damaged ({detail[:120]}). Move it away (with its -wal and -shm files) and keep it: "
         "`sqlite3 FILE .recover` often saves the tickets. Nothing was sent."
     )
-
-
-_CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 
 
 def explain(error: Exception, path: Path) -> JournalError:
