@@ -43,6 +43,7 @@ def test_a_waiting_ticket_costs_well_under_600_bytes() -> None:
                 "vendor_type": "RecaptchaV2TaskProxyless",
                 "summary": {
                     "website_url": f"https://shop.example/page/{number}",
+                    "website_key": site_key,
                 },
             }
             ticket_id = uuid.UUID(int=number).hex
