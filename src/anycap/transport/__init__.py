@@ -1,9 +1,8 @@
 """The HTTP port: our own request and answer types, so that no HTTP library shows through anywhere else.
 
 Here live `Request`, `Answer`, `Failure`, `Delivery`, `Body`, the `Transport` protocol and `choose`, which finds the
-adapter for what a user gave as `http=`; no I/O and no library import.
-The adapters are its neighbours, one file per library: `httpx.py` (default), `aiohttp.py`. What an answer *means* is
-decided in `providers/`, never here.
+adapter for what a user gave as `http=`; no I/O and no library import. Its neighbours are the default, `direct.py`, and
+one adapter per library: `httpx.py`, `aiohttp.py`. What an answer *means* is decided in `providers/`, never here.
 """
 
 from __future__ import annotations
@@ -166,17 +165,23 @@ def choose(http: Http | None, settings: HttpSettings, *, allow_http: bool = Fals
     """
     if isinstance(http, Transport):
         return http
-    more: dict[str, Any] = {} if offload is None else {"offload": offload}
+    more: dict[str, Any] = (
+        {"allow_http": allow_http} if offload is None else {"allow_http": allow_http, "offload": offload}
+    )
+    if http is None and not (settings.trust_env and _proxies_are_set()):
+        from anycap.transport.direct import DirectTransport
+
+        return DirectTransport(settings, **more)
     if http is None or _is_instance(http, "httpx", "AsyncClient"):
         from anycap.transport.httpx import HttpxTransport
 
         client: Any = http
-        return HttpxTransport(settings, client, allow_http=allow_http, **more)
+        return HttpxTransport(settings, client, **more)
     if _is_instance(http, "aiohttp", "ClientSession"):
         from anycap.transport.aiohttp import AiohttpTransport
 
         session: Any = http
-        return AiohttpTransport(session, settings, allow_http=allow_http, **more)
+        return AiohttpTransport(session, settings, **more)
     raise ConfigurationError(
         f"http= is a {type(http).__name__}. Give an httpx.AsyncClient, an aiohttp.ClientSession, a transport of anycap's, "
         "or nothing for the default."
@@ -187,3 +192,9 @@ def _is_instance(value: object, module: str, name: str) -> bool:
     # Whoever holds such an object has imported its library; importing it here would cost everybody else.
     library = sys.modules.get(module)
     return library is not None and isinstance(value, getattr(library, name))
+
+
+def _proxies_are_set() -> bool:
+    from urllib.request import getproxies  # costs more than the rest of this module, and only `trust_env` needs it
+
+    return bool(getproxies())

@@ -1,10 +1,11 @@
 """The transport for services that have aiohttp anyway: `AiohttpTransport`, over their session or one of its own.
 
-Importing this module imports aiohttp (extra `anycap[aiohttp]`). asyncio only. The default transport is `httpx.py`.
+Importing this module imports aiohttp (extra `anycap[aiohttp]`). asyncio only. The default transport is `direct.py`.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -17,13 +18,12 @@ from anycap.errors import ConfigurationError
 from anycap.settings import HttpSettings
 from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
 from anycap.transport.bounded import BodyRefused, BoundedBody
-from anycap.transport.target import Target, parse_target
+from anycap.transport.direct import USER_AGENT
+from anycap.transport.target import Target, Targets
 from anycap.transport.tls import Offload, TlsContext
 from anycap.transport.wire import on_asyncio
 
-USER_AGENT = "anycap"
 _HEADER_CHARS_MAX = 2048
-_TARGETS_MAX = 256
 _Broken = tuple[FailureKind, str, int | None]
 
 
@@ -48,10 +48,9 @@ class AiohttpTransport:
         self._session = session
         self._owns_session = session is None
         self._tls = TlsContext(self._settings, offload)
-        self._allow_http = allow_http
         self._user_agent = user_agent
         self._closed = False
-        self._targets: dict[str, tuple[Target, URL]] = {}
+        self._targets = Targets(allow_http=allow_http)
         self._timeouts = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout_s)
 
     async def open(self) -> None:
@@ -75,13 +74,8 @@ class AiohttpTransport:
 
         Raises `ConfigurationError` before anything is sent for a URL that a key must not go to.
         """
-        known = self._targets.get(request.url)
-        if known is None:
-            target = parse_target(request.url, allow_http=self._allow_http)
-            if len(self._targets) >= _TARGETS_MAX:
-                self._targets.clear()
-            known = self._targets[request.url] = target, URL(request.url, encoded=True)
-        target, url = known
+        target = self._targets[request.url]
+        url = _url(request.url)
         if self._session is None or self._closed:
             return Failure(Delivery.NOT_SENT, FailureKind.CLOSED, "the transport is not open; nothing was sent")
         payload = None if request.body is None else _WatchedPayload(request.body.encode())
@@ -170,6 +164,11 @@ class _WatchedPayload(aiohttp.BytesPayload):
 
     def __repr__(self) -> str:
         return "<request body>"
+
+
+@lru_cache(maxsize=256)
+def _url(url: str) -> URL:
+    return URL(url, encoded=True)
 
 
 _HEADERS = CIMultiDict({"Accept": "application/json", "Accept-Encoding": "identity"})

@@ -1,14 +1,12 @@
-"""The default transport: `HttpxTransport`, over our own stack of connections or over an injected `httpx.AsyncClient`.
+"""The transport over an `httpx.AsyncClient`: an injected one, or one of its own where the environment names a proxy.
 
-Importing this module imports httpx, so only a client that opens does. The stack itself is in `stack.py`; `StackTransport`
-offers it to an `httpx.AsyncClient`. Nothing of httpx leaves this file.
+Importing this module imports httpx; nothing of httpx leaves it. Without an injected client the default is `direct.py`.
 """
 
 from __future__ import annotations
 
 import ssl
 from typing import Any
-from urllib.request import getproxies
 
 import anyio
 import anyio.to_thread
@@ -17,24 +15,23 @@ import httpx
 from anycap.settings import HttpSettings
 from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
 from anycap.transport.bounded import BodyRefused, BoundedBody
-from anycap.transport.stack import ConnectionStack
-from anycap.transport.target import Target, parse_target
+from anycap.transport.direct import USER_AGENT
+from anycap.transport.target import Targets
 from anycap.transport.tls import Offload, TlsContext
 
-USER_AGENT = "anycap"
 _HEADER_CHARS_MAX = 2048
-_TARGETS_MAX = 256
-# An injected client's pool must give up before our own deadline does, since only then is "not sent" certain.
+# The client's pool must give up before our own deadline does, since only then is "not sent" certain.
 _POOL_PART = 0.95
 _BY_DEADLINE = httpx.Timeout(None)  # our own deadline stands over the whole request
+_Broken = tuple[FailureKind, str, int | None]
 
 
 class HttpxTransport:
-    """Sends requests over connections of its own, or through `client` when one is given.
+    """Sends requests through `client`, or through an `httpx.AsyncClient` of its own when none is given.
 
-    `settings` holds the bounds. An injected `client` keeps its own proxies, hooks, limits and certificates, is used as it
-    is and never closed here. `offload` runs slow work (reading the certificates) off the loop. `allow_http` lifts the rule
-    "https unless loopback". Raises `ConfigurationError` for an `ssl_context` that is none.
+    An injected client keeps its own proxies, hooks, headers, limits and certificates, is used as it is and never closed
+    here; what is bounded on it is the answer and the time. One of its own obeys `settings`, the environment's proxies
+    included when `trust_env` says so. `offload` and `allow_http` are as in `direct.py`.
     """
 
     def __init__(
@@ -46,63 +43,39 @@ class HttpxTransport:
         allow_http: bool = False,
         user_agent: str = USER_AGENT,
     ) -> None:
-        self._settings = settings = HttpSettings() if settings is None else settings
-        self._allow_http = allow_http
-        self._targets: dict[str, Target] = {}
-        self._tls = TlsContext(settings, offload)
-        self._stack = ConnectionStack(
-            self._tls.get,
-            user_agent=user_agent,
-            keep_alive_s=settings.keep_alive_s,
-            connect_timeout_s=settings.connect_timeout_s,
-        )
-        self._injected = None if client is None else InjectedClient(client, settings.connect_timeout_s)
-        self._own_client: httpx.AsyncClient | None = None
+        self._settings = HttpSettings() if settings is None else settings
+        self._client = client
+        self._owns_client = client is None
+        self._tls = TlsContext(self._settings, offload)
+        self._targets = Targets(allow_http=allow_http)
+        self._user_agent = user_agent
+        self._closed = False
 
     async def open(self) -> None:
-        """Get ready. Only `trust_env` with a proxy set costs anything here: proxies are left to httpx."""
-        if self._injected is None and self._settings.trust_env and getproxies():
-            context = await self._tls.get()
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-            self._own_client = httpx.AsyncClient(verify=context, trust_env=True, timeout=_BY_DEADLINE, limits=limits)
-            self._injected = InjectedClient(self._own_client, self._settings.connect_timeout_s)
+        """Get ready: a client of our own if none was given."""
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                verify=await self._tls.get(),
+                headers={"User-Agent": self._user_agent},
+                limits=httpx.Limits(keepalive_expiry=self._settings.keep_alive_s, max_connections=None),
+                timeout=_BY_DEADLINE,
+                trust_env=self._settings.trust_env,
+            )
 
     async def send(self, request: Request) -> Answer | Failure:
         """Send one request and read the whole answer within `request.timeout_s`.
 
-        Raises `ConfigurationError` before anything is sent for a URL that a key must not go to.
+        What was written is known from httpcore's `trace` events. Raises `ConfigurationError` before anything is sent
+        for a URL that a key must not go to.
         """
-        target = self._targets.get(request.url)
-        if target is None:
-            target = parse_target(request.url, allow_http=self._allow_http)
-            if len(self._targets) >= _TARGETS_MAX:
-                self._targets.clear()
-            self._targets[request.url] = target
-        if self._injected is not None:
-            return await self._injected.send(request, target)
-        return await self._stack.send(request, target)
-
-    async def aclose(self) -> None:
-        """Close our own connections. An injected client is left open."""
-        await self._stack.aclose()
-        if self._own_client is not None:
-            await self._own_client.aclose()
-
-
-class InjectedClient:
-    """Requests through an `httpx.AsyncClient` of somebody else's, with our bounds on the answer and our deadline."""
-
-    def __init__(self, client: httpx.AsyncClient, connect_timeout_s: float) -> None:
-        self._client = client
-        self._connect_timeout_s = connect_timeout_s
-
-    async def send(self, request: Request, target: Target) -> Answer | Failure:
-        """Send within `request.timeout_s`; what is written is known from httpcore's `trace` events."""
+        target = self._targets[request.url]
+        if self._client is None or self._closed:
+            return Failure(Delivery.NOT_SENT, FailureKind.CLOSED, "the transport is not open; nothing was sent")
         trace = _Trace()
-        outcome: Answer | tuple[FailureKind, str, int | None] | None = None
+        outcome: Answer | _Broken | None = None
         with anyio.move_on_after(request.timeout_s):
             try:
-                outcome = await self._send(request, trace)
+                outcome = await self._send(self._client, request, trace)
             except BaseException as cancelled:  # noqa: BLE001 - re-raised as it is
                 # The library's frames below hold the body; a cancellation needs none of them.
                 raise cancelled.with_traceback(None)  # noqa: B904 - the same exception, without those frames
@@ -114,12 +87,18 @@ class InjectedClient:
         kind, detail, status = outcome
         return Failure(trace.delivery(kind), kind, f"{target.host}: {detail}", status)
 
-    async def _send(self, request: Request, trace: _Trace) -> Answer | tuple[FailureKind, str, int | None]:
+    async def aclose(self) -> None:
+        """Close the client if it is our own; an injected one is left open."""
+        self._closed = True
+        if self._owns_client and self._client is not None:
+            await self._client.aclose()
+
+    async def _send(self, client: httpx.AsyncClient, request: Request, trace: _Trace) -> Answer | _Broken:
         response: httpx.Response | None = None
-        broken: tuple[FailureKind, str]
         status: int | None = None
+        broken: tuple[FailureKind, str]
         try:
-            response = await self._client.send(self._prepared(request, trace), stream=True, follow_redirects=False)
+            response = await client.send(self._prepared(client, request, trace), stream=True, follow_redirects=False)
             status = response.status_code
             return await _read(response, request.body_bytes_max)
         except BodyRefused as error:
@@ -133,20 +112,18 @@ class InjectedClient:
                     await response.aclose()
         return *broken, status
 
-    def _prepared(self, request: Request, trace: _Trace) -> httpx.Request:
+    def _prepared(self, client: httpx.AsyncClient, request: Request, trace: _Trace) -> httpx.Request:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         content = None
         if request.body is not None:
             headers["Content-Type"] = "application/json"
             content = request.body.encode()
-        limits = httpx.Timeout(
+        timeout = httpx.Timeout(
             request.timeout_s,
-            connect=min(self._connect_timeout_s, request.timeout_s),
+            connect=min(self._settings.connect_timeout_s, request.timeout_s),
             pool=request.timeout_s * _POOL_PART,
         )
-        prepared = self._client.build_request(
-            request.verb, request.url, headers=headers, content=content, timeout=limits
-        )
+        prepared = client.build_request(request.verb, request.url, headers=headers, content=content, timeout=timeout)
         prepared.extensions["trace"] = trace
         return prepared
 

@@ -71,3 +71,20 @@ def parse_target(url: str, *, allow_http: bool = False) -> Target:
             "plain http is for loopback addresses (settings.allow_http lifts this)."
         )
     return Target(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), path)
+
+
+class Targets(dict[str, Target]):
+    """The targets of the URLs asked for so far, so that each is checked once. `targets[url]` is all there is to it."""
+
+    _KEPT_MAX = 256
+
+    def __init__(self, *, allow_http: bool) -> None:
+        super().__init__()
+        self._allow_http = allow_http
+
+    def __missing__(self, url: str) -> Target:
+        target = parse_target(url, allow_http=self._allow_http)
+        if len(self) >= self._KEPT_MAX:
+            self.clear()
+        self[url] = target
+        return target
