@@ -68,8 +68,7 @@ def merge(rows: Sequence[ErrorRow]) -> ErrorRow:
         scope=_agreed([row.scope for row in rows], CODES[code].scope),
         retry_after=_agreed([row.retry_after for row in rows], None),
         charged=_agreed([row.charged for row in rows], Charged.UNKNOWN),
-        meaning="The vendor sent a number that stands for more than one error: "
-        + "; or ".join(dict.fromkeys(row.meaning.rstrip(".") for row in rows)) + ".",
+        meaning=_merged_meaning(code, rows),
         action=" Or: ".join(dict.fromkeys(row.action for row in rows)),
         source="; ".join(dict.fromkeys(row.source for row in rows)),
         vendor_code=None,
@@ -78,7 +77,16 @@ def merge(rows: Sequence[ErrorRow]) -> ErrorRow:
         confidence="normal" if all(row.confidence == "normal" for row in rows) else "low",
         in_seed=all(row.in_seed for row in rows),
         retry_after_by_method=(),
-    )  # fmt: skip
+    )
+
+
+def _merged_meaning(code: Code, rows: Sequence[ErrorRow]) -> str:
+    if code is not Code.UNKNOWN:
+        names = " or ".join(str(row.vendor_code) for row in rows)
+        meaning = CODES[code].meaning
+        return f"{meaning[0].upper()}{meaning[1:]}. The number stands for {names}."
+    named = "; or ".join(f"{row.vendor_code} ({row.meaning.rstrip('.')})" for row in rows)
+    return f"The vendor sent a number that stands for more than one error: {named}."
 
 
 def _agreed(values: list[T], otherwise: T) -> T:
