@@ -277,7 +277,7 @@ class Adapter:
         return Verdict(VerdictKind.DONE, body=body, retry_after_s=wait)
 
     def solution(
-        self, kind: str, body: Mapping[str, Any], *, ticket: Ticket | None, received_at: datetime | None
+        self, kind: str, body: Mapping[str, Any], *, ticket: Ticket | None, received_at: datetime | float | None
     ) -> Solution:
         """The solution in the body of a READY verdict, as the value class that belongs to the challenge type `kind`."""
         from anycap.providers.solutions import build

@@ -294,9 +294,7 @@ def _cells(raw: Mapping[str, Any], own: tuple[str, ...], common: dict[str, Any])
         if answer and all(isinstance(item, bool) for item in answer):
             cells = tuple(index for index, chosen in enumerate(answer) if chosen)
         elif kind in (None, "Grid"):
-            from_one = 1 if raw.get("click") is answer else 0  # 2Captcha counts cells from 1
             numbers = [_whole(item) for item in answer]
-            cells = tuple(number - from_one for number in numbers if number is not None)
     return CellsSolution(
         cells=cells, has_object=has_object if isinstance(has_object, bool) else None, answer=answer, **common
     )
