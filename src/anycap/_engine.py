@@ -362,9 +362,11 @@ class Engine:
         lane = desk.lane
         intent = record_for(Action.WRITE_INTENT, solve, self.wall())
         assert intent is not None  # noqa: S101 - an intent is always a record
+        unwritten = self._take_unwritten()
         try:
-            await self.journal.write([*self._take_unwritten(), intent])
+            await self.journal.write([*unwritten, intent])
         except JournalError as error:
+            self._unwritten = unwritten + self._unwritten
             solve.error = error
             self._journal_trouble(error)
             await self._perform(desk, solve, lane.stored(solve, anyio.current_time(), ok=False))
@@ -389,7 +391,7 @@ class Engine:
         verdict = desk.scrub(desk.adapter.read_poll(outcome))
         actions = desk.lane.polled(solve, verdict, anyio.current_time())
         if self.events:
-            lost = verdict.kind not in (VerdictKind.PROCESSING, VerdictKind.READY)
+            lost = verdict.kind not in (VerdictKind.PROCESSING, VerdictKind.READY) and solve.state is not State.FAILED
             self._tell_event(EventKind.POLL_LOST if lost else EventKind.POLLED, solve, verdict if lost else None)
         if actions:
             await self._perform(desk, solve, actions)
@@ -431,11 +433,12 @@ class Engine:
                 records.append(record)
         if records:
             ok = True
+            unwritten = self._take_unwritten()
             try:
-                await self.journal.write([*self._take_unwritten(), *records])
+                await self.journal.write([*unwritten, *records])
             except JournalError as trouble:
                 ok = False
-                self._unwritten.extend(records)
+                self._unwritten = [*unwritten, *records, *self._unwritten]
                 self._journal_trouble(trouble)
             if Action.WRITE_ACCEPTED in actions:
                 solve.prepared = None

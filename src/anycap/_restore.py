@@ -31,6 +31,7 @@ _STATE_OF = {
     RecordKind.REPORTED: TicketState.DELIVERED,
     RecordKind.ABANDONED: TicketState.ABANDONED,
     RecordKind.SETTLED: TicketState.SETTLED,
+    RecordKind.EXPIRED: TicketState.SOLVED,
 }
 _NO_USE = {
     RecordKind.DELIVERED: "the solution of this ticket was handed over before",
@@ -38,6 +39,7 @@ _NO_USE = {
     RecordKind.NOT_CREATED: "no task was made for this ticket, and nothing charged",
     RecordKind.ABANDONED: "this task was abandoned: it is not polled any more",
     RecordKind.SETTLED: "this in-doubt ticket was settled",
+    RecordKind.EXPIRED: "the solution of this ticket expired before anybody fetched it, and was erased",
 }
 
 
