@@ -32,7 +32,9 @@ _WHERE = {
     "serve": "server",
 }
 
-__all__ = sorted(_WHERE)  # pyright: ignore[reportUnsupportedDunderAll]  # the names are resolved by __getattr__
+__all__ = [
+    "DEFAULT_KEY", "Emulator", "Fault", "InProcess", "ManualClock", "Vendor", "VirtualLoop", "run_virtual", "serve",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

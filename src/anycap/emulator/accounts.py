@@ -40,7 +40,7 @@ class VendorAccount:
 
 
 def book_name(key: str | Secret, *, options: bool = False) -> str:
-    """The name under which an account stands in the books; with `options`, `__option` parts after the key are cut off."""
+    """The name under which an account stands in the books; `options` cuts `__option` parts off the key."""
     if isinstance(key, Secret):
         return key.fingerprint
     return fingerprint(key.partition("__")[0] if options else key)

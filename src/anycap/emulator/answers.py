@@ -100,7 +100,14 @@ def ready_at_once(dialect: Dialect, task: Task, solution: Mapping[str, Any]) -> 
             }
         )  # fmt: skip
     return Reply(
-        {"errorId": 0, "errorCode": "", "errorDescription": "", "status": "ready", "solution": solution, "taskId": task.id}
+        {
+            "errorId": 0,
+            "errorCode": "",
+            "errorDescription": "",
+            "status": "ready",
+            "solution": solution,
+            "taskId": task.id,
+        }
     )
 
 
@@ -114,7 +121,9 @@ def processing(dialect: Dialect, task: Task, flavour: str) -> Reply:
                 return Reply({}, int(flavour[5:]), raw=b"", headers=TEXT_HEADERS)
             return Reply({"errorCode": None, "errorDescription": None, "errorId": 0, "status": "processing"})
         case Style.YESCAPTCHA:
-            return Reply({"errorId": 0, "errorCode": None, "errorDescription": None, "solution": None, "status": "processing"})
+            return Reply(
+                {"errorId": 0, "errorCode": None, "errorDescription": None, "solution": None, "status": "processing"}
+            )
         case Style.CAPSOLVER:
             return Reply({"errorId": 0, "status": "idle" if task.polls <= 1 else "processing", "taskId": task.id})
         case Style.ANTI_CAPTCHA:
@@ -134,7 +143,9 @@ def ready(dialect: Dialect, task: Task, solution: Mapping[str, Any], epoch_s: fl
                 )  # fmt: skip
             return Reply({"errorId": 0, "status": "ready", "solution": solution})
         case Style.YESCAPTCHA:
-            return Reply({"errorId": 0, "errorCode": None, "errorDescription": None, "solution": solution, "status": "ready"})
+            return Reply(
+                {"errorId": 0, "errorCode": None, "errorDescription": None, "solution": solution, "status": "ready"}
+            )
         case Style.CAPSOLVER:
             return Reply({"errorId": 0, "status": "ready", "solution": solution, "taskId": task.id})
         case Style.ANTI_CAPTCHA:

@@ -4,6 +4,8 @@ Here live the arguments and the running; the command line's own entry is in `cli
 standard output is one JSON object with a base URL per vendor; nothing else is printed and no key ever is.
 """
 
+# ruff: noqa: T201 - the command speaks on standard output
+
 from __future__ import annotations
 
 import argparse

@@ -70,7 +70,9 @@ def _set_faults(emulator: Emulator, body: bytes) -> Exchange:
 def _advance(emulator: Emulator, body: bytes) -> Exchange:
     clock = emulator.clock
     if not isinstance(clock, ManualClock):
-        return _refused(409, "this emulator runs on the machine's clock; start it with a ManualClock to move time by hand")
+        return _refused(
+            409, "this emulator runs on the machine's clock; start it with a ManualClock to move time by hand"
+        )
     try:
         seconds = json.loads(body)["seconds"]
         clock.advance(float(seconds))

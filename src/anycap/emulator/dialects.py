@@ -1,6 +1,6 @@
 """How each vendor speaks: which code it uses for which trouble, its ids, its HTTP statuses, its prices. Data only.
 
-Facts about limits, ban rules and task types are not here: they come from the catalog through `rulebook.py`. The shapes
+Facts about limits, waits, ban rules and task types are not here: they come from the catalog through `rulebook.py`. The shapes
 of the JSON answers are made in `answers.py` from the `style` named here.
 """
 
@@ -74,13 +74,7 @@ class Dialect:
     charges_failures: frozenset[str] = frozenset()
     solve_limit_s: float | None = None
     polls_end_task: bool = False
-    polls_max: int | None = None
-    min_gap_s: float = 0.0
-    life_s: float | None = None
-    result_life_s: float | None = None
-    image_bytes: tuple[int, int] = (100, 500_000)
     checks_image_format: bool = False
-    proxy_needs_ip: bool = False
     error_status: int = 200
     statuses: Mapping[str, int] = {}
     report_window_s: float | None = None
@@ -227,36 +221,35 @@ DIALECTS: Mapping[str, Dialect] = {
         Dialect(
             "anti-captcha", Style.ANTI_CAPTCHA, _ANTI_CAPTCHA_CODES, uuid_ids=False, numeric_error_ids=True,
             image_price=Decimal("0.0007"), price=Decimal("0.002"), balance=Decimal(100), currency="USD",
-            charges_failures=frozenset({"ERROR_CAPTCHA_UNSOLVABLE"}), result_life_s=60.0, checks_image_format=True,
-            proxy_needs_ip=True, report_window_s=60.0, callbacks=True,
+            charges_failures=frozenset({"ERROR_CAPTCHA_UNSOLVABLE"}), checks_image_format=True,
+            report_window_s=60.0, callbacks=True,
         ),
         Dialect(
             "capmonster", Style.CAPMONSTER, _CAPMONSTER_CODES, uuid_ids=False, numeric_error_ids=False,
             image_price=Decimal("0.0003"), price=Decimal("0.0008"), balance=Decimal(100), currency="USD",
-            solve_limit_s=180.0, polls_max=120, min_gap_s=2.0, life_s=300.0, image_bytes=(100, 51_200),
-            proxy_needs_ip=True, callbacks=True,
+            solve_limit_s=180.0, callbacks=True,
         ),
         Dialect(
             "yescaptcha", Style.YESCAPTCHA, _YESCAPTCHA_CODES, uuid_ids=True, numeric_error_ids=False,
             image_price=Decimal(10), price=Decimal(15), balance=Decimal(1_071_810), currency="points",
-            solve_limit_s=120.0, polls_max=120, polls_end_task=True, life_s=300.0, image_bytes=(1, 1_000_000),
+            solve_limit_s=120.0, polls_end_task=True,
         ),
         Dialect(
             "ezcaptcha", Style.YESCAPTCHA, _EZCAPTCHA_CODES, uuid_ids=True, numeric_error_ids=False,
             image_price=Decimal(10), price=Decimal(15), balance=Decimal(1_000_000), currency="points",
-            solve_limit_s=120.0, life_s=300.0, image_bytes=(1, 1_000_000),
+            solve_limit_s=120.0, polls_end_task=True,
             statuses={"ERROR_REQUEST_LIMIT": 429, "ERROR_REQUEST_BANNED": 429},
         ),
         Dialect(
             "2captcha", Style.ANTI_CAPTCHA, _TWO_CAPTCHA_CODES, uuid_ids=False, numeric_error_ids=True,
             image_price=Decimal("0.001"), price=Decimal("0.00299"), balance=Decimal(100), currency="USD",
-            image_bytes=(100, 102_400), checks_image_format=True, first_task_id=72_345_678_901, callbacks=True,
+            checks_image_format=True, first_task_id=72_345_678_901, callbacks=True,
         ),
         Dialect(
             "capsolver", Style.CAPSOLVER, _CAPSOLVER_CODES, uuid_ids=True, numeric_error_ids=False,
             image_price=Decimal("0.0004"), price=Decimal("0.0008"), balance=Decimal(100), currency="USD",
-            solve_limit_s=120.0, polls_max=120, polls_end_task=True, life_s=300.0, image_bytes=(1, 1_000_000),
-            error_status=400, statuses={"ERROR_KEY_DENIED_ACCESS": 401},
+            solve_limit_s=120.0, polls_end_task=True, error_status=400,
+            statuses={"ERROR_KEY_DENIED_ACCESS": 401},
         ),
     )
 }  # fmt: skip

@@ -91,15 +91,21 @@ def spoil(exchange: Exchange, fault: Fault, seed: int) -> Exchange:
         case "wrong_types":
             return evolve(exchange, body=_with_wrong_types(body))
         case "garbage":
-            return evolve(exchange, body=random.Random(seed).randbytes(max(64, len(body))))
+            return evolve(exchange, body=_noise(seed, len(body)))
         case "http":
             return http_fault(fault)
         case _:
             return exchange
 
 
+def _noise(seed: int, length: int) -> bytes:
+    return random.Random(seed).randbytes(max(64, length))  # noqa: S311 - chance with a seed, no secret
+
+
 def _html(status: int) -> bytes:
-    return f"<html><head><title>{status}</title></head><body><h1>{status}</h1><p>emulated fault</p></body></html>".encode()
+    return (
+        f"<html><head><title>{status}</title></head><body><h1>{status}</h1><p>emulated fault</p></body></html>".encode()
+    )
 
 
 def _with_wrong_types(body: bytes) -> bytes:

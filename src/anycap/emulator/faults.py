@@ -18,7 +18,7 @@ ACTIONS: Mapping[str, str] = {
     "reset": "the connection is reset, before or after the vendor acts (`when`)",
     "refuse": "no connection comes about; in process only, over a socket it is a reset before the vendor acts",
     "drop_after_create": "the vendor acts, the connection closes without an answer",
-    "http": "`status` with `body` (HTML by default) and `headers`, before or after the vendor acts (`when`)",
+    "http": "`status` with `body` (HTML unless given) and `headers`, before or after the vendor acts (`when`)",
     "truncate": "the vendor acts, the answer breaks off after `keep_bytes` (default: half)",
     "slow": "the answer comes `delay_s` later, then `drip_bytes` every `drip_s`",
     "hang": "no answer ever, before or after the vendor acts (`when`)",
@@ -170,7 +170,8 @@ class FaultBook:
     def add(self, fault: Fault) -> None:
         """Put one more fault in force, behind the others."""
         self._made += 1
-        self._entries.append(_Entry(fault, random.Random(f"{self._seed}/{self._made}")))
+        chance = random.Random(f"{self._seed}/{self._made}")  # noqa: S311 - chance with a seed, no secret
+        self._entries.append(_Entry(fault, chance))
 
     def replace(self, faults: Iterable[Fault]) -> None:
         """Put exactly these faults in force, with counters at zero."""
@@ -203,7 +204,9 @@ class _Entry:
         fault = self.fault
         if not fault.fits(provider, method, task_type, address):
             return False
-        if (fault.from_s is not None and now_s < fault.from_s) or (fault.until_s is not None and now_s >= fault.until_s):
+        if (fault.from_s is not None and now_s < fault.from_s) or (
+            fault.until_s is not None and now_s >= fault.until_s
+        ):
             return False
         self.seen += 1
         lucky = fault.probability is None or self.rng.random() < fault.probability

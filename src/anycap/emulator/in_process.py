@@ -36,7 +36,7 @@ class InProcess:
         self.latency_s = latency_s
         self.open_requests = 0
         self.open_requests_max = 0
-        self._rng = random.Random(f"{emulator.seed}/latency/{address}")
+        self._rng = random.Random(f"{emulator.seed}/latency/{address}")  # noqa: S311 - chance with a seed, no secret
         self._closed = False
 
     async def open(self) -> None:
@@ -94,7 +94,10 @@ class InProcess:
             )
         if len(exchange.body) > request.body_bytes_max:
             return Failure(
-                Delivery.MAYBE_SENT, FailureKind.TOO_LARGE, f"body above {request.body_bytes_max} bytes", exchange.status
+                Delivery.MAYBE_SENT,
+                FailureKind.TOO_LARGE,
+                f"body above {request.body_bytes_max} bytes",
+                exchange.status,
             )
         return Answer(
             exchange.status,

@@ -12,6 +12,8 @@ from typing import Any
 
 from attrs import define, field
 
+from anycap.core.limits import Timing
+
 
 class TaskState(StrEnum):
     """Where a task stands in the books. EXPIRED: solved and paid, but the result was dropped before anyone had it."""
@@ -34,6 +36,7 @@ class Task:
     id: int | str
     account: str
     type: str
+    timing: Timing
     fields: Mapping[str, Any] = field(repr=False)
     address: str
     created_at: float

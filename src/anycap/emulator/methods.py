@@ -34,9 +34,7 @@ _RECAPTCHA = ("Recaptcha", "ReCaptcha", "NoCaptcha")
 _TOKENS = ("Recaptcha", "ReCaptcha", "NoCaptcha", "GeeTest", "Turnstile")
 
 
-def without_key(
-    vendor: Vendor, method: str, fields: Mapping[str, Any] | None, verb: str, now: float
-) -> Reply | None:
+def without_key(vendor: Vendor, method: str, fields: Mapping[str, Any] | None, verb: str, now: float) -> Reply | None:
     """The few methods that take no key: getQueueStats, and CapMonster's page with the current user agent."""
     if vendor.provider == "anti-captcha" and method == "getQueueStats" and verb == "POST":
         return _queue_stats(vendor, fields, now)
@@ -129,7 +127,7 @@ def _queue_stats(vendor: Vendor, fields: Mapping[str, Any] | None, now: float) -
     if isinstance(queue, bool) or queue not in _QUEUES:
         return vendor.error(Trouble.FIELDS, "getQueueStats", "queueId")
     # The vendor caches the answer for 10 seconds; so the same ten seconds give the same numbers.
-    rng = random.Random(f"{vendor.seed}/{queue}/{int(now // 10)}")
+    rng = random.Random(f"{vendor.seed}/{queue}/{int(now // 10)}")  # noqa: S311 - chance with a seed, no secret
     total = rng.randrange(100, 1000)
     waiting = rng.randrange(total)
     return Reply(

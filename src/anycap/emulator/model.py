@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 import random
 import uuid
 from collections.abc import Iterable, Mapping
@@ -26,10 +27,10 @@ from anycap.emulator.bans import Bans
 from anycap.emulator.clock import Clock
 from anycap.emulator.dialects import DIALECTS, Trouble
 from anycap.emulator.ledger import Ledger, Task, TaskState
-from anycap.emulator.rulebook import rulebook
+from anycap.emulator.rulebook import TypeSpec, rulebook, type_spec
 from anycap.emulator.solutions import make_solution
 from anycap.emulator.solve_times import SolveTime, solve_seconds
-from anycap.emulator.validation import check_task, type_spec
+from anycap.emulator.validation import check_task
 from anycap.taxonomy import Code, Scope
 
 _TOO_MANY_POLLS = BanRule(
@@ -79,7 +80,7 @@ class Vendor:
         clock: Clock,
         rng: random.Random,
         key: str | Secret = DEFAULT_KEY,
-        balance: Decimal | float | int | str | None = None,
+        balance: Decimal | float | str | None = None,
         solve_time: SolveTime | None = None,
         slots: int | None = None,
         workers: int | None = None,
@@ -108,7 +109,7 @@ class Vendor:
         self._book = rulebook(provider)
         self.bans = Bans(self._book.ban_rules, self._book.shared_codes, (_TOO_MANY_POLLS,))
         # One stream per concern: how often a client polls must not change how long its next task takes.
-        self._task_rng, self._id_rng, self._flavour_rng = (random.Random(rng.getrandbits(64)) for _ in range(3))
+        self._task_rng, self._id_rng, self._flavour_rng = (_branch(rng) for _ in range(3))
         self.seed = rng.getrandbits(64)
         self._tasks: dict[int | str, Task] = {}
         self._unfinished = 0
@@ -126,7 +127,7 @@ class Vendor:
         self,
         key: str | Secret,
         *,
-        balance: Decimal | float | int | str | None = None,
+        balance: Decimal | float | str | None = None,
         slots: int | None = None,
         allowed_addresses: Iterable[str] | None = None,
         apps: Iterable[int] = (),
@@ -172,9 +173,7 @@ class Vendor:
             self.bans.note(method, reply.code, who, address, now)
         return reply
 
-    def create(
-        self, key: str, task: Mapping[str, Any] | None, *, address: str = "127.0.0.1", **top: Any
-    ) -> Reply:
+    def create(self, key: str, task: Mapping[str, Any] | None, *, address: str = "127.0.0.1", **top: Any) -> Reply:
         """createTask with values instead of bytes; ban rules and ledger work as ever."""
         return self.call("createTask", {"clientKey": key, "task": task, **top}, address=address)
 
@@ -251,7 +250,7 @@ class Vendor:
             return self.error(finding.trouble, method, finding.detail)
         if name == "AntiGateTask" and task.get("templateName") in account.missing_templates:
             return self.error(Trouble.TEMPLATE, method)
-        price = self.dialect.image_price if spec.image is not None else self.dialect.price
+        price = self.dialect.image_price if spec.image else self.dialect.price
         if account.balance < price:
             return self.error(Trouble.NO_FUNDS, method)
         if now < max(self._outages.get("*", 0.0), self._outages.get(spec.name, 0.0)):
@@ -260,8 +259,8 @@ class Vendor:
             return self.error(Trouble.SLOTS_FULL, method)
         if self.workers is not None and self._unfinished >= self.workers:
             return self.error(Trouble.NO_WORKERS, method)
-        made = self._make_task(account, spec.name, task, fields, address, now, price, spec.image is not None, spec.sync)
-        if not spec.sync:
+        made = self._make_task(account, spec, task, fields, address, now, price)
+        if not spec.timing.sync:
             return answers.accepted(self.dialect, made.id)
         self.settle(now)
         if made.state is TaskState.FAILED:
@@ -270,10 +269,10 @@ class Vendor:
         return answers.ready_at_once(self.dialect, made, self._solution(made))
 
     def _make_task(
-        self, account: VendorAccount, name: str, task: Mapping[str, Any], fields: Mapping[str, Any], address: str,
-        now: float, price: Decimal, image: bool, sync: bool,
+        self, account: VendorAccount, spec: TypeSpec, task: Mapping[str, Any], fields: Mapping[str, Any], address: str,
+        now: float, price: Decimal,
     ) -> Task:  # fmt: skip
-        solve_s = solve_seconds(self.solve_time, self._task_rng, name, image) / self.speed
+        solve_s = solve_seconds(self.solve_time, self._task_rng, spec.name, spec.image) / self.speed
         fails = self._task_rng.random() < self.failure_rate
         seed = self._task_rng.getrandbits(64)
         limit = self.dialect.solve_limit_s
@@ -281,8 +280,9 @@ class Vendor:
         if limit is not None and solve_s > limit:
             solve_s, code = limit, self.dialect.codes[Trouble.TIMED_OUT]
         made = Task(
-            id=self._new_id(), account=account.name, type=name, fields={k: v for k, v in task.items() if k != "body"},
-            address=address, created_at=now, amount=price, solve_s=0.0 if sync else solve_s, seed=seed, fail_code=code,
+            id=self._new_id(), account=account.name, type=spec.name, timing=spec.timing,
+            fields={name: _light(value) for name, value in task.items()}, address=address, created_at=now, amount=price,
+            solve_s=0.0 if spec.timing.sync else solve_s, seed=seed, fail_code=code,
             callback_url=self._callback_url(fields), soft_id=fields.get("softId"),
         )  # fmt: skip
         variables = task.get("variables")
@@ -342,10 +342,12 @@ class Vendor:
             if task.fail_code not in self.dialect.charges_failures:
                 task.refunded = task.amount
                 account.balance += task.amount
-        ends = [at + life for life in (self.dialect.result_life_s,) if life is not None]
-        ends += [task.created_at + life for life in (self.dialect.life_s,) if life is not None]
-        if ends:
-            self._push(max(min(ends), at), task)
+        timing = task.timing
+        kept_until = math.inf if timing.result_life_s is None else at + timing.result_life_s
+        if timing.life_s is not None:
+            kept_until = min(kept_until, max(at, task.created_at + timing.life_s))
+        if kept_until < math.inf:
+            self._push(kept_until, task)
         if task.callback_url is not None:
             body = self._finished(task, "getTaskResult").encode()
             self._callbacks.append(Callback(task.callback_url, body, task.id, at))
@@ -388,7 +390,7 @@ class Vendor:
             return self.error(task, method)
         task.polls += 1
         last, task.last_poll_at = task.last_poll_at, now
-        if self.dialect.polls_max is not None and task.polls > self.dialect.polls_max:
+        if task.timing.polls_max is not None and task.polls > task.timing.polls_max:
             self.poll_violations += 1
             if self.dialect.polls_end_task:
                 task.gone = True
@@ -397,7 +399,7 @@ class Vendor:
                 return self.error(Trouble.UNKNOWN_ID, method)
             self.bans.impose(_TOO_MANY_POLLS, account.name, address, now)
             return self.error("ERROR_IP_BLOCKED", method)
-        if last is not None and now - last < self.dialect.min_gap_s - _EPSILON_S:
+        if last is not None and now - last < task.timing.min_gap_s - _EPSILON_S:
             self.gap_violations += 1
             return self.error(Trouble.POLLED_TOO_FAST, method)
         if task.state is TaskState.PENDING:
@@ -412,7 +414,7 @@ class Vendor:
         return answers.ready(self.dialect, task, self._solution(task), self.epoch_s)
 
     def _solution(self, task: Task) -> dict[str, Any]:
-        solution = make_solution(self.provider, {**task.fields, "type": task.type}, task.seed)
+        solution = make_solution(self.provider, task.fields, task.seed)
         if task.pushed:
             solution["variables"] = dict(task.pushed)
         return solution
@@ -445,6 +447,17 @@ class Vendor:
     def task(self, task_id: int | str) -> Task:
         """The task with this id, dropped ones included. Raises KeyError for an id never given."""
         return self._tasks[task_id]
+
+
+def _branch(rng: random.Random) -> random.Random:
+    return random.Random(rng.getrandbits(64))  # noqa: S311 - chance with a seed, no secret
+
+
+def _light(value: Any) -> Any:
+    """A task field as the books keep it: images and pages are of no use after the check, their number may be."""
+    if isinstance(value, str):
+        return value if len(value) <= 500 else ""
+    return [_light(item) for item in value[:100]] if isinstance(value, list) else value
 
 
 def parse_body(body: bytes) -> dict[str, Any] | None:

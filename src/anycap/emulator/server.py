@@ -43,7 +43,7 @@ async def serve(emulator: Emulator, *, port: int = 0) -> AsyncIterator[Urls]:
     """
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
     try:
-        bound = listener.listeners[0].extra(SocketAttribute.local_port)
+        bound = listener.listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio, not Django
         root = f"http://127.0.0.1:{bound}"
         urls = Urls({provider: f"{root}/{provider}" for provider in emulator.vendors})
         urls.control = f"{root}/_control"
@@ -51,13 +51,18 @@ async def serve(emulator: Emulator, *, port: int = 0) -> AsyncIterator[Urls]:
         async def connection(stream: SocketStream) -> None:
             await _Connection(emulator, stream).run()
 
+        failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, connection)
             tasks.start_soon(deliver.send_callbacks, emulator)
             try:
                 yield urls
+            except Exception as error:  # noqa: BLE001 - raised again below, outside the group that would wrap it
+                failure = error
             finally:
                 tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
     finally:
         with anyio.CancelScope(shield=True):
             await listener.aclose()
@@ -70,8 +75,8 @@ class _Connection:
         self.emulator = emulator
         self.stream = stream
         self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=_READ_BYTES)
-        self.address = str(stream.extra(SocketAttribute.remote_address)[0])
-        stream.extra(SocketAttribute.raw_socket).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.address = str(stream.extra(SocketAttribute.remote_address)[0])  # noqa: S610 - anyio, not Django
+        stream.extra(SocketAttribute.raw_socket).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # noqa: S610 - anyio, not Django
 
     async def run(self) -> None:
         try:
@@ -217,7 +222,7 @@ class _Connection:
 
     def _reset_on_close(self) -> None:
         """Closing now sends RST instead of FIN."""
-        raw = self.stream.extra(SocketAttribute.raw_socket)
+        raw = self.stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio, not Django
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def _linger(self) -> None:

@@ -9,16 +9,18 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-USER_AGENT = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
+USER_AGENT = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
+)
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-_TOKEN_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
 _Make = Callable[[random.Random, str, Mapping[str, Any]], dict[str, Any]]
 
 
 def _token(rng: random.Random, prefix: str, length: int = 96) -> str:
-    return prefix + "".join(rng.choices(_TOKEN_LETTERS, k=length))
+    return prefix + "".join(rng.choices(_ALPHABET, k=length))
 
 
 def _text(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,7 +185,7 @@ _MAKERS: tuple[tuple[str, _Make], ...] = (
 def make_solution(provider: str, task: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The solution of this task: the same for the same vendor, task and seed."""
     name = str(task.get("type", "")).lower()
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311 - chance with a seed, no secret
     for fragment, make in _MAKERS:
         if fragment in name:
             return make(rng, provider, task)

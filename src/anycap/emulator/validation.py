@@ -1,7 +1,7 @@
-"""Looks a task object over as the vendor would: known type, documented fields, usable image, page address and proxy.
+"""Looks a task object over as the vendor would: documented fields, usable image, page address and proxy.
 
-Answers with a `Finding` (what is wrong, and the field's name for the description) or None. Which code the vendor uses
-for a finding is in `dialects.py`.
+Answers with a `Finding` (what is wrong, and the field's name for the description) or None. What is documented comes from
+`rulebook.py`; which code the vendor uses for a finding is in `dialects.py`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,25 @@ import base64
 import binascii
 import struct
 from collections.abc import Mapping
-from functools import cache
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from anycap.emulator.dialects import Dialect, Trouble
+from anycap.emulator.rulebook import PROXY_FIELDS, Shape, TypeSpec
+from anycap.providers.tasks import ImageRule
 
-PROXY_FIELDS = ("proxyType", "proxyAddress", "proxyPort", "proxyLogin", "proxyPassword")
+_LOCAL = tuple(
+    ip_network(net)
+    for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "::1/128", "fc00::/7")
+)
+_MAGIC: Mapping[str, tuple[bytes, ...]] = {
+    "jpg": (b"\xff\xd8\xff",),
+    "png": (b"\x89PNG\r\n\x1a\n",),
+    "gif": (b"GIF87a", b"GIF89a"),
+}
 
 
 @frozen
@@ -29,134 +39,184 @@ class Finding:
     detail: str = ""
 
 
-@frozen
-class TypeSpec:
-    """One documented task type: fields, whether it is answered at once, and what becomes of proxy fields.
-
-    `proxy` is none (not documented), optional or required. `fields` None means that the list of fields is not known,
-    so any is taken. `image` names the field that holds a base64 image.
-    """
-
-    name: str
-    required: frozenset[str] = frozenset()
-    fields: frozenset[str] | None = None
-    proxy: str = "none"
-    image: str | None = None
-    sync: bool = False
-
-
-_KNOWN = (
-    "ImageToText", "ImageToCoordinates", "NoCaptcha", "Recaptcha", "ReCaptcha", "HCaptcha", "Hcaptcha", "FunCaptcha",
-    "Funcaptcha", "GeeTest", "Turnstile", "CloudFlare", "Amazon", "AntiAwsWaf", "FriendlyCaptcha", "Prosopo", "Altcha",
-    "AntiGate", "AntiBotCookie", "MTCaptcha", "MtCaptcha", "Yidun", "Binance", "ComplexImage", "Custom", "Datadome",
-)  # fmt: skip
-_SYNC = ("ImageToTextTaskMuggle", "ImageToTextTaskTest", "Classification")
-
-
-@cache
-def type_spec(provider: str, name: str) -> TypeSpec | None:
-    """What the vendor documents about this task type; None when it has no such type."""
-    if not any(fragment in name for fragment in _KNOWN):
-        return None
-    if "ImageToText" in name or "Coordinates" in name:
-        sync = provider == "yescaptcha" and (name == "ImageToTextTask" or any(part in name for part in _SYNC))
-        return TypeSpec(name, required=frozenset({"body"}), image="body", sync=sync)
-    if "Classification" in name:
-        field = "image" if "ReCaptcha" in name else None
-        return TypeSpec(name, required=frozenset({field} if field else ()), image=field, sync=True)
-    if name == "ComplexImageTask":
-        return TypeSpec(name, required=frozenset({"class"}))
-    lenient = provider != "anti-captcha" or "ProxyLess" in name or "Proxyless" in name or "AntiGate" in name
-    return TypeSpec(name, required=frozenset({"websiteURL"}), proxy="optional" if lenient else "required")
-
-
 def check_task(dialect: Dialect, spec: TypeSpec, task: Mapping[str, Any], strict: bool = True) -> Finding | None:
     """The first thing the vendor would object to. JSON nulls count as absent fields."""
-    given = {name for name, value in task.items() if value is not None and name != "type"}
-    for name in sorted(spec.required):
-        if name not in given or task[name] == "":
-            if name == spec.image:
-                return Finding(Trouble.IMAGE_SMALL, name)
-            return Finding(Trouble.PROXY if name in PROXY_FIELDS else Trouble.FIELDS, name)
+    given = {name for name, value in task.items() if value is not None}
+    shape = _fitting(spec, task)
+    if shape is not None:
+        found = _check_required(shape, task) or (_check_values(shape, task) if strict else None)
+        if found is not None:
+            return found
     if strict and spec.fields is not None:
         surplus = sorted(given - spec.fields)
         if surplus:
-            return Finding(Trouble.FIELDS, surplus[0])
-    if spec.image is not None and spec.image in given:
-        found = check_image(dialect, spec, task[spec.image])
-        if found is not None:
-            return found
+            trouble = Trouble.PROXY if surplus[0] in PROXY_FIELDS and spec.proxy == "none" else Trouble.FIELDS
+            return Finding(trouble, surplus[0])
+    if shape is not None:
+        for name in shape.images:
+            found = _check_images(dialect, shape.image_rule, name, task.get(name)) if name in given else None
+            if found is not None:
+                return found
+    found = _check_address(task)
+    if found is not None:
+        return found
+    question = task.get("question")
+    if spec.name == "ReCaptchaV2Classification" and not str(question).startswith("/m/"):
+        return Finding(Trouble.QUESTION, "question")
+    return _check_proxy(spec, task, given)
+
+
+def _fitting(spec: TypeSpec, task: Mapping[str, Any]) -> Shape | None:
+    """The documented form that the task's constants select; the one with the most constants wins."""
+    best: Shape | None = None
+    for shape in spec.shapes:
+        if all(task.get(name) == value or value in ("", None) for name, value in shape.constants.items()) and (
+            best is None or len(shape.constants) > len(best.constants)
+        ):
+            best = shape
+    if best is None and spec.shapes:
+        # GeeTest v3 may leave `version` out; a wrong value still gets the checks of the first form.
+        return spec.shapes[0]
+    return best
+
+
+def _check_required(shape: Shape, task: Mapping[str, Any]) -> Finding | None:
+    for path in shape.required:
+        value: Any = task
+        for part in path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value in (None, "", []):
+            return Finding(Trouble.IMAGE_SMALL if path[0] in shape.images else Trouble.FIELDS, ".".join(path))
+    for name, constant in shape.constants.items():
+        if name not in task and constant not in ("", None) and name != "version":
+            return Finding(Trouble.FIELDS, name)
+    return None
+
+
+def _check_values(shape: Shape, task: Mapping[str, Any]) -> Finding | None:
+    for name, choices in shape.allowed.items():
+        value = task.get(name)
+        if value is not None and value not in choices:
+            return Finding(Trouble.FIELDS, name)
+    for name, (low, high) in shape.ranges.items():
+        value = task.get(name)
+        if value is not None and (isinstance(value, bool | str) or not low <= value <= high):
+            return Finding(Trouble.FIELDS, name)
+    return None
+
+
+def _check_address(task: Mapping[str, Any]) -> Finding | None:
     url = task.get("websiteURL")
-    if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://")) and len(url) > 8):
-        return Finding(Trouble.PAGE_URL, "websiteURL")
-    if "Classification" in spec.name and "question" in given:
-        question = task["question"]
-        if spec.name.startswith("ReCaptcha") and not str(question).startswith("/m/"):
-            return Finding(Trouble.QUESTION, "question")
-    return check_proxy(dialect, spec, task, given)
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        usable = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    return None if usable else Finding(Trouble.PAGE_URL, "websiteURL")
 
 
-def check_proxy(dialect: Dialect, spec: TypeSpec, task: Mapping[str, Any], given: set[str]) -> Finding | None:
-    """Proxy fields: all or nothing, a known type, a port in range, and an address literal where the vendor wants one."""
-    present = [name for name in PROXY_FIELDS if name in given]
-    if not present:
+def _check_proxy(spec: TypeSpec, task: Mapping[str, Any], given: set[str]) -> Finding | None:
+    """A whole proxy or none: known type, port in range, and an address literal where the vendor wants one."""
+    form = spec.proxy_rule.form
+    if form in ("url", "colon"):
+        proxy = task.get("proxy")
+        if proxy is None:
+            return Finding(Trouble.PROXY, "proxy") if spec.proxy == "required" else None
+        return _check_proxy_text(spec, form, proxy)
+    if not given.intersection(PROXY_FIELDS):
         return Finding(Trouble.PROXY, "proxyAddress") if spec.proxy == "required" else None
     for name in ("proxyAddress", "proxyPort"):
         if name not in given:
             return Finding(Trouble.PROXY, name)
-    kind = task.get("proxyType", "http" if "AntiGate" in spec.name or "AntiBot" in spec.name else None)
-    if kind not in ("http", "https", "socks4", "socks5"):
+    if form == "fields" and task.get("proxyType") not in spec.proxy_rule.schemes:
         return Finding(Trouble.PROXY, "proxyType")
+    if spec.proxy_rule.login_required and not (task.get("proxyLogin") and task.get("proxyPassword")):
+        return Finding(Trouble.PROXY, "proxyLogin")
     port = task["proxyPort"]
-    if isinstance(port, str) and port.isdecimal():
+    if isinstance(port, str) and port.isascii() and port.isdecimal() and len(port) < 6:
         port = int(port)
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         return Finding(Trouble.PROXY, "proxyPort")
-    if dialect.proxy_needs_ip:
-        try:
-            ip_address(task["proxyAddress"])
-        except ValueError:
-            return Finding(Trouble.PROXY, "proxyAddress")
+    return _check_host(spec, task["proxyAddress"], "proxyAddress")
+
+
+def _check_proxy_text(spec: TypeSpec, form: str, proxy: object) -> Finding | None:
+    wrong = Finding(Trouble.PROXY, "proxy")
+    if not isinstance(proxy, str):
+        return wrong
+    try:
+        if form == "colon":
+            scheme, host, port = (proxy.split(":") + ["", ""])[:3]
+            number = int(port)
+        else:
+            parts = urlsplit(proxy)
+            scheme, host, number = parts.scheme, parts.hostname or "", parts.port or 0
+    except ValueError:
+        return wrong
+    if scheme not in spec.proxy_rule.schemes or not host or not 0 < number < 65536:
+        return wrong
+    return _check_host(spec, host, "proxy")
+
+
+def _check_host(spec: TypeSpec, host: object, name: str) -> Finding | None:
+    try:
+        address = ip_address(host) if isinstance(host, str) else None
+    except ValueError:
+        return Finding(Trouble.PROXY, name) if spec.proxy_rule.ip_only else None
+    if address is None or (
+        spec.proxy_rule.private_refused and any(address.version == net.version and address in net for net in _LOCAL)
+    ):
+        return Finding(Trouble.PROXY, name)
     return None
 
 
-def check_image(dialect: Dialect, spec: TypeSpec, body: object) -> Finding | None:
-    """Size, base64 and format of an image in the vendor's own limits."""
-    name = spec.image or "body"
-    if not isinstance(body, str):
+def _check_images(dialect: Dialect, rule: ImageRule, name: str, value: object) -> Finding | None:
+    """Size, base64, format and pixels of one image, or of each in a list."""
+    images = value if isinstance(value, list) else [value]
+    for image in images:
+        found = _check_image(dialect, rule, name, image)
+        if found is not None:
+            return found
+    return None
+
+
+def _check_image(dialect: Dialect, rule: ImageRule, name: str, text: object) -> Finding | None:
+    if not isinstance(text, str):
         return Finding(Trouble.FIELDS, name)
     try:
-        image = base64.b64decode(body, validate=True)
+        image = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return Finding(Trouble.IMAGE_FORMAT, name)
-    low, high = dialect.image_bytes
-    if len(image) < low:
+    if len(image) < rule.bytes_min:
         return Finding(Trouble.IMAGE_SMALL, name)
-    if len(image) > high:
+    if rule.bytes_max is not None and len(image) > rule.bytes_max:
         return Finding(Trouble.IMAGE_LARGE, name)
-    if dialect.checks_image_format and not image.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
+    magic = tuple(mark for form in rule.formats for mark in _MAGIC.get(form, ()))
+    if dialect.checks_image_format and magic and not image.startswith(magic):
         return Finding(Trouble.IMAGE_FORMAT, name)
-    if "Classification" in spec.name and dialect.provider == "yescaptcha":
+    if rule.sides:
         pixels = image_pixels(image)
         if pixels is None:
             return Finding(Trouble.IMAGE_FORMAT, name)
-        if pixels not in ((450, 450), (300, 300), (100, 100)):
+        if pixels[0] != pixels[1] or pixels[0] not in rule.sides:
             return Finding(Trouble.IMAGE_PIXELS, name)
     return None
 
 
 def image_pixels(image: bytes) -> tuple[int, int] | None:
     """Width and height of a PNG, GIF or JPEG; None for anything else."""
-    if image.startswith(b"\x89PNG\r\n\x1a\n") and len(image) >= 24:
+    if image.startswith(_MAGIC["png"]) and len(image) >= 24:
         width, height = struct.unpack(">II", image[16:24])
         return width, height
-    if image.startswith((b"GIF87a", b"GIF89a")) and len(image) >= 10:
+    if image.startswith(_MAGIC["gif"]) and len(image) >= 10:
         width, height = struct.unpack("<HH", image[6:10])
         return width, height
     if not image.startswith(b"\xff\xd8"):
         return None
     at = 2
-    while at + 9 < len(image) and image[at] == 0xFF:
+    while at + 9 <= len(image) and image[at] == 0xFF:
         marker, length = image[at + 1], int.from_bytes(image[at + 2 : at + 4], "big")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", image[at + 5 : at + 9])

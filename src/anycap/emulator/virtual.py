@@ -82,7 +82,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             stack = task.get_stack(limit=1)
             where = f" at {stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else ""
             lines.append(f"{task.get_name()}{where}")
-        return f"virtual time {self._virtual_s:g} s: no timer is left and these tasks wait: " + ("; ".join(lines) or "none")
+        return f"virtual time {self._virtual_s:g} s: no timer is left and these tasks wait: " + (
+            "; ".join(lines) or "none"
+        )
 
 
 def run_virtual(main: Callable[..., Awaitable[T]], *args: Any, debug: bool | None = None) -> T:

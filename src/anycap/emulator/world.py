@@ -23,7 +23,7 @@ from anycap.emulator.exchange import Ending, Exchange, http_fault, of_reply, spo
 from anycap.emulator.faults import Fault, FaultBook
 from anycap.emulator.ledger import TaskState
 from anycap.emulator.model import Callback, Vendor, parse_body
-from anycap.emulator.rulebook import hosts
+from anycap.emulator.rulebook import rulebook
 from anycap.emulator.solve_times import SolveTime
 
 FOUR_VENDORS = ("anti-captcha", "capmonster", "yescaptcha", "ezcaptcha")
@@ -91,7 +91,7 @@ class Emulator:
         providers: Iterable[str] = FOUR_VENDORS,
         clock: Clock | None = None,
         key: str | Secret = DEFAULT_KEY,
-        balance: Decimal | float | int | str | None = None,
+        balance: Decimal | float | str | None = None,
         solve_time: SolveTime | None = None,
         slots: int | None = None,
         workers: int | None = None,
@@ -124,11 +124,11 @@ class Emulator:
         }
         self.vendors: dict[str, Vendor] = {provider: self._vendor(provider) for provider in providers}
         self._routes: dict[str, tuple[str, str] | None] = {}
-        self._hosts = {host: provider for provider in self.vendors for host in hosts(provider)}
+        self._hosts = {host: provider for provider in self.vendors for host in rulebook(provider).hosts}
         self._last_ids: dict[str, Any] = {}
 
     def _vendor(self, provider: str) -> Vendor:
-        rng = random.Random(f"{self.seed}/{provider}")
+        rng = random.Random(f"{self.seed}/{provider}")  # noqa: S311 - chance with a seed, no secret
         return Vendor(provider, clock=self.clock, rng=rng, epoch_s=self._epoch_s, **self._options)
 
     def __getitem__(self, provider: str) -> Vendor:
@@ -304,4 +304,6 @@ class Emulator:
                     raise AssertionError(f"{vendor.provider}: balance {account.balance}, by the ledger {held}")
                 pending = sum(1 for task in tasks if task.state is TaskState.PENDING)
                 if account.unfinished != pending:
-                    raise AssertionError(f"{vendor.provider}: {account.unfinished} slots in use, {pending} pending tasks")
+                    raise AssertionError(
+                        f"{vendor.provider}: {account.unfinished} slots in use, {pending} pending tasks"
+                    )
