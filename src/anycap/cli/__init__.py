@@ -16,7 +16,13 @@ from anycap.cli.exits import EPILOG, USAGE
 
 # command: the module that runs it, and its line in `anycap --help`.
 COMMANDS = {
+    "demo": ("anycap.cli.demo", "watch tasks being solved at four emulated vendors that misbehave"),
+    "solve": ("anycap.cli.solve", "solve one challenge and print the solution"),
+    "wait": ("anycap.cli.wait", "wait for the solution of a ticket"),
+    "tickets": ("anycap.cli.tickets", "list, resume or settle what a journal still holds"),
+    "balance": ("anycap.cli.balance", "show what is left on an account"),
     "errors": ("anycap.cli.errors", "list or explain vendor error codes"),
+    "emulator": ("anycap.cli.emulator", "serve emulated vendors on a loopback port"),
 }
 
 
