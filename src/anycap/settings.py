@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 from attrs import field, frozen
@@ -19,6 +20,12 @@ class Polling:
     fixed: tuple[float, float] | None = None
     value_of_a_second: float = 1.0
     adaptive: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 < self.value_of_a_second < math.inf:
+            raise ConfigurationError("settings.polling: value_of_a_second must be a positive number of polls")
+        if self.fixed is not None and not (0 <= self.fixed[0] < math.inf and 0 < self.fixed[1] < math.inf):
+            raise ConfigurationError("settings.polling: fixed is (first_s, gap_s), first_s >= 0 and gap_s > 0")
 
 
 @frozen

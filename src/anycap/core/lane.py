@@ -328,6 +328,7 @@ class Lane:
         solve.oversized = solve.oversized + 1 if is_oversized(verdict) else 0
         event = poll_event(verdict, strikes=solve.strikes, oversized=solve.oversized)
         if event is Event.PROCESSING:
+            solve.pacer.processing(after_age_s=solve.processing_age, by_age_s=solve.sent_age)
             solve.processing_age = solve.sent_age
             solve.widen_s = 0.0
         elif event is Event.READY:
