@@ -30,7 +30,7 @@ from anycap.core.solve import Solve
 from anycap.core.verdict import Verdict, VerdictKind
 from anycap.errors import ClientClosed, ConfigurationError, EngineBroken, JournalError
 from anycap.events import Event, EventKind, Events
-from anycap.journal import Journal, Record
+from anycap.journal import Journal, Record, RecordKind
 from anycap.taxonomy import Charged, Code
 from anycap.transport import Transport
 
@@ -95,6 +95,7 @@ class Engine:
         self.untold: OrderedDict[str, Solve] = OrderedDict()
         self._unwritten: list[Record] = []
         self._behind: list[Record] = []
+        self.closing: dict[str, RecordKind] = {}
         self._submitting = 0
         self._sleep_until = math.inf
         self._fault: str = ""
@@ -244,17 +245,16 @@ class Engine:
         try:
             while not _settled(solve, accepted):
                 self.check_open()
-                if solve.waiter is None:
-                    solve.waiter = anyio.Event()
+                waiter = solve.waiter
+                if waiter is None or waiter.is_set():
+                    waiter = solve.waiter = anyio.Event()
                 if deadline == math.inf:
-                    await solve.waiter.wait()
+                    await waiter.wait()
                 else:
                     with anyio.move_on_at(deadline):
-                        await solve.waiter.wait()
-                    if not solve.waiter.is_set():
-                        return False
-                if not _settled(solve, accepted):
-                    solve.waiter = None
+                        await waiter.wait()
+                    if not waiter.is_set():
+                        return _settled(solve, accepted)
         finally:
             solve.waiting -= 1
         return True
@@ -509,6 +509,8 @@ class Engine:
         return records
 
     def _write_later(self, record: Record) -> None:
+        """Have a record written that no caller waits for; until then `closing` says what the journal will say."""
+        self.closing[record.ticket_id] = record.kind
         self._behind.append(record)
         self._behind_kick.set()
 
@@ -522,6 +524,8 @@ class Engine:
             try:
                 if records:
                     await self.journal.write(records)
+                    for record in records:
+                        self.closing.pop(record.ticket_id, None)
                 if idle.cancelled_caught:
                     await self.journal.erase_expired(self.wall())
             except JournalError as error:

@@ -54,11 +54,12 @@ class SolveMany(Generic[S]):
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         assert self._tasks is not None  # noqa: S101 - entered before
         self._tasks.cancel_scope.cancel()
         try:
-            return await self._tasks.__aexit__(kind, error, trace)
+            # The body's own exception goes its way unwrapped: it is not the group's.
+            await self._tasks.__aexit__(None, None, None)
         finally:
             self._receive.close()
             self._send.close()

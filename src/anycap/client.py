@@ -332,6 +332,8 @@ class Client(VendorMethods):
 
     async def _start(self, desk: Desk, challenge: Challenge[Any], options: _Options) -> Solve:
         self._engine.check_open()
+        if options.deadline <= anyio.current_time():
+            raise DeadlineError("the time-out left no time to send anything; nothing was sent")
         if not challenge.loaded:
             challenge = await self._surroundings.offload(challenge.load)
         prepared = desk.adapter.prepare(challenge)
