@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from anycap.challenges import Turnstile as Turnstile
     from anycap.challenges import VendorTask as VendorTask
     from anycap.challenges import Yidun as Yidun
+    from anycap.client import Client as Client
     from anycap.credentials import Secret as Secret
     from anycap.errors import AccountError as AccountError
     from anycap.errors import AnycapError as AnycapError
@@ -55,8 +56,11 @@ if TYPE_CHECKING:
     from anycap.errors import TransportError as TransportError
     from anycap.errors import UnsolvedError as UnsolvedError
     from anycap.errors import UnsupportedMethod as UnsupportedMethod
+    from anycap.events import Event as Event
+    from anycap.events import EventKind as EventKind
     from anycap.normalize import explain as explain
     from anycap.normalize import normalize as normalize
+    from anycap.queues import Queue as Queue
     from anycap.results import Balance as Balance
     from anycap.results import CellsSolution as CellsSolution
     from anycap.results import CookiesSolution as CookiesSolution
@@ -93,6 +97,7 @@ _NAMES_IN = {
         "GeeTestV4 HCaptcha HCaptchaGrid ImageToCoordinates ImageToText MTCaptcha Prosopo Proxy RecaptchaGrid "
         "RecaptchaV2 RecaptchaV3 Turnstile VendorTask Yidun"
     ),
+    "client": "Client",
     "credentials": "Secret",
     "errors": (
         "AccountError AnycapError BlockedError BusyError ChallengeError ClientClosed ConfigurationError "
@@ -100,7 +105,9 @@ _NAMES_IN = {
         "ReportRefused RequestError ServiceError SolveError TicketError TransportError UnsolvedError "
         "UnsupportedMethod"
     ),
+    "events": "Event EventKind",
     "normalize": "explain normalize",
+    "queues": "Queue",
     "results": (
         "Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution Outcome QueueStats "
         "RawSolution Receipt Solution TextSolution Ticket TicketState TokenSolution"
