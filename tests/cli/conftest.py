@@ -1,0 +1,68 @@
+"""Emulated vendors for the command line's tests: served by a thread of this process on a loopback port."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+
+import anyio
+import pytest
+
+from anycap.cli import main
+from anycap.emulator import DEFAULT_KEY, Emulator, serve
+
+
+class Served:
+    """A served emulator and its base URLs."""
+
+    def __init__(self, emulator: Emulator, urls: dict[str, str]) -> None:
+        self.emulator = emulator
+        self.urls = urls
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    emulator = Emulator(seed=5, solve_time=0.01)
+    up, stop = threading.Event(), threading.Event()
+    urls: dict[str, str] = {}
+
+    async def run() -> None:
+        async with serve(emulator) as given:
+            urls.update(given)
+            up.set()
+            while not stop.is_set():
+                await anyio.sleep(0.02)
+
+    thread = threading.Thread(target=anyio.run, args=(run,), daemon=True)
+    thread.start()
+    assert up.wait(10)
+    yield Served(emulator, urls)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def vendors(served: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
+    """The vendors as at first, with the key of each in the environment."""
+    served.emulator.reset()
+    for name in served.urls:
+        monkeypatch.setenv(f"ANYCAP_{name.upper().replace('-', '_')}_KEY", DEFAULT_KEY)
+    return served
+
+
+@pytest.fixture
+def anycap(vendors: Served, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `anycap COMMAND ...` in this process at a vendor; gives exit code, stdout and stderr."""
+
+    def run(command: str, provider: str, *words: str) -> tuple[int, str, str]:
+        code = main([command, "--provider", provider, "--base-url", vendors.urls[provider], *words])
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+def json_of(text: str) -> dict[str, object]:
+    value = json.loads(text)
+    assert isinstance(value, dict)
+    return value
