@@ -136,7 +136,10 @@ class AiohttpTransport:
         except BodyRefused as error:
             broken = error.kind, error.detail
         except Exception as error:  # noqa: BLE001 - a server may provoke anything; none of it may get out
-            broken = _kind_of(error), f"the request failed ({type(error).__name__})"
+            kind = _kind_of(error)
+            if kind is FailureKind.PROTOCOL and payload is not None and not payload.writing:
+                kind = FailureKind.CONNECT
+            broken = kind, f"the request failed ({type(error).__name__})"
         finally:
             # Closes the connection unless the answer was read to its end; synchronous, so it cannot be cancelled.
             if response is not None:

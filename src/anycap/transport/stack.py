@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
+from anycap.errors import ConfigurationError
 from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
 from anycap.transport.exchange import Connection
 from anycap.transport.target import Target
@@ -135,6 +136,10 @@ class ConnectionStack:
                 connection = Connection(await self._connect(target, context), target)
         except Broken as error:
             broken = error.kind, error.detail
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a resolver or TLS library may raise anything
+            broken = FailureKind.CONNECT, f"no connection to {target.host} ({type(error).__name__})"
         if broken is not None:
             return broken
         if connection is None:
