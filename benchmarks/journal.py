@@ -1,0 +1,179 @@
+"""What the journal costs: the records of a solve alone, and whole solves with and without one.
+
+Four records make a solve (INTENT, ACCEPTED, RESULT, DELIVERED). Whole solves run through a client on a transport that
+answers at once, so the journal's part is as large as it can be; a real vendor's HTTP only makes it smaller.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+
+from anycap import Account, Client, RecaptchaV2
+from anycap.journal import Entry, Journal, Record, RecordKind
+from anycap.journal.memory import MemoryJournal
+from anycap.journal.sqlite import SqliteJournal
+from anycap.settings import JournalSettings, Polling
+from anycap.transport import Answer, Request
+from benchmarks.harness import Report, in_child, interleaved
+
+SOLVES = 2_000
+_INTENT = {
+    "account": "anti-captcha",
+    "provider": "anti-captcha",
+    "type": "RecaptchaV2",
+    "vendor_type": "RecaptchaV2TaskProxyless",
+}
+_BODY = {"errorId": 0, "status": "ready", "solution": {"gRecaptchaResponse": "03" + "A" * 500}, "cost": "0.0007"}
+
+
+class NoJournal:
+    """Remembers nothing: what a solve costs without a journal."""
+
+    async def open(self) -> None:
+        return
+
+    async def write(self, records: Sequence[Record]) -> None:
+        return
+
+    async def open_entries(self) -> list[Entry]:
+        return []
+
+    async def find(self, ticket_id: str) -> Entry | None:
+        return None
+
+    async def entries(self, *, closed: bool = False) -> list[Entry]:
+        return []
+
+    async def erase_expired(self, now: float) -> int:
+        return 0
+
+    async def aclose(self) -> None:
+        return
+
+
+class _Instant:
+    """A transport on which every task is accepted and solved at once."""
+
+    def __init__(self) -> None:
+        self._tasks = 0
+
+    async def open(self) -> None:
+        return
+
+    async def aclose(self) -> None:
+        return
+
+    async def send(self, request: Request) -> Answer:
+        await anyio.sleep(0)
+        if request.url.endswith("/createTask"):
+            self._tasks += 1
+            return Answer(200, json.dumps({"errorId": 0, "taskId": self._tasks}).encode())
+        return Answer(200, json.dumps(_BODY).encode())
+
+
+def _journal(store: str, place: str) -> Journal:
+    if store == "sqlite":
+        return SqliteJournal(Path(place) / "tasks.db")
+    return NoJournal() if store == "none" else MemoryJournal(JournalSettings())
+
+
+def records(store: str, solves: int, at_once: int) -> dict[str, float]:
+    """Write the records of `solves` solves, `at_once` of them concurrently."""
+
+    async def main(place: str) -> dict[str, float]:
+        journal = _journal(store, place)
+        await journal.open()
+
+        async def solve(number: int) -> None:
+            name = f"{number:016x}"
+            summary = {
+                "website_url": f"https://example.com/{number}",
+                "website_key": "6Le-wvkSAAAAAPBMRTvw0Q4Muexq9bi0",
+            }
+            await journal.write([Record(name, RecordKind.INTENT, 1e9, {**_INTENT, "summary": summary})])
+            await journal.write([Record(name, RecordKind.ACCEPTED, 1e9, {"task_id": number})])
+            await journal.write([Record(name, RecordKind.RESULT, 1e9, {"body": _BODY, "expires_at": 2e9})])
+            await journal.write([Record(name, RecordKind.DELIVERED, 1e9)])
+
+        async def worker(first: int) -> None:
+            for number in range(first, solves, at_once):
+                await solve(number)
+
+        async with anyio.create_task_group() as tasks:
+            for first in range(at_once):
+                tasks.start_soon(worker, first)
+        commits = getattr(journal, "commits", 0)
+        await journal.aclose()
+        return {"commits a solve": commits / solves}
+
+    with tempfile.TemporaryDirectory() as place:
+        return anyio.run(main, place)
+
+
+def whole(store: str, solves: int) -> dict[str, float]:
+    """Solve through a client, 500 at once, on a transport that answers at once."""
+
+    async def main(place: str) -> None:
+        account = Account("anti-captcha", key="0" * 32, polling=Polling(fixed=(0.0, 0.001)))
+        async with (
+            Client(account, journal=_journal(store, place), http=_Instant()) as client,
+            client.solve_many(
+                (RecaptchaV2(website_url="https://example.com/", website_key=f"6Le{n}") for n in range(solves)),
+                limit=500,
+            ) as outcomes,
+        ):
+            async for outcome in outcomes:
+                outcome.unwrap()
+
+    with tempfile.TemporaryDirectory() as place:
+        anyio.run(main, place)
+    return {}
+
+
+def run(quick: bool) -> list[Report]:
+    """Records alone (against memory), whole solves (against none)."""
+    rounds, solves = (3, SOLVES // 4) if quick else (7, SOLVES)
+    alone = interleaved(
+        "journal_records",
+        {
+            "memory": lambda: in_child("benchmarks.journal:records", store="memory", solves=solves * 10, at_once=500),
+            "sqlite, 500 at once": lambda: in_child(
+                "benchmarks.journal:records", store="sqlite", solves=solves, at_once=500
+            ),
+            "sqlite, one by one": lambda: in_child(
+                "benchmarks.journal:records", store="sqlite", solves=solves // 4, at_once=1
+            ),
+        },
+        rounds=rounds,
+        warm_up=False,
+    )
+    per = {"memory": solves * 10, "sqlite, 500 at once": solves, "sqlite, one by one": solves // 4}
+    alone = Report(
+        alone.name,
+        {
+            case: [
+                type(sample)(sample.wall_s / per[case], sample.cpu_s / per[case], sample.values) for sample in samples
+            ]
+            for case, samples in alone.samples.items()
+        },
+        "memory",
+        ["seconds per solve of four records; opening and closing included"],
+    )
+    solved = interleaved(
+        "journal_solve",
+        {
+            name: lambda name=name: in_child("benchmarks.journal:whole", store=name, solves=solves)  # type: ignore[misc]  # a default binds the loop's name
+            for name in ("none", "memory", "sqlite")
+        },
+        rounds=rounds,
+        base="none",
+        warm_up=False,
+        limits={"memory": 1.1, "sqlite": 2.0},
+        notes=[f"{solves} solves, 500 at once, transport without HTTP: the journal's part at its largest"],
+    )
+    return [alone, solved]
