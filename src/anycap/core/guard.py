@@ -134,8 +134,6 @@ class Guard:
         self._kind(kind).submits += 1
         if repeat:
             self._budget.spend(now)
-        else:
-            self._budget.earn()
         for rule in self._submit_rules:
             rule.sent(submit=True)
         self._sent(now, Action.SUBMIT, kind)
@@ -156,8 +154,7 @@ class Guard:
             own.window.accepted(now)
         problem = verdict.problem
         busy = problem is not None and problem.category is Category.BUSY
-        if verdict.delivery is Delivery.NOT_SENT or (verdict.kind is VerdictKind.PROBLEM and busy):
-            self._budget.give_back()
+        self._budget.answered(again=busy or verdict.delivery is Delivery.NOT_SENT)
         opened = self._answered(now, Action.SUBMIT, kind, self._submit_rules, verdict, proxy)
         if opened is not None and problem is not None:
             # One step back for each time the vendor is full, however many requests were told so.
@@ -170,7 +167,7 @@ class Guard:
         """The request never left (the journal failed, the caller went away): give the slot back."""
         self._submits -= 1
         self._kind(kind).submits -= 1
-        self._budget.give_back()
+        self._budget.answered(again=True)
         for rule in self._submit_rules:
             rule.unsent(submit=True)
         self._came_back(Action.SUBMIT, kind)
@@ -334,7 +331,7 @@ class Guard:
         if worst is not None and worst.probe is not None and not (action is Action.CALL and name == worst.probe):
             held = self.admit_call(now, worst.probe)
             if isinstance(held, Hold):
-                return Hold(held.until, worst.problem)
+                return Hold(held.until if held.until < math.inf else now + RECHECK_S, worst.problem)
         return worst
 
     def _proxy_hold(self, now: float, proxy: str) -> Hold | None:
