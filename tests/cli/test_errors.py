@@ -2,11 +2,13 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from anycap.cli import main
+from anycap.cli import COMMANDS, main
 
 DATA = Path(__file__).parents[1] / "data"
 KEYS = {
@@ -77,3 +79,15 @@ def test_nothing_but_usage_without_a_command(capsys: pytest.CaptureFixture[str])
     assert main(["errors"]) == 2
     assert main(["--help"]) == 0
     assert "exit codes:" in capsys.readouterr().out
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    command = f"{sys.executable} -m anycap errors list --json | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("[\n", "")
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        assert main([command, "--help"]) == 0
+        assert f"usage: anycap {command}" in capsys.readouterr().out

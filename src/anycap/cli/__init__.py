@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 import anycap
-from anycap.cli.exits import EPILOG, USAGE
+from anycap.cli.exits import EPILOG, FAULT, USAGE
 
 # command: the module that runs it, and its line in `anycap --help`.
 COMMANDS = {
@@ -21,6 +22,7 @@ COMMANDS = {
     "wait": ("anycap.cli.wait", "wait for the solution of a ticket"),
     "tickets": ("anycap.cli.tickets", "list, resume or settle what a journal still holds"),
     "balance": ("anycap.cli.balance", "show what is left on an account"),
+    "doctor": ("anycap.cli.doctor", "check address, key, balance and clock of the accounts; creates no task"),
     "errors": ("anycap.cli.errors", "list or explain vendor error codes"),
     "emulator": ("anycap.cli.emulator", "serve emulated vendors on a loopback port"),
 }
@@ -51,4 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = build_parser(command).parse_args(arguments)
     except SystemExit as leaving:  # argparse: 0 after --help and --version, 2 after a usage error
         return USAGE if leaving.code else 0
-    return int(importlib.import_module(COMMANDS[options.command][0]).run(options))
+    try:
+        return int(importlib.import_module(COMMANDS[options.command][0]).run(options))
+    except BrokenPipeError:  # the reader of our output has gone: `anycap errors list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAULT
