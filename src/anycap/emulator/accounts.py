@@ -17,8 +17,8 @@ class VendorAccount:
     """One account: what it had at the start, what it has now, and what it may do.
 
     `balance` is free money; what pending tasks hold is already taken off. `slots` is the number of unfinished tasks
-    that the vendor allows (None: no limit), `apps` the ids of the developer apps it owns. A `closed` account's key is unknown from
-    then on.
+    that the vendor allows (None: no limit), `apps` the ids of the developer apps it owns. The key
+    of a `closed` account is unknown from then on.
     """
 
     name: str

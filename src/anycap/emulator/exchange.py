@@ -99,7 +99,7 @@ def spoil(exchange: Exchange, fault: Fault, seed: int) -> Exchange:
 
 
 def _noise(seed: int, length: int) -> bytes:
-    return random.Random(seed).randbytes(max(64, length))  # noqa: S311 - chance with a seed, no secret
+    return random.Random(seed).randbytes(max(64, length))
 
 
 def _html(status: int) -> bytes:

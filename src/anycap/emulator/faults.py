@@ -43,8 +43,8 @@ class Fault:
     """One fault. Without a selector it hits every request; several selectors must all agree.
 
     Selectors: `provider`, `method`, `type` (of the task in createTask), `address`; among the requests these match,
-    `nth` (only that one, from 1), `after` (none of the first so many), `every` (each so-manieth), `probability` (0 to 1); `from_s` and `until_s` (seconds of
-    the emulator's clock); `count` (at most so many hits).
+    `nth` (only that one, from 1), `after` (none of the first so many), `every` (each so-manieth), `probability` (0 to 1);
+    `from_s` and `until_s` (seconds of the emulator's clock); `count` (at most so many hits).
 
     >>> Fault(action="http", method="getTaskResult", every=20, status=502).every
     20
@@ -170,7 +170,7 @@ class FaultBook:
     def add(self, fault: Fault) -> None:
         """Put one more fault in force, behind the others."""
         self._made += 1
-        chance = random.Random(f"{self._seed}/{self._made}")  # noqa: S311 - chance with a seed, no secret
+        chance = random.Random(f"{self._seed}/{self._made}")
         self._entries.append(_Entry(fault, chance))
 
     def replace(self, faults: Iterable[Fault]) -> None:

@@ -36,7 +36,7 @@ class InProcess:
         self.latency_s = latency_s
         self.open_requests = 0
         self.open_requests_max = 0
-        self._rng = random.Random(f"{emulator.seed}/latency/{address}")  # noqa: S311 - chance with a seed, no secret
+        self._rng = random.Random(f"{emulator.seed}/latency/{address}")
         self._closed = False
 
     async def open(self) -> None:

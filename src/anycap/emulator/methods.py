@@ -127,7 +127,7 @@ def _queue_stats(vendor: Vendor, fields: Mapping[str, Any] | None, now: float) -
     if isinstance(queue, bool) or queue not in _QUEUES:
         return vendor.error(Trouble.FIELDS, "getQueueStats", "queueId")
     # The vendor caches the answer for 10 seconds; so the same ten seconds give the same numbers.
-    rng = random.Random(f"{vendor.seed}/{queue}/{int(now // 10)}")  # noqa: S311 - chance with a seed, no secret
+    rng = random.Random(f"{vendor.seed}/{queue}/{int(now // 10)}")
     total = rng.randrange(100, 1000)
     waiting = rng.randrange(total)
     return Reply(

@@ -450,7 +450,7 @@ class Vendor:
 
 
 def _branch(rng: random.Random) -> random.Random:
-    return random.Random(rng.getrandbits(64))  # noqa: S311 - chance with a seed, no secret
+    return random.Random(rng.getrandbits(64))
 
 
 def _light(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 
 from anycap import providers
 from anycap.challenges import KINDS
@@ -86,7 +86,7 @@ class TypeSpec:
     shapes: tuple[Shape, ...] = ()
     fields: frozenset[str] | None = None
     proxy: str = "optional"
-    proxy_rule: ProxyRule = ProxyRule()
+    proxy_rule: ProxyRule = field(factory=ProxyRule)
     image: bool = False
 
 
@@ -135,7 +135,7 @@ def type_spec(provider: str, name: str) -> TypeSpec | None:
         forms = {"fields": PROXY_FIELDS, "fields_without_type": PROXY_FIELDS[1:]}
         fields.update(forms.get(rule.form, ("proxy",)))
     if name in _UNMODELLED.get(provider, ()):
-        shapes = tuple(shape for shape in shapes if shape.constants) + (_ANY,)
+        shapes = (*(shape for shape in shapes if shape.constants), _ANY)
         return TypeSpec(name, book.timing_of(name), shapes, None, proxy, rule, _is_image(name))
     return TypeSpec(name, book.timing_of(name), shapes, frozenset(fields), proxy, rule, _is_image(name))
 

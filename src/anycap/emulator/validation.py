@@ -148,7 +148,7 @@ def _check_proxy_text(spec: TypeSpec, form: str, proxy: object) -> Finding | Non
         return wrong
     try:
         if form == "colon":
-            scheme, host, port = (proxy.split(":") + ["", ""])[:3]
+            scheme, host, port = [*proxy.split(":"), "", ""][:3]
             number = int(port)
         else:
             parts = urlsplit(proxy)

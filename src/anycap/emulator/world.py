@@ -128,7 +128,7 @@ class Emulator:
         self._last_ids: dict[str, Any] = {}
 
     def _vendor(self, provider: str) -> Vendor:
-        rng = random.Random(f"{self.seed}/{provider}")  # noqa: S311 - chance with a seed, no secret
+        rng = random.Random(f"{self.seed}/{provider}")
         return Vendor(provider, clock=self.clock, rng=rng, epoch_s=self._epoch_s, **self._options)
 
     def __getitem__(self, provider: str) -> Vendor:
