@@ -247,14 +247,20 @@ class TestCapSolver:
         status, _, body = desk.full("createTask", '{"clientKey":"KEY","task":{"type":"Nothing"}}')
         assert (status, json.loads(body)["errorCode"]) == (400, "ERROR_TASK_NOT_SUPPORTED")
         status, _, body = desk.full("getBalance", '{"clientKey":"BAD"}')
-        assert (status, json.loads(body)["errorId"], json.loads(body)["errorCode"]) == (401, 1, "ERROR_KEY_DENIED_ACCESS")
+        assert (status, json.loads(body)["errorId"], json.loads(body)["errorCode"]) == (
+            401,
+            1,
+            "ERROR_KEY_DENIED_ACCESS",
+        )
 
     def test_feedback_takes_one_verdict_per_task(self) -> None:
         desk = Desk("capsolver")
         task_id = desk.solved()
         assert desk.call("feedbackTask", taskId=task_id, result={"invalid": True})["errorId"] == 0
         assert desk.vendor.task(task_id).report == "incorrect"
-        assert desk.call("feedbackTask", taskId=task_id, result={"invalid": True})["errorCode"] == "ERROR_TASKID_INVALID"
+        assert (
+            desk.call("feedbackTask", taskId=task_id, result={"invalid": True})["errorCode"] == "ERROR_TASKID_INVALID"
+        )
 
 
 class TestTheOthers:

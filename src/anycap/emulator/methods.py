@@ -144,7 +144,7 @@ def _queue_stats(vendor: Vendor, fields: Mapping[str, Any] | None, now: float) -
 def _spending_stats(vendor: Vendor, account: VendorAccount, fields: Mapping[str, Any], now: float) -> Reply:
     start = fields.get("date")
     if start is None:
-        start = vendor.epoch_s + now - _DAY_S
+        start = vendor.epoch_s + now - 23 * 3600  # the running hour is the last of the 24
     elif isinstance(start, bool) or not isinstance(start, int):
         return vendor.error(Trouble.FIELDS, "getSpendingStats", "date")
     begin = int(start) // 3600 * 3600
