@@ -599,4 +599,5 @@ def test_retry_after_as_a_date_is_read_against_the_answers_own_date() -> None:
 
 
 def test_scope_of_bare_statuses() -> None:
-    assert (submit("yescaptcha", HTML, 403).problem or pytest.fail()).row.scope is Scope.ACCOUNT
+    problem = submit("yescaptcha", HTML, 403).problem
+    assert problem is not None and problem.row.scope is Scope.ACCOUNT

@@ -31,7 +31,8 @@ def test_seconds_and_dates(header: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "header",
     ["", "soon", "-5", "1e3", "inf", "nan", "0x10", "12 s", "1" * 13, "Sun, 06 Foo 1994 08:49:37 GMT", "١٢",
-     "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Nov 1994 ::::::::"],
+     "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 CET",
+     "Sun, 06 Nov 1994 ::::::::"],
 )  # fmt: skip
 def test_what_cannot_be_used_is_no_wait(header: str) -> None:
     assert wait_s(header, NOW) is None

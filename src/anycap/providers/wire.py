@@ -86,11 +86,11 @@ def decode_text(text: str, *, chars_max: int = BODY_BYTES_MAX) -> dict[str, Any]
 
 
 def _parse(text: str) -> dict[str, Any] | Unreadable:
-    # Every level costs at least one bracket, so fewer brackets than levels allowed need no closer look.
-    if text.count("{") + text.count("[") > DEPTH_MAX and _too_deep(text):
-        return Unreadable(Flaw.TOO_DEEP, f"brackets that do not match, or nested more than {DEPTH_MAX} deep")
+    # Every value costs at least two characters and every level a bracket, so a short answer needs no closer look.
     if len(text) > 2 * VALUES_MAX and _too_many(text):
         return Unreadable(Flaw.TOO_MANY, f"more than {VALUES_MAX} values")
+    if text.count("{") + text.count("[") > DEPTH_MAX and _too_deep(text):
+        return Unreadable(Flaw.TOO_DEEP, f"brackets that do not match, or nested more than {DEPTH_MAX} deep")
     try:
         value = _DECODER.decode(text)
     except _BadNumber as error:
@@ -121,9 +121,8 @@ def _not_json(text: str) -> Unreadable:
 # Depth ---------------------------------------------------------------------------------------------------------------
 
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_NOT_BRACKET = re.compile(r"[^\[\]{}]+")
-_SEPARATOR = re.compile(r"[,\[{]")
-_SQUARE = str.maketrans("{}", "[]")
+_OTHER_THAN_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_SQUARE = bytes.maketrans(b"{}", b"[]")
 
 
 def _too_deep(text: str) -> bool:
@@ -131,11 +130,12 @@ def _too_deep(text: str) -> bool:
 
     Each pass removes the innermost pairs, so it takes as many passes as there are levels.
     """
-    brackets = _NOT_BRACKET.sub("", _STRING.sub("", text)).translate(_SQUARE)
+    outside = _STRING.sub("", text).encode("utf-8", "replace")
+    brackets = outside.translate(None, _OTHER_THAN_BRACKETS).translate(_SQUARE)
     for _ in range(DEPTH_MAX):
         if not brackets:
             return False
-        fewer = brackets.replace("[]", "")
+        fewer = brackets.replace(b"[]", b"")
         if len(fewer) == len(brackets):
             return True
         brackets = fewer
@@ -144,9 +144,19 @@ def _too_deep(text: str) -> bool:
 
 def _too_many(text: str) -> bool:
     """Whether `text`, strings aside, holds more than `VALUES_MAX` values: two bytes of JSON can cost a hundred of memory."""
-    return text.count(",") + text.count("[") + text.count("{") > VALUES_MAX and (
-        len(_SEPARATOR.findall(_STRING.sub("", text))) > VALUES_MAX
-    )
+    if _separators(text, 0, len(text)) <= VALUES_MAX:
+        return False
+    seen = at = 0
+    for string in _STRING.finditer(text):
+        seen += _separators(text, at, string.start())
+        if seen > VALUES_MAX:
+            return True
+        at = string.end()
+    return seen + _separators(text, at, len(text)) > VALUES_MAX
+
+
+def _separators(text: str, start: int, end: int) -> int:
+    return text.count(",", start, end) + text.count("[", start, end) + text.count("{", start, end)
 
 
 # Parsing -------------------------------------------------------------------------------------------------------------
