@@ -9,13 +9,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 
 from anycap.accounts import Account, KeySource
 from anycap.core.guard import AddressGuard, Gate, Guard
-from anycap.core.lane import Lane
+from anycap.core.lane import Lane, took_s
 from anycap.core.machine import State
 from anycap.core.solve import Solve
 from anycap.core.verdict import Problem, Verdict, VerdictKind
@@ -39,7 +40,9 @@ from anycap.transport import Answer, Body, Failure, Request
 PRICES_KEPT = 64
 """Task types whose last price is remembered, for `max_cost`."""
 REPORTS_KEPT = 10_000
-"""Reported tasks that are remembered, so that none is reported twice."""
+"""Solved and reported tasks that are remembered, so that none is reported late or twice."""
+
+T = TypeVar("T")
 
 
 class Desk:
@@ -79,6 +82,7 @@ class Desk:
         self.calls: deque[Call] = deque()
         self.prices: dict[str, Decimal] = {}
         self.accepted = Volume()
+        self._ended: OrderedDict[str, float] = OrderedDict()
         self._reported: OrderedDict[str, None] = OrderedDict()
 
     # -- requests
@@ -98,8 +102,10 @@ class Desk:
         return self._request("getTaskResult", fields, self.settings.http.poll_timeout_s, idempotent=True)
 
     def read_request(self, spec: MethodSpec, timeout_s: float) -> Request:
-        """A keyless GET; on the vendor's other host unless `base_url` was replaced."""
-        url = self.base_url() + self.adapter.path(spec.name) if self.account.base_url or not spec.url else spec.url
+        """A keyless GET; a method with another host of its own follows a `base_url` that was replaced."""
+        url = spec.url or self.base_url() + self.adapter.path(spec.name)
+        if spec.url and self.account.base_url:
+            url = self.account.base_url + urlsplit(spec.url).path
         http = self.settings.http
         return Request(url, None, timeout_s, http.body_bytes_max, spec.verb, True)
 
@@ -134,13 +140,22 @@ class Desk:
 
     # -- reports
 
+    def note_end(self, solve: Solve, now: float) -> None:
+        """Remember, by our clock, when the task ended: as late as now, earlier if the vendor says how long it took."""
+        seconds = took_s(solve.body)
+        ended = now if seconds is None or solve.accepted == 0.0 else min(solve.accepted + seconds, now)
+        _put(self._ended, solve.id, ended)
+
+    def ended_since_s(self, ticket_id: str, now: float) -> float | None:
+        """Seconds since the task ended; None when it was not solved by this client."""
+        ended = self._ended.get(ticket_id)
+        return None if ended is None else now - ended
+
     def may_report(self, ticket_id: str) -> bool:
         """Whether this task was not reported yet; counts it as reported."""
         if ticket_id in self._reported:
             return False
-        self._reported[ticket_id] = None
-        while len(self._reported) > REPORTS_KEPT:
-            self._reported.popitem(last=False)
+        _put(self._reported, ticket_id, None)
         return True
 
     def forget_report(self, ticket_id: str) -> None:
@@ -234,6 +249,12 @@ class Desk:
     def last_error(self, solve: Solve, now: float, wall: float) -> AnycapError | None:
         """What an unfinished solve is waiting on, as an exception; None when it is simply not solved yet."""
         return self._reason(solve, solve.ticket(), now, wall)
+
+
+def _put(kept: OrderedDict[str, T], key: str, value: T) -> None:
+    kept[key] = value
+    while len(kept) > REPORTS_KEPT:
+        kept.popitem(last=False)
 
 
 class Call:

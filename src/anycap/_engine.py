@@ -31,6 +31,7 @@ from anycap.core.verdict import Verdict, VerdictKind
 from anycap.errors import ClientClosed, ConfigurationError, EngineBroken, JournalError
 from anycap.events import Event, EventKind, Events
 from anycap.journal import Journal, Record, RecordKind
+from anycap.results import Ticket
 from anycap.taxonomy import Charged, Code
 from anycap.transport import Transport
 
@@ -201,18 +202,21 @@ class Engine:
         frames = "".join(line for cause in causes for line in traceback.format_tb(cause.__traceback__))
         logger.error("the engine of an anycap client broke: %s\n%s", self._fault, frames)
 
-    def check_open(self) -> None:
-        """Raise the typed error for a client that is not open."""
+    def check_open(self, ticket: Ticket | None = None) -> None:
+        """Raise the typed error for a client that is not open, with the ticket of whoever waits."""
         if self.phase is Phase.OPEN:
             return
         if self.phase is Phase.BROKEN:
             raise EngineBroken(
                 f"a fault inside anycap stopped this client ({self._fault}). Close it, open a new one (tickets in a "
-                "journal can be resumed) and report the log's frames as a bug."
+                "journal can be resumed) and report the log's frames as a bug.",
+                ticket=ticket,
             )
         if self.phase is Phase.NEW:
             raise ClientClosed("this client is not open: use `async with client:` or `await client.open()`")
-        raise ClientClosed("this client is closed; open tickets can be resumed by a new client on the same journal")
+        raise ClientClosed(
+            "this client is closed; open tickets can be resumed by a new client on the same journal", ticket=ticket
+        )
 
     # -- what callers do
 
@@ -244,7 +248,8 @@ class Engine:
         solve.waiting += 1
         try:
             while not _settled(solve, accepted):
-                self.check_open()
+                if self.phase is not Phase.OPEN:
+                    self.check_open(solve.ticket())
                 waiter = solve.waiter
                 if waiter is None or waiter.is_set():
                     waiter = solve.waiter = anyio.Event()
@@ -471,6 +476,7 @@ class Engine:
             solve.error = desk.unreadable(str(error), solve.ticket())
             return None, None
         solve.solution = solution
+        desk.note_end(solve, anyio.current_time())
         desk.remember_price(solve.kind, solution.cost)
         expires_at = None if solution.expires_at is None else solution.expires_at.timestamp()
         return expires_at, None if solution.cost is None else str(solution.cost)

@@ -242,11 +242,14 @@ class VendorMethods:
         desk = self._desk(ticket.account)
         spec = report_method(desk.catalog, ticket.type, correct=correct)
         wall = self._surroundings.wall()
-        ended = solution.ended_at or solution.received_at
-        if spec.window_s is not None and ended is not None and wall - ended.timestamp() > spec.window_s:
+        age_s = desk.ended_since_s(ticket.id, anyio.current_time())
+        if age_s is None:
+            ended = solution.received_at or solution.ended_at
+            age_s = 0.0 if ended is None else wall - ended.timestamp()
+        if spec.window_s is not None and age_s > spec.window_s:
             raise ReportRefused(
                 f"{desk.catalog.title} takes reports for {spec.window_s:g} s after the end of a task; this one ended "
-                f"{wall - ended.timestamp():.0f} s ago. Nothing was sent.",
+                f"{age_s:.0f} s ago. Nothing was sent.",
                 ticket=ticket,
             )
         if not desk.may_report(ticket.id):

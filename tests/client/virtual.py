@@ -17,6 +17,7 @@ import trio.testing
 from anycap.accounts import Account
 from anycap.client import Client
 from anycap.emulator import DEFAULT_KEY, Emulator, Fault, InProcess, run_virtual
+from anycap.emulator.world import EPOCH_S
 from anycap.events import Event
 from anycap.surroundings import Surroundings
 
@@ -44,6 +45,11 @@ class World:
         options.setdefault("on_event", self.events.append)
         options.setdefault("surroundings", Surroundings.seeded(self.seed * 1000 + self._clients))
         return Client(*accounts, **options)
+
+    def surroundings(self) -> Surroundings:
+        """Repeatable surroundings whose wall clock is the emulator's."""
+        emulator = self.emulator
+        return Surroundings.seeded(self.seed, wall=lambda: EPOCH_S + emulator.clock())
 
     def fault(self, action: str, **fields: Any) -> None:
         """Put a fault in force."""

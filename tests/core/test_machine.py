@@ -31,15 +31,13 @@ def test_every_state_has_its_row() -> None:
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("event", Event)
 def test_every_pair_is_in_the_table_or_impossible(state: State, event: Event) -> None:
-    try:
-        after, actions = step(state, event)
-    except ImpossibleTransition as error:
-        assert str(state) in str(error)
-        assert str(event) in str(error)
-        assert event not in TRANSITIONS[state]
-    else:
-        assert after in MAY_FOLLOW[state]
-        assert all(isinstance(action, Action) for action in actions)
+    if event not in TRANSITIONS[state]:
+        with pytest.raises(ImpossibleTransition, match=f"{event} cannot happen to a solve that is {state}"):
+            step(state, event)
+        return
+    after, actions = step(state, event)
+    assert after in MAY_FOLLOW[state]
+    assert all(isinstance(action, Action) for action in actions)
 
 
 def test_money_is_spent_only_after_the_intent_is_durable() -> None:

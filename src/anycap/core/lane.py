@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
+from typing import Any
 
 from attrs import frozen
 
@@ -334,7 +335,7 @@ class Lane:
         elif event is Event.READY:
             solve.body = verdict.body
             solve.pacer.solved(
-                after_age_s=solve.processing_age, by_age_s=solve.sent_age, exact_age_s=_exact_age_s(verdict)
+                after_age_s=solve.processing_age, by_age_s=solve.sent_age, exact_age_s=took_s(verdict.body)
             )
         else:
             solve.last = verdict
@@ -487,13 +488,12 @@ def _exhausted(solve: Solve) -> Problem:
     return Problem(row, solve.provider, None, None, f"{solve.polls} polls in {solve.ended_age:.0f} s, still processing")
 
 
-def _exact_age_s(verdict: Verdict) -> float | None:
-    """How long the vendor says that the task took: end minus creation, where both times are given."""
-    body = verdict.body
+def took_s(body: Mapping[str, Any] | None) -> float | None:
+    """How long the vendor says that a task took: end minus creation, so that its clock need not be ours."""
     if body is None:
         return None
     try:
-        took_s = float(body["endTime"]) - float(body["createTime"])
+        seconds = float(body["endTime"]) - float(body["createTime"])
     except (KeyError, TypeError, ValueError):
         return None
-    return took_s if 0.0 <= took_s < 3600.0 else None
+    return seconds if 0.0 <= seconds < 3600.0 else None

@@ -1,0 +1,202 @@
+"""Dead keys, empty balances, busy and blocking vendors: how little reaches the vendor, and the way back."""
+
+from decimal import Decimal
+
+import anyio
+import pytest
+
+from anycap.challenges import ImageToText, RecaptchaV2
+from anycap.credentials import Secret
+from anycap.emulator import DEFAULT_KEY
+from anycap.errors import AccountError, AnycapError, BlockedError, BusyError, DeadlineError, RefusedError
+from tests.client.virtual import World, in_virtual_time
+
+PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
+PICTURE = ImageToText(b"\x89PNG\r\n\x1a\n" + bytes(216))
+
+
+async def _storm(client: object, count: int, **options: object) -> list[AnycapError | None]:
+    """`count` solves at once; the error of each, None for a solution."""
+    errors: list[AnycapError | None] = []
+
+    async def one() -> None:
+        try:
+            await client.solve(PAGE, **options)  # type: ignore[attr-defined] # a Client
+        except AnycapError as error:
+            errors.append(error)
+        else:
+            errors.append(None)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(one)
+    return errors
+
+
+@in_virtual_time
+@pytest.mark.parametrize("provider", ["anti-captcha", "capmonster", "yescaptcha", "ezcaptcha"])
+async def test_a_thousand_solves_with_a_wrong_key_are_one_request(world: World, provider: str) -> None:
+    async with world.client(provider, key="not-the-key-of-any-account") as client:
+        errors = await _storm(client, 1000)
+    assert world.requests("createTask") == 1
+    assert len(errors) == 1000
+    assert all(isinstance(error, AccountError) for error in errors)
+    assert all(error is not None and error.code == "invalid_key" for error in errors)  # type: ignore[attr-defined] # AccountError
+    assert sum(error.sent for error in errors) == 1  # type: ignore[union-attr] # AccountError
+    assert all(error is not None and error.ticket is not None for error in errors)
+
+
+@in_virtual_time
+async def test_an_empty_account_is_one_request_and_a_top_up_needs_no_restart(world: World) -> None:
+    vendor = world.emulator["capmonster"]
+    vendor.account().balance = Decimal(0)
+    async with world.client("capmonster") as client:
+        errors = await _storm(client, 1000)
+        assert world.requests("createTask") == 1
+        assert {error.code for error in errors} == {"no_funds"}  # type: ignore[union-attr] # AccountError
+        vendor.account().balance = Decimal(10)
+        with pytest.raises(AccountError):
+            await client.solve(PAGE)
+        await anyio.sleep(70)
+        assert (await client.solve(PAGE)).token
+    assert world.requests("getBalance") == 1
+
+
+@in_virtual_time
+async def test_a_rotated_key_is_taken_up(world: World) -> None:
+    current = ["the-old-key-that-was-revoked"]
+    async with world.client("yescaptcha", key=lambda: Secret(current[0])) as client:
+        with pytest.raises(AccountError):
+            await client.solve(PAGE)
+        current[0] = DEFAULT_KEY
+        await anyio.sleep(11)
+        with pytest.raises(AccountError):
+            await client.solve(PAGE)
+        await anyio.sleep(1)
+        assert (await client.solve(PAGE)).token
+    assert world.requests("createTask") == 2
+
+
+@in_virtual_time
+async def test_reset_lifts_a_stop(world: World) -> None:
+    async with world.client(key="not-the-key-of-any-account") as client:
+        with pytest.raises(AccountError):
+            await client.solve(PAGE)
+        client.reset("anti-captcha")
+        with pytest.raises(AccountError) as caught:
+            await client.solve(PAGE)
+        assert caught.value.sent
+    assert world.requests("createTask") == 2
+
+
+@in_virtual_time
+async def test_no_workers_is_waited_for_inside_the_deadline(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_NO_SLOT_AVAILABLE", count=3)
+    async with world.client("yescaptcha") as client:
+        started = anyio.current_time()
+        assert (await client.solve(PAGE)).token
+        assert anyio.current_time() - started > 9
+    assert world.requests("createTask") == 4
+
+
+@in_virtual_time
+async def test_who_does_not_wait_gets_the_busy_error_at_once(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_NO_SLOT_AVAILABLE")
+    async with world.client("yescaptcha") as client:
+        with pytest.raises(BusyError) as first:
+            await client.solve(PAGE, wait_for_capacity=False)
+        assert first.value.sent
+        with pytest.raises(BusyError) as second:
+            await client.solve(PAGE, wait_for_capacity=False)
+        assert not second.value.sent
+        assert second.value.retry_after is not None
+        assert 0 < second.value.retry_after <= 3.1
+        assert second.value.retry_at is not None
+    assert world.requests("createTask") == 1
+
+
+@in_virtual_time
+async def test_a_dry_queue_of_one_type_does_not_stop_another(world: World) -> None:
+    world.fault("error", method="createTask", type="ImageToTextTask", code="ERROR_NO_SLOT_AVAILABLE")
+    async with world.client("capmonster") as client:
+        with pytest.raises(DeadlineError) as caught:
+            await client.solve(PICTURE, timeout=10)
+        assert isinstance(caught.value.last_error, BusyError)
+        started = anyio.current_time()
+        assert (await client.solve(PAGE)).token
+        assert anyio.current_time() - started < 60
+
+
+@in_virtual_time
+async def test_a_block_is_told_at_once_with_the_time_left(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_IP_BLOCKED_5MIN", count=1)
+    async with world.client("yescaptcha") as client:
+        with pytest.raises(BlockedError) as first:
+            await client.solve(PAGE)
+        assert first.value.retry_after == 300
+        await anyio.sleep(100)
+        with pytest.raises(BlockedError) as second:
+            await client.solve(PAGE)
+        assert not second.value.sent
+        assert second.value.retry_after == pytest.approx(200, abs=35)
+    assert world.requests("createTask") == 1
+
+
+@in_virtual_time
+async def test_a_block_is_sat_out_when_asked(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_IP_BLOCKED_5MIN", count=1)
+    async with world.client("yescaptcha") as client:
+        assert (await client.solve(PAGE, timeout=600, wait_for_capacity=True)).token
+    times = [line.time for line in world.emulator.trace if line.method == "createTask"]
+    assert len(times) == 2
+    assert times[1] - times[0] >= 300
+
+
+@in_virtual_time
+async def test_a_wait_that_cannot_end_in_time_fails_at_once(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_IP_BLOCKED_5MIN", count=1)
+    async with world.client("yescaptcha") as client:
+        with pytest.raises((DeadlineError, BlockedError)):
+            await client.solve(PAGE, timeout=100, wait_for_capacity=True)
+        started = anyio.current_time()
+        with pytest.raises(DeadlineError) as caught:
+            await client.solve(PAGE, timeout=100, wait_for_capacity=True)
+        assert anyio.current_time() - started < 1
+        assert isinstance(caught.value.last_error, BlockedError)
+
+
+@in_virtual_time
+async def test_a_policy_refusal_is_final(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_DOMAIN_NOT_ALLOWED", provider="capmonster")
+    async with world.client("capmonster") as client:
+        with pytest.raises(RefusedError) as caught:
+            await client.solve(PAGE)
+    assert not caught.value.retryable
+    assert caught.value.charged == "no"
+    assert world.requests("createTask") == 1
+
+
+@in_virtual_time
+async def test_the_key_never_comes_back_in_the_vendors_words(world: World) -> None:
+    world.fault(
+        "http",
+        method="createTask",
+        status=200,
+        body={"errorId": 1, "errorCode": "ERROR_KEY_DOES_NOT_EXIST", "errorDescription": f"no key {DEFAULT_KEY}"},
+    )
+    async with world.client() as client:
+        with pytest.raises(AccountError) as caught:
+            await client.solve(PAGE)
+    assert caught.value.description == "no key <secret>"
+    assert DEFAULT_KEY not in str(caught.value)
+
+
+@in_virtual_time
+async def test_a_good_key_is_not_slowed(world: World) -> None:
+    world.emulator["yescaptcha"].solve_time = 1.0
+    world.door.latency_s = 0.05
+    async with world.client("yescaptcha") as client:
+        await _storm(client, 1000)
+    created = [line.time for line in world.emulator.trace if line.method == "createTask"]
+    assert len(created) == 1000
+    assert max(created) - min(created) <= 6.0

@@ -1,0 +1,182 @@
+"""Balance, reports, statistics, variables and `call`: what is sent, and what is refused here."""
+
+from decimal import Decimal
+
+import anyio
+import pytest
+
+from anycap.challenges import WAIT, AntiGate, HCaptcha, ImageToText, RecaptchaV2, Turnstile
+from anycap.errors import AccountError, ConfigurationError, ReportRefused, UnsupportedMethod
+from anycap.queues import Queue
+from tests.client.virtual import World, in_virtual_time
+
+PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
+PICTURE = ImageToText(b"\x89PNG\r\n\x1a\n" + bytes(216))
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    ("provider", "currency"),
+    [("anti-captcha", "USD"), ("capmonster", "USD"), ("yescaptcha", "points"), ("ezcaptcha", "points")],
+)
+async def test_the_balance_is_exact_and_names_its_currency(world: World, provider: str, currency: str) -> None:
+    world.emulator[provider].account().balance = Decimal("14.12")
+    async with world.client(provider) as client:
+        balance = await client.balance()
+    assert balance.amount == Decimal("14.12")
+    assert balance.currency == currency
+
+
+@in_virtual_time
+async def test_errors_of_a_call_are_typed_too(world: World) -> None:
+    async with world.client(key="not-the-key-of-any-account") as client:
+        with pytest.raises(AccountError) as caught:
+            await client.balance()
+        assert caught.value.phase == "call"
+        with pytest.raises(AccountError) as again:
+            await client.balance()
+        assert not again.value.sent
+    assert world.requests("getBalance") == 1
+
+
+@in_virtual_time
+async def test_queue_stats_need_no_key_and_no_luck_with_types(world: World) -> None:
+    async with world.client() as client:
+        stats = await client.queue_stats(Queue.RECAPTCHA_V2)
+    assert stats.total >= stats.waiting >= 0
+    assert isinstance(stats.bid, Decimal)
+
+
+@in_virtual_time
+async def test_statistics(world: World) -> None:
+    async with world.client() as client:
+        await client.solve(PAGE)
+        spent = await client.spending_stats()
+        assert all("money" in line for line in spent)
+
+
+@in_virtual_time
+async def test_what_a_vendor_lacks_is_refused_here(world: World) -> None:
+    async with world.client("capmonster") as client:
+        with pytest.raises(UnsupportedMethod, match="getQueueStats"):
+            await client.queue_stats(6)
+        with pytest.raises(UnsupportedMethod):
+            await client.spending_stats()
+        solution = await client.solve(PAGE)
+        before = len(world.emulator.trace)
+        with pytest.raises(UnsupportedMethod):
+            await client.report_correct(solution)
+    assert len(world.emulator.trace) == before
+
+
+@in_virtual_time
+async def test_call_refuses_to_spend_money_and_to_carry_keys(world: World) -> None:
+    async with world.client() as client:
+        with pytest.raises(ConfigurationError, match="createTask"):
+            await client.call("createTask", task={})
+        with pytest.raises(ConfigurationError, match="clientKey"):
+            await client.call("getBalance", clientKey="x")
+        with pytest.raises(UnsupportedMethod):
+            await client.call("../getBalance")
+        assert (await client.call("getBalance"))["errorId"] == 0
+    assert world.requests("createTask") == 0
+
+
+@in_virtual_time
+async def test_the_report_method_is_chosen_from_the_solved_task(world: World) -> None:
+    async with world.client("anti-captcha", "capmonster") as client:
+        await client.report_incorrect(await client.solve(PAGE, account="anti-captcha"))
+        await client.report_correct(await client.solve(PAGE, account="anti-captcha"))
+        await client.report_incorrect(await client.solve(PICTURE, account="anti-captcha"))
+        await client.report_incorrect(await client.solve(PAGE, account="capmonster"))
+    methods = [line.method for line in world.emulator.trace if line.method.startswith("report")]
+    assert methods == [
+        "reportIncorrectRecaptcha", "reportCorrectRecaptcha", "reportIncorrectImageCaptcha", "reportIncorrectTokenCaptcha",
+    ]  # fmt: skip
+    assert all(line.outcome == "success" for line in world.emulator.trace if line.method.startswith("report"))
+
+
+@in_virtual_time
+async def test_a_second_report_is_refused_here(world: World) -> None:
+    async with world.client() as client:
+        solution = await client.solve(PAGE)
+        await client.report_incorrect(solution)
+        with pytest.raises(ReportRefused, match="one report per task"):
+            await client.report_correct(solution)
+    assert sum(line.method.startswith("report") for line in world.emulator.trace) == 1
+
+
+@in_virtual_time
+async def test_a_report_of_the_wrong_kind_is_refused_here(world: World) -> None:
+    async with world.client() as client:
+        solution = await client.solve(Turnstile("https://example.com", "0x4AAA"))
+        with pytest.raises(ReportRefused, match="not for Turnstile"):
+            await client.report_incorrect(solution)
+        hcaptcha = await client.solve(HCaptcha("https://example.com", "KEY"))
+        await client.report_incorrect(hcaptcha)
+    assert [line.method for line in world.emulator.trace if line.method.startswith("report")] == [
+        "reportIncorrectHcaptcha"
+    ]
+
+
+@in_virtual_time
+async def test_a_late_report_is_refused_here(world: World) -> None:
+    async with world.client(surroundings=world.surroundings()) as client:
+        solution = await client.solve(PAGE)
+        await anyio.sleep(75)
+        with pytest.raises(ReportRefused, match="60 s"):
+            await client.report_incorrect(solution)
+    assert not any(line.method.startswith("report") for line in world.emulator.trace)
+
+
+@in_virtual_time
+async def test_too_few_tasks_for_a_report_to_count_is_an_event(world: World) -> None:
+    async with world.client(surroundings=world.surroundings()) as client:
+        solution = await client.solve(PAGE)
+        await client.report_incorrect(solution)
+    event = next(event for event in world.events if event.kind == "report_may_not_count")
+    assert event.data["tasks"] == 1
+    assert event.data["needed"] == 100
+
+
+@in_virtual_time
+async def test_enough_tasks_tell_nothing(world: World) -> None:
+    async with world.client(surroundings=world.surroundings()) as client:
+        async with client.solve_many([PAGE] * 101) as outcomes:
+            solutions = [outcome.unwrap() async for outcome in outcomes]
+        await client.report_incorrect(solutions[-1])
+    assert "report_may_not_count" not in world.kinds()
+    assert "reported" in world.kinds()
+
+
+@in_virtual_time
+async def test_a_variable_is_pushed_into_a_waiting_task(world: World) -> None:
+    challenge = AntiGate("https://example.com", template="Sign in", variables={"code": WAIT})
+    async with world.client() as client:
+        ticket = await client.submit(challenge)
+        await client.push_variable(ticket, "code", "123456")
+        assert (await client.wait(ticket)).raw
+    assert world.requests("pushAntiGateVariable") == 1
+
+
+@in_virtual_time
+async def test_the_user_agent_of_the_vendor(world: World) -> None:
+    async with world.client("capmonster") as client:
+        agent = await client.user_agent()
+    assert agent.startswith("Mozilla/5.0")
+
+
+@in_virtual_time
+async def test_receipts_say_what_was_spent(world: World) -> None:
+    world.fault("fail_task", code="ERROR_CAPTCHA_UNSOLVABLE", count=1)
+    async with world.client() as client:
+        async with client.solve_many([PAGE] * 4) as outcomes:
+            [outcome async for outcome in outcomes]
+        await anyio.sleep(0.1)
+        receipts = await client.receipts()
+    assert len(receipts) == 4
+    paid = [receipt for receipt in receipts if receipt.amount is not None]
+    assert len(paid) == 3
+    assert sum(receipt.amount or 0 for receipt in paid) == Decimal("0.006")
+    assert sorted(str(receipt.charged) for receipt in receipts) == ["yes"] * 4
+    assert {receipt.currency for receipt in receipts} == {"USD"}
