@@ -14,8 +14,7 @@ from anycap.credentials import Secret, encode_json
 from anycap.errors import InvalidChallenge
 from anycap.providers import BUILT_IN, get
 from anycap.providers.tasks import TaskSpec
-
-from .golden_cases import COMMON, FULL, GOLDEN, PROXY
+from tests.providers.golden_cases import COMMON, FULL, GOLDEN, PROXY
 
 FILES = sorted(GOLDEN.glob("*/*.json"))
 

@@ -163,9 +163,20 @@ def _check_json(challenge: object, attribute: _Field, value: object, depth: int)
         raise _refuse(challenge, attribute, f"holds a {type(value).__name__}, which JSON cannot say")
 
 
-def copied(value: Any) -> Any:
+def copied(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
     """A copy of the mappings and lists in `value`, so that a later change outside does not reach the challenge."""
-    return _copied(value, 0)
+    copy: Mapping[str, JSON] = _copied(value, 0)
+    return copy
+
+
+def copied_or_none(value: Mapping[str, JSON] | None) -> Mapping[str, JSON] | None:
+    """The same for a field that may be left out."""
+    return None if value is None else copied(value)
+
+
+def copied_or_text(value: str | Mapping[str, JSON] | None) -> str | Mapping[str, JSON] | None:
+    """The same for a field that may also be text."""
+    return value if value is None or isinstance(value, str) else copied(value)
 
 
 def _copied(value: Any, depth: int) -> Any:
@@ -178,15 +189,16 @@ def _copied(value: Any, depth: int) -> Any:
     return value
 
 
-def as_tuple(value: Any) -> Any:
-    """A list or tuple as a tuple; anything else untouched, for the check to refuse."""
-    return tuple(value) if isinstance(value, (list, tuple)) else value
+def as_tuple(value: Sequence[str]) -> Sequence[str]:
+    """A list as a tuple; anything else untouched, for the check to refuse (a text is a sequence too)."""
+    return tuple(value) if isinstance(value, list) else value
 
 
-def as_cookies(value: Any) -> Any:
+def as_cookies(value: Mapping[str, str] | str | None) -> Mapping[str, str] | None:
     """Cookies given as text (`a=1; b=2`) as a mapping; anything else copied."""
     if not isinstance(value, str):
-        return copied(value)
+        copy: Mapping[str, str] | None = _copied(value, 0)
+        return copy
     pairs = (part.strip().partition("=") for part in value.split(";") if part.strip())
     return {name.strip(): text.strip() for name, _, text in pairs}
 

@@ -8,7 +8,7 @@ files are read by `load()`, off the event loop. Sizes and formats that a vendor 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, ClassVar, Self, TypeAlias, TypeVar
 
 from attrs import Attribute, evolve, field, fields, frozen
@@ -239,7 +239,7 @@ class ComplexImage(_WithImages[CellsSolution]):
     module: str = field(validator=a_text)
     task: str = field(validator=a_text)
     images: tuple[Image, ...] = field(default=(), kw_only=True, converter=as_images)
-    image_urls: tuple[str, ...] = field(default=(), kw_only=True, converter=as_tuple, validator=texts)
+    image_urls: Sequence[str] = field(default=(), kw_only=True, converter=as_tuple, validator=texts)
     metadata: Mapping[str, JSON] = field(
         factory=dict, kw_only=True, converter=copied, validator=an_object, hash=False, repr=False
     )

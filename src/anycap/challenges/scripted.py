@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from attrs import Attribute, field, frozen
@@ -36,7 +36,7 @@ class AntiGate(Challenge[RawSolution]):
     variables: Mapping[str, JSON] = field(
         factory=dict, kw_only=True, converter=copied, validator=an_object, hash=False, repr=False
     )
-    domains_of_interest: tuple[str, ...] = field(default=(), kw_only=True, converter=as_tuple, validator=texts)
+    domains_of_interest: Sequence[str] = field(default=(), kw_only=True, converter=as_tuple, validator=texts)
 
     @property
     def waits_for(self) -> tuple[str, ...]:

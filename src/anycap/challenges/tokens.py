@@ -23,7 +23,8 @@ from anycap.challenges.base import (
     an_object,
     as_cookies,
     cookie_pairs,
-    copied,
+    copied_or_none,
+    copied_or_text,
     maybe,
 )
 from anycap.results import CookiesSolution, GeeTestSolution, Solution, TokenSolution
@@ -54,7 +55,7 @@ class RecaptchaV2(Challenge[TokenSolution]):
     data_s: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     action: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     enterprise_payload: Mapping[str, JSON] | None = field(
-        default=None, kw_only=True, converter=copied, validator=maybe(an_object), hash=False, repr=False
+        default=None, kw_only=True, converter=copied_or_none, validator=maybe(an_object), hash=False, repr=False
     )
     api_domain: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
@@ -85,7 +86,7 @@ class RecaptchaV3(Challenge[TokenSolution]):
     action: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     enterprise: bool = field(default=False, kw_only=True, validator=a_flag)
     enterprise_payload: Mapping[str, JSON] | None = field(
-        default=None, kw_only=True, converter=copied, validator=maybe(an_object), hash=False, repr=False
+        default=None, kw_only=True, converter=copied_or_none, validator=maybe(an_object), hash=False, repr=False
     )
     api_domain: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
@@ -138,7 +139,7 @@ class HCaptcha(Challenge[TokenSolution]):
     invisible: bool = field(default=False, kw_only=True, validator=a_flag)
     rqdata: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     enterprise_payload: Mapping[str, JSON] | None = field(
-        default=None, kw_only=True, converter=copied, validator=maybe(an_object), hash=False, repr=False
+        default=None, kw_only=True, converter=copied_or_none, validator=maybe(an_object), hash=False, repr=False
     )
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
 
@@ -162,7 +163,7 @@ class FunCaptcha(Challenge[TokenSolution]):
     public_key: str = field(validator=a_text)
     subdomain: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     data: str | Mapping[str, JSON] | None = field(
-        default=None, kw_only=True, converter=copied, validator=maybe(a_text_or_object), hash=False, repr=False
+        default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
     )
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     cookies: Mapping[str, str] | None = field(
@@ -190,7 +191,7 @@ class GeeTestV3(Challenge[GeeTestSolution]):
     challenge: str = field(validator=a_text)
     api_server: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     get_lib: str | Mapping[str, JSON] | None = field(
-        default=None, kw_only=True, converter=copied, validator=maybe(a_text_or_object), hash=False, repr=False
+        default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
     )
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
 
@@ -212,11 +213,11 @@ class GeeTestV4(Challenge[GeeTestSolution]):
     website_url: str = field(validator=a_url)
     captcha_id: str = field(validator=a_text)
     init_parameters: Mapping[str, JSON] | None = field(
-        default=None, kw_only=True, converter=copied, validator=maybe(an_object), hash=False, repr=False
+        default=None, kw_only=True, converter=copied_or_none, validator=maybe(an_object), hash=False, repr=False
     )
     api_server: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     get_lib: str | Mapping[str, JSON] | None = field(
-        default=None, kw_only=True, converter=copied, validator=maybe(a_text_or_object), hash=False, repr=False
+        default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
     )
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
 
@@ -300,7 +301,7 @@ class Altcha(Challenge[TokenSolution]):
     website_url: str = field(validator=a_url)
     challenge_url: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     challenge_json: str | Mapping[str, JSON] | None = field(
-        default=None, kw_only=True, converter=copied, validator=maybe(a_text_or_object), hash=False, repr=False
+        default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
     )
     challenge: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     iterations: int | None = field(default=None, kw_only=True, validator=maybe(a_count))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve, field, frozen
+from attrs import fields as attributes_of
 
 from anycap.challenges import KINDS
 from anycap.core.limits import Timing
@@ -277,7 +278,7 @@ def _task(section: Section, timings: Mapping[str, Timing], proxy: ProxyRule | No
         confirmed=section.flag("confirmed", True),
         source=section.text("source", ""),
     )
-    known = {each.name for each in KINDS[kind].__attrs_attrs__}
+    known = {each.name for each in attributes_of(KINDS[kind])}
     strange = {
         *spec.fields,
         *spec.when,
