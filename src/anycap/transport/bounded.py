@@ -33,13 +33,13 @@ class BoundedBody:
     `length` the raw `Content-Length`, so that a body announced as too long is refused before its first byte.
     """
 
-    __slots__ = ("_bytes_max", "_inflater", "_maybe_raw_deflate", "_parts", "_raw_bytes", "_size")
+    __slots__ = ("_bytes_max", "_inflater", "_maybe_raw_deflate", "_parts", "_size", "fed_bytes")
 
     def __init__(self, bytes_max: int, *, encoding: str | None = None, length: str | None = None) -> None:
         self._bytes_max = bytes_max
         self._parts: list[bytes] = []
         self._size = 0
-        self._raw_bytes = 0
+        self.fed_bytes = 0
         self._inflater: zlib._Decompress | None = None
         self._maybe_raw_deflate = False
         if length is not None and len(length) <= 20 and length.isdecimal() and int(length) > bytes_max:
@@ -61,8 +61,8 @@ class BoundedBody:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body as they came off the wire. Raises `BodyRefused` past the bound."""
-        self._raw_bytes += len(chunk)
-        if self._raw_bytes > self._bytes_max:
+        self.fed_bytes += len(chunk)
+        if self.fed_bytes > self._bytes_max:
             raise self._too_large("is longer")
         if self._inflater is None:
             self._keep(chunk)
@@ -71,7 +71,7 @@ class BoundedBody:
 
     def finish(self) -> bytes:
         """The whole body. Raises `BodyRefused` when a compressed one is cut short."""
-        if self._inflater is not None and self._raw_bytes and not self._inflater.eof:
+        if self._inflater is not None and self.fed_bytes and not self._inflater.eof:
             raise BodyRefused(FailureKind.ENCODING, "the compressed answer is cut short")
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 

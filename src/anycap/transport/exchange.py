@@ -18,7 +18,7 @@ from anycap.transport.wire import Broken, Wire
 HEAD_BYTES_MAX = 32 * 1024
 """Status line and headers of an answer, interim (1xx) answers before it included."""
 FRAMING_BYTES_MAX = 64 * 1024
-"""What chunk headers and trailers may add to a body on the wire: beyond it, a body of one-byte chunks is an attack."""
+"""What chunk headers and trailers may add to a body. A body of one-byte chunks costs h11 seconds of CPU."""
 INTERIM_ANSWERS_MAX = 8
 _HEADER_CHARS_MAX = 2048
 
@@ -108,7 +108,8 @@ class Connection:
                 raise Broken(FailureKind.TOO_LARGE, "the answer's head or framing is longer than allowed")
             chunk = await self.wire.receive()
             if not chunk and connection.their_state is h11.SEND_RESPONSE:
-                raise Broken(FailureKind.DISCONNECTED, "the server closed the connection without an answer")
+                without = "a whole head of an answer" if self.wire.received else "an answer"
+                raise Broken(FailureKind.DISCONNECTED, f"the server closed the connection without {without}")
             connection.receive_data(chunk)
 
     async def _receive_head(self) -> h11.Response:
@@ -130,7 +131,7 @@ class Connection:
         try:
             body = BoundedBody(bytes_max, encoding=known.get(b"content-encoding"), length=known.get(b"content-length"))
             while True:
-                event = await self._next_event(HEAD_BYTES_MAX + FRAMING_BYTES_MAX + bytes_max)
+                event = await self._next_event(HEAD_BYTES_MAX + FRAMING_BYTES_MAX + body.fed_bytes)
                 if isinstance(event, h11.Data):
                     body.feed(bytes(event.data))
                 elif isinstance(event, h11.EndOfMessage):
