@@ -1,14 +1,13 @@
 """Emulated vendors for the command line's tests: served by a thread of this process on a loopback port."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 
-import anyio
 import pytest
 
 from anycap.cli import main
-from anycap.emulator import DEFAULT_KEY, Emulator, serve
+from anycap.emulator import DEFAULT_KEY, Emulator
+from anycap.emulator.thread import serve_in_thread
 
 
 class Served:
@@ -22,23 +21,8 @@ class Served:
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     emulator = Emulator(seed=5, solve_time=0.01)
-    up, stop = threading.Event(), threading.Event()
-    urls: dict[str, str] = {}
-
-    async def run() -> None:
-        async with serve(emulator) as given:
-            urls.update(given)
-            up.set()
-            while not stop.is_set():
-                await anyio.sleep(0.02)
-
-    thread = threading.Thread(target=anyio.run, args=(run,), daemon=True)
-    thread.start()
-    assert up.wait(10)
-    yield Served(emulator, urls)
-    stop.set()
-    thread.join(10)
-    assert not thread.is_alive()
+    with serve_in_thread(emulator) as urls:
+        yield Served(emulator, urls)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Helpers for other frameworks, one module each, imported by nobody inside: `anycap.contrib.aiohttp`."""
