@@ -1,0 +1,233 @@
+"""Kills a solving process again and again, then compares the vendors' ledgers with the journal: nothing lost, none twice.
+
+    python -m tests.torture.kill 1000 --seed 7
+
+The vendors live in this process, the victim in another one (`victim.py`), so the ledgers survive every kill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from anyio.from_thread import start_blocking_portal
+from attrs import define, field
+
+from anycap.emulator import Emulator, Fault, serve
+
+VENDORS = ("anti-captcha", "yescaptcha")
+SOLVES_A_LIFE = 12
+KINDS = ("intent", "accepted", "result", "delivered")
+BOUNDARIES = [(kind, nth, when) for kind in KINDS for nth in (1, 5) for when in ("before", "while", "after")]
+LATEST_KILL_S = 0.4
+
+
+@define
+class Toll:
+    """What came of it. `lost`, `twice` and `wrong` must be empty."""
+
+    kills: int = 0
+    charges: int = 0
+    standing: Counter[str] = field(factory=Counter)
+    in_doubt: int = 0
+    lost: list[str] = field(factory=list)
+    twice: list[str] = field(factory=list)
+    wrong: list[str] = field(factory=list)
+
+    def text(self) -> str:
+        """One line a human reads."""
+        standing = ", ".join(f"{count} {name}" for name, count in sorted(self.standing.items()))
+        return (
+            f"{self.kills} kills, {self.charges} charged tasks: {standing}; {self.in_doubt} tickets in doubt; "
+            f"lost {len(self.lost)}, twice {len(self.twice)}, wrong {len(self.wrong)}"
+        )
+
+
+class Victims:
+    """The process that forks victims."""
+
+    def __init__(self, place: Path, vendors: dict[str, str]) -> None:
+        self.journal = place / "tasks.db"
+        self.log = place / "log.jsonl"
+        self._vendors = vendors
+        self._lives = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.torture.victim"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def live(
+        self, *, kill: tuple[str, int, str] | None = None, after_s: float | None = None, backend: str, solves: int
+    ) -> int:
+        """One life; the signal that ended it (0: it ended by itself)."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        orders = {
+            "run": self._lives, "backend": backend, "solves": solves, "kill": kill, "after_s": after_s,
+            "journal": str(self.journal), "log": str(self.log), "vendors": self._vendors,
+        }  # fmt: skip
+        self._lives += 1
+        self._process.stdin.write(json.dumps(orders) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self._process.wait(10)
+
+
+@contextmanager
+def stage(place: Path, seed: int) -> Iterator[tuple[Emulator, Victims]]:
+    """Two emulated vendors that lose a few answers, and somebody to kill."""
+    emulator = Emulator(
+        seed=seed,
+        providers=VENDORS,
+        balance="1000000",
+        solve_time=lambda chance, kind: chance.uniform(0.0, 0.15),
+        failure_rate=0.05,
+        faults=[
+            Fault(action="drop_after_create", probability=0.01),
+            Fault(action="reset", method="getTaskResult", probability=0.02),
+            Fault(action="http", method="getTaskResult", status=502, probability=0.02),
+        ],
+    )
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(emulator)) as urls:
+        victims = Victims(place, dict(urls))
+        try:
+            yield emulator, victims
+        finally:
+            victims.close()
+
+
+def torture(kills: int, *, seed: int = 1) -> Toll:
+    """Kill `kills` victims, at every journal boundary first, then at random times, and count."""
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory() as name, stage(Path(name), seed) as (emulator, victims):
+        toll = Toll()
+        lives = 0
+        while toll.kills < kills:
+            backend = ("asyncio", "trio")[lives % 2]
+            boundary = (
+                BOUNDARIES[lives % (2 * len(BOUNDARIES))] if lives % (2 * len(BOUNDARIES)) < len(BOUNDARIES) else None
+            )
+            lives += 1
+            if boundary is not None:
+                ended = victims.live(kill=boundary, backend=backend, solves=SOLVES_A_LIFE)
+            else:
+                ended = victims.live(after_s=chance.uniform(0.0, LATEST_KILL_S), backend=backend, solves=SOLVES_A_LIFE)
+            toll.kills += ended == signal.SIGKILL
+            if ended < 0:
+                toll.wrong.append(f"life {lives - 1} ended with exit code {-ended}")
+        if victims.live(backend="asyncio", solves=0) != 0:
+            toll.wrong.append("the last life did not end by itself")
+        count(toll, emulator, victims)
+    return toll
+
+
+def count(toll: Toll, emulator: Emulator, victims: Victims) -> None:
+    """Compare every vendor's ledger, the journal and what callers said they got."""
+    tickets = _tickets(victims.journal)
+    by_page: dict[str, list[str]] = defaultdict(list)
+    for ticket_id, ticket in tickets.items():
+        by_page[ticket["page"]].append(ticket_id)
+    charged: dict[str, list[Any]] = defaultdict(list)
+    for vendor in emulator.vendors.values():
+        for task in vendor.ledger.tasks:
+            charged[str(task.fields["websiteURL"])].append(task)
+    for page, tasks in charged.items():
+        toll.charges += len(tasks)
+        if len(tasks) > 1:
+            toll.twice.append(f"{page}: tasks {[task.id for task in tasks]}")
+        for task in tasks:
+            _place(toll, page, task, [tickets[ticket_id] for ticket_id in by_page[page]])
+    got: Counter[tuple[int, str]] = Counter()
+    handed_out: set[str] = set()
+    for line in victims.log.read_text().splitlines():
+        run, what, ids = json.loads(line)
+        if what == "solved":
+            got[run, ids[0]] += 1
+            handed_out.add(ids[0])
+        elif what not in ("closed", "UnsolvedError", "InDoubtError"):
+            toll.wrong.append(f"life {run}: {what} for {ids}")
+    toll.twice += [
+        f"ticket {ticket} was handed out {n} times in life {run}" for (run, ticket), n in got.items() if n > 1
+    ]
+    for ticket_id, ticket in tickets.items():
+        toll.in_doubt += ticket["kind"] in ("intent", "in_doubt")
+        if ticket["kind"] == "delivered" and ticket_id not in handed_out:
+            toll.lost.append(f"ticket {ticket_id} is marked delivered, but nobody got it")
+        if ticket["intents"] - ticket["not_created"] > 1:
+            toll.twice.append(f"ticket {ticket_id} was submitted {ticket['intents']} times")
+
+
+def _place(toll: Toll, page: str, task: Any, found: list[dict[str, Any]]) -> None:
+    """Where a charged task went: solved, failed, pending or in doubt; anything else is a loss."""
+    if len(found) != 1:
+        toll.lost.append(f"task {task.id} of {page} has {len(found)} tickets")
+        return
+    (ticket,) = found
+    kind = ticket["kind"]
+    if ticket["task_id"] is not None:
+        if ticket["task_id"] != task.id:
+            toll.lost.append(f"ticket of {page} says task {ticket['task_id']}, the vendor {task.id}")
+        elif kind in ("delivered", "failed", "accepted"):
+            toll.standing[{"delivered": "solved", "accepted": "pending"}.get(kind, kind)] += 1
+        else:
+            toll.lost.append(f"task {task.id} of {page} is {kind}")
+    elif kind in ("intent", "in_doubt"):
+        toll.standing["in doubt"] += 1
+    else:
+        toll.lost.append(f"task {task.id} of {page} is {kind} in the journal")
+
+
+def _tickets(path: Path) -> dict[str, dict[str, Any]]:
+    """The journal as it is on the disk, read without our own code."""
+    closing = {"not_created", "failed", "delivered", "abandoned", "settled", "expired"}
+    tickets: dict[str, dict[str, Any]] = {}
+    connection = sqlite3.connect(path)
+    for ticket_id, kind, text in connection.execute("SELECT ticket_id, kind, fields FROM records ORDER BY seq"):
+        fields = json.loads(text)
+        ticket = tickets.setdefault(
+            ticket_id, {"page": "", "kind": "", "task_id": None, "intents": 0, "not_created": 0}
+        )
+        if kind == "intent":
+            ticket["page"] = fields["summary"]["website_url"]
+            ticket["intents"] += 1
+        ticket["not_created"] += kind == "not_created"
+        if fields.get("task_id") is not None:
+            ticket["task_id"] = fields["task_id"]
+        if ticket["kind"] not in closing or kind in closing or kind == "intent":
+            ticket["kind"] = kind
+    connection.close()
+    return tickets
+
+
+def main() -> int:
+    """The long version: as many kills as asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kills", type=int, nargs="?", default=1_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    start = time.monotonic()
+    toll = torture(options.kills, seed=options.seed)
+    print(toll.text(), f"({time.monotonic() - start:.0f} s)")
+    for fault in toll.lost + toll.twice + toll.wrong:
+        print("  " + fault)
+    return 1 if toll.lost or toll.twice or toll.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
