@@ -1,0 +1,72 @@
+"""What must hold for any answer whatsoever: shared by the hypothesis tests and the long fuzz run. Raises AssertionError."""
+
+import json
+import pickle
+
+from anycap.core.verdict import Verdict, VerdictKind
+from anycap.errors import SolveError
+from anycap.normalize import normalize
+from anycap.providers import get
+from anycap.taxonomy import CODES, Code, Retry
+from anycap.transport import Answer, Delivery, Failure
+
+METHODS = (None, "createTask", "getTaskResult", "getBalance", "reportIncorrectRecaptcha")
+
+
+def check_verdict(method: str, verdict: Verdict) -> None:
+    """The promises of `Verdict`, kind by kind."""
+    kind = verdict.kind
+    if kind is VerdictKind.ACCEPTED:
+        assert method == "createTask"
+        assert type(verdict.task_id) in (int, str) and verdict.task_id not in (0, "")
+        assert isinstance(verdict.task_id, str) or verdict.task_id > 0  # type: ignore[operator]  # checked above
+    elif kind is VerdictKind.READY:
+        assert method in ("createTask", "getTaskResult")
+        assert isinstance(verdict.solution, dict) and verdict.solution
+        assert verdict.body is not None and verdict.body["solution"] == verdict.solution
+    elif kind is VerdictKind.PROCESSING:
+        assert method == "getTaskResult" and verdict.problem is None
+    elif kind is VerdictKind.DONE:
+        assert method not in ("createTask", "getTaskResult") and isinstance(verdict.body, dict)
+    elif kind is VerdictKind.PROBLEM:
+        assert verdict.problem is not None and verdict.delivery is Delivery.ANSWERED
+        row = verdict.problem.row
+        assert row.code is not Code.UNREADABLE_ANSWER
+        assert row.code is not Code.NOT_READY or method not in ("createTask", "getTaskResult")
+        assert row.code is not Code.UNKNOWN or row.retry is not Retry.SAME
+        assert row.code is Code.UNKNOWN or row.category is CODES[row.code].category
+    elif kind is VerdictKind.LOST:
+        assert verdict.problem is not None or verdict.failure is not None
+        assert method != "createTask" or verdict.delivery is not Delivery.ANSWERED
+        assert verdict.problem is None or verdict.problem.row.code is Code.UNREADABLE_ANSWER
+    else:
+        assert kind is VerdictKind.REDIRECT
+    assert verdict.retry_after_s is None or 0 <= verdict.retry_after_s <= 86_400
+    repr(verdict)
+
+
+def check_answer(provider: str, outcome: Answer | Failure, *, has_image: bool = False) -> None:
+    """Every way into one adapter, for one outcome."""
+    adapter = get(provider)
+    check_verdict("createTask", adapter.read_submit(outcome, has_image=has_image))
+    check_verdict("getTaskResult", adapter.read_poll(outcome))
+    check_verdict("getBalance", adapter.read_call("getBalance", outcome))
+
+
+def check_normalize(provider: str, body: bytes, method: str | None, status: int) -> None:
+    """normalize() gives None or a SolveError whose raw code is what the body says, byte for byte."""
+    error = normalize(provider, body, method=method, http_status=status)
+    if error is None:
+        return
+    assert isinstance(error, SolveError)
+    assert str(error)
+    assert error.code is not Code.NOT_READY
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) and type(again) is type(error)
+    if error.vendor_code is not None:
+        try:
+            sent = json.loads(body)
+        except ValueError:
+            return  # another charset: what the raw code was is not this check's to say
+        if isinstance(sent["errorCode"], str) and sent["errorCode"].isascii():
+            assert error.vendor_code == sent["errorCode"]
