@@ -20,8 +20,9 @@ from anycap.transport.target import Targets
 from anycap.transport.tls import Offload, TlsContext
 
 _HEADER_CHARS_MAX = 2048
-# The client's pool must give up before our own deadline does, since only then is "not sent" certain.
-_POOL_PART = 0.95
+# The client gives up a little before our own deadline: only its own time-outs say that nothing was sent, and httpx 0.28
+# can lose a connection of its pool for good when it is cancelled instead.
+_PART_OF_DEADLINE = 0.9
 _BY_DEADLINE = httpx.Timeout(None)  # our own deadline stands over the whole request
 _Broken = tuple[FailureKind, str, int | None]
 
@@ -118,11 +119,8 @@ class HttpxTransport:
         if request.body is not None:
             headers["Content-Type"] = "application/json"
             content = request.body.encode()
-        timeout = httpx.Timeout(
-            request.timeout_s,
-            connect=min(self._settings.connect_timeout_s, request.timeout_s),
-            pool=request.timeout_s * _POOL_PART,
-        )
+        each_s = request.timeout_s * _PART_OF_DEADLINE
+        timeout = httpx.Timeout(each_s, connect=min(self._settings.connect_timeout_s, each_s))
         prepared = client.build_request(request.verb, request.url, headers=headers, content=content, timeout=timeout)
         prepared.extensions["trace"] = trace
         return prepared
@@ -154,15 +152,21 @@ class _Trace:
 
 
 def _kind_of(error: Exception) -> FailureKind:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
-            return FailureKind.TLS
-        cause = cause.__cause__
+    if isinstance(error, httpx.ConnectError) and _comes_from_tls(error):
+        return FailureKind.TLS
     for kind, classes in _KINDS.items():
         if isinstance(error, classes):
             return kind
     return FailureKind.PROTOCOL
+
+
+def _comes_from_tls(error: BaseException) -> bool:
+    behind: BaseException | None = error
+    for _ in range(8):
+        if behind is None or isinstance(behind, ssl.SSLError):
+            break
+        behind = behind.__cause__ or behind.__context__
+    return isinstance(behind, ssl.SSLError)
 
 
 _KINDS: dict[FailureKind, tuple[type[Exception], ...]] = {
@@ -179,9 +183,13 @@ _KINDS: dict[FailureKind, tuple[type[Exception], ...]] = {
 async def _read(response: httpx.Response, bytes_max: int) -> Answer:
     headers = response.headers
     body = BoundedBody(bytes_max, encoding=headers.get("content-encoding"), length=headers.get("content-length"))
-    chunks = response.aiter_raw()
-    async for chunk in chunks:
-        body.feed(chunk)
+    if response.is_stream_consumed:
+        # A hook of the client's has read the body, and httpx has inflated it.
+        body = BoundedBody(bytes_max)
+        body.feed(response.content)
+    else:
+        async for chunk in response.aiter_raw():
+            body.feed(chunk)
     return Answer(
         response.status_code,
         body.finish(),
