@@ -84,7 +84,8 @@ def aiohttp_transport(address: Address) -> Any:
 async def httpcore_stack(address: Address) -> Any:
     """A plain stack of public httpcore connections, the least that works: no deadline, no bounds, no care."""
     base = httpcore.URL(address.base_url)
-    context, idle = address.ssl_context(), []
+    context = address.ssl_context()
+    idle: list[httpcore.AsyncHTTPConnection] = []
 
     async def post(path: str, fields: dict[str, Any]) -> bytes:
         body = json.dumps({"clientKey": KEY, **fields}).encode()

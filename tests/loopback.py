@@ -102,7 +102,7 @@ class Peer:
         return True
 
 
-Script = Callable[[Peer], None]
+Script = Callable[[Peer], object]
 
 
 class Loopback:

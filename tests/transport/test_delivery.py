@@ -178,7 +178,7 @@ async def test_a_server_that_never_finishes_the_handshake_is_not_sent(make: Make
     settings = HttpSettings(connect_timeout_s=0.1, ssl_context=certificates.client_context())
     transport = make(settings)
     await transport.open()
-    with serve(lambda peer: peer.wait_for_close() and None) as server:
+    with serve(lambda peer: peer.wait_for_close()) as server:
         outcome = await transport.send(a_request(server.url.replace("http:", "https:"), timeout_s=5.0))
         assert await server.gone()
         await transport.aclose()
@@ -189,7 +189,7 @@ async def test_a_server_that_never_finishes_the_handshake_is_not_sent(make: Make
 async def test_a_deadline_before_the_connection_is_up_is_not_sent(make: Make, certificates: Certificates) -> None:
     transport = make(HttpSettings(ssl_context=certificates.client_context()))
     await transport.open()
-    with serve(lambda peer: peer.wait_for_close() and None) as server:
+    with serve(lambda peer: peer.wait_for_close()) as server:
         outcome = await transport.send(a_request(server.url.replace("http:", "https:"), timeout_s=0.1))
         assert await server.gone()
         await transport.aclose()

@@ -1,0 +1,175 @@
+"""The default transport's connections where two transports cannot be compared: idle garbage, bounds, logs, time-outs."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+import time
+
+import anyio
+import pytest
+
+from anycap.settings import HttpSettings
+from anycap.transport import Answer, Delivery, Failure, FailureKind
+from anycap.transport.direct import DirectTransport
+from anycap.transport.stack import ConnectionStack
+from anycap.transport.target import Target, parse_target
+from anycap.transport.wire import Broken, Wire, open_wire
+from tests.certificates import Certificates
+from tests.loopback import KEY, OK_BODY, Peer, a_request, answer, keep_answering, serve
+
+both_loops = pytest.mark.parametrize("run", [("default", "asyncio"), ("default", "trio")], indirect=True)
+pytestmark = [pytest.mark.anyio, both_loops]
+
+FORGED = b'{"errorId":0,"taskId":666}'
+
+
+@pytest.mark.parametrize("with_tls", [False, True], ids=["http", "https"])
+async def test_an_answer_planted_on_an_idle_connection_is_not_taken_for_the_next_one(
+    anyio_backend: str, certificates: Certificates, with_tls: bool
+) -> None:
+    planted = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(answer())
+        if peer.number == 1:
+            time.sleep(0.02)
+            peer.send(answer(FORGED))
+            planted.set()
+        keep_answering(peer)
+
+    transport = DirectTransport(HttpSettings(ssl_context=certificates.client_context()))
+    tls = certificates.server_context() if with_tls else None
+    with serve(script, tls=tls) as server:
+        await transport.send(a_request(server.url))
+        await anyio.to_thread.run_sync(planted.wait)
+        await anyio.sleep(0.01)
+        outcome = await transport.send(a_request(server.url))
+        await transport.aclose()
+        assert await server.gone()
+    assert isinstance(outcome, Answer)
+    assert outcome.body == OK_BODY
+    assert server.accepted == 2
+
+
+async def test_a_body_of_exactly_the_bound_passes(anyio_backend: str) -> None:
+    transport = DirectTransport()
+
+    def script(peer: Peer) -> None:
+        while peer.read_request():
+            peer.send(answer(b"x" * 100_000))
+
+    with serve(script) as server:
+        whole = await transport.send(a_request(server.url, body_bytes_max=100_000))
+        over = await transport.send(a_request(server.url, body_bytes_max=99_999))
+        await transport.aclose()
+    assert isinstance(whole, Answer)
+    assert whole.body == b"x" * 100_000
+    assert isinstance(over, Failure)
+    assert over.kind is FailureKind.TOO_LARGE
+    assert "settings.http.body_bytes_max" in over.detail
+
+
+async def test_a_chunked_mebibyte_in_ordinary_chunks_passes(anyio_backend: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        chunk = b"200\r\n" + b"x" * 512 + b"\r\n"
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 2048 + b"0\r\n\r\n")
+        peer.wait_for_close()
+
+    transport = DirectTransport()
+    with serve(script) as server:
+        outcome = await transport.send(a_request(server.url))
+        await transport.aclose()
+    assert isinstance(outcome, Answer)
+    assert outcome.body == b"x" * (1 << 20)
+
+
+async def test_debug_logs_and_traces_show_neither_body_nor_key(
+    anyio_backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    transport = DirectTransport()
+    with serve(keep_answering) as server:
+        await transport.send(a_request(server.url))
+        await transport.send(a_request(server.url, timeout_s=0.0001))
+        await transport.aclose()
+    assert KEY not in caplog.text
+    assert "clientKey" not in caplog.text
+
+
+async def no_tls() -> ssl.SSLContext:
+    raise AssertionError("no https in this test")
+
+
+def stack_with(connect: object, **more: float) -> ConnectionStack:
+    settings = {"keep_alive_s": 20.0, "connect_timeout_s": 5.0, **more}
+    return ConnectionStack(no_tls, user_agent="test", connect=connect, **settings)  # type: ignore[arg-type]
+
+
+async def test_a_connection_that_takes_too_long_is_not_sent(anyio_backend: str) -> None:
+    async def never(target: Target, context: ssl.SSLContext | None) -> Wire:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    url = "http://127.0.0.1:1"
+    target = parse_target(url)
+    slow = await stack_with(never, connect_timeout_s=0.02).send(a_request(url, timeout_s=5.0), target)
+    late = await stack_with(never).send(a_request(url, timeout_s=0.02), target)
+    for outcome in (slow, late):
+        assert isinstance(outcome, Failure)
+        assert (outcome.kind, outcome.delivery) == (FailureKind.CONNECT_TIMEOUT, Delivery.NOT_SENT)
+        assert "0.02 s" in outcome.detail
+
+
+@pytest.mark.parametrize("error", [Broken(FailureKind.TLS, "no"), RuntimeError("with a secret"), OSError(24, "files")])
+async def test_whatever_connecting_raises_is_not_sent(anyio_backend: str, error: Exception) -> None:
+    async def fails(target: Target, context: ssl.SSLContext | None) -> Wire:
+        raise error
+
+    url = "http://127.0.0.1:1"
+    outcome = await stack_with(fails).send(a_request(url), parse_target(url))
+    assert isinstance(outcome, Failure)
+    assert outcome.delivery is Delivery.NOT_SENT
+    assert "secret" not in outcome.detail
+
+
+async def test_connections_expire_by_the_clock_given(anyio_backend: str) -> None:
+    now = [1000.0]
+    stack = ConnectionStack(
+        no_tls, user_agent="test", keep_alive_s=20.0, connect_timeout_s=5.0, connect=open_wire, clock=lambda: now[0]
+    )
+    with serve(keep_answering) as server:
+        target = parse_target(f"{server.url}/createTask")
+        await stack.send(a_request(server.url), target)
+        now[0] += 19.9
+        await stack.send(a_request(server.url), target)
+        assert stack.opened == 1
+        now[0] += 20.1
+        await stack.send(a_request(server.url), target)
+        assert stack.opened == 2
+        await stack.aclose()
+        assert await server.gone()
+
+
+async def test_a_kept_connection_known_to_be_dead_is_replaced_for_a_paid_request_too(anyio_backend: str) -> None:
+    """Nothing was written on the dead one, so this cannot pay twice."""
+    wires: list[Wire] = []
+
+    async def connect(target: Target, context: ssl.SSLContext | None) -> Wire:
+        wires.append(await open_wire(target, context))
+        return wires[-1]
+
+    stack = stack_with(connect)
+    with serve(keep_answering) as server:
+        target = parse_target(f"{server.url}/createTask")
+        await stack.send(a_request(server.url), target)
+        wires[0].is_alive = lambda **_: True  # type: ignore[method-assign]
+        wires[0].abort()
+        outcome = await stack.send(a_request(server.url), target)
+        await stack.aclose()
+        assert await server.gone()
+    assert isinstance(outcome, Answer)
+    assert len(server.requests) == 2
