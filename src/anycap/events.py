@@ -66,18 +66,23 @@ class Events:
 
     def __init__(self, hook: Hook | None) -> None:
         self._hook = hook
-        self._reported: set[type[Exception]] = set()
+        self._reported: set[type[BaseException]] = set()
 
     def __bool__(self) -> bool:
         return self._hook is not None
 
     def send(self, event: Event) -> None:
-        """Call the hook. Never raises an `Exception`."""
+        """Call the hook. Raises nothing but KeyboardInterrupt and SystemExit.
+
+        Not a CancelledError either: `future.result()` of a cancelled future raises one, and it would end the engine's worker.
+        """
         if self._hook is None:
             return
         try:
             self._hook(event)
-        except Exception as error:  # noqa: BLE001 - a user's hook may raise anything, and must not hurt a solve
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a hook is synchronous: a cancellation out of it is not ours
             if type(error) not in self._reported:
                 self._reported.add(type(error))
                 logger.warning("an on_event hook raised %s; the solve goes on", type(error).__name__)
