@@ -294,7 +294,7 @@ def _cells(raw: Mapping[str, Any], own: tuple[str, ...], common: dict[str, Any])
         if answer and all(isinstance(item, bool) for item in answer):
             cells = tuple(index for index, chosen in enumerate(answer) if chosen)
         elif kind in (None, "Grid"):
-            numbers = [_whole(item) for item in answer]
+            cells = tuple(number for item in answer if (number := _whole(item)) is not None)
     return CellsSolution(
         cells=cells, has_object=has_object if isinstance(has_object, bool) else None, answer=answer, **common
     )

@@ -1,0 +1,301 @@
+"""Answers of solved tasks, as the vendors' pages print them, become typed solutions; nothing else can come out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anycap.challenges import KINDS
+from anycap.providers import BUILT_IN, get
+from anycap.providers.solutions import SolutionShapeError, build
+from anycap.providers.wire import decode
+from anycap.results import (
+    CellsSolution,
+    CookiesSolution,
+    CoordinatesSolution,
+    GeeTestSolution,
+    RawSolution,
+    Solution,
+    TextSolution,
+    Ticket,
+    TicketState,
+    TokenSolution,
+)
+
+RECEIVED = 1_700_000_100.0
+TICKET = Ticket(
+    "t1", 7654321, "main", "anti-captcha", "ImageToText", TicketState.SOLVED, datetime(2026, 1, 1, tzinfo=UTC)
+)
+
+
+def read(provider: str, kind: str, text: str, *, received_at: Any = RECEIVED) -> Solution:
+    body = decode(text.encode())
+    assert isinstance(body, dict)
+    return build(get(provider).catalog, kind, body, ticket=TICKET, received_at=received_at)
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def test_anti_captcha_image_with_numbers_as_text() -> None:
+    solution = read(
+        "anti-captcha",
+        "ImageToText",
+        '{"errorId":0,"status":"ready","solution":{"text":"abc","url":"http://host/x.jpg"},"cost":"0.000700",'
+        '"ip":"192.0.2.1","createTime":1472205564,"endTime":1472205570,"solveCount":"0"}',
+    )
+    assert isinstance(solution, TextSolution)
+    assert (solution.text, solution.url) == ("abc", "http://host/x.jpg")
+    assert (solution.cost, solution.currency) == (Decimal("0.000700"), "USD")
+    assert (solution.created_at, solution.ended_at) == (at(1472205564), at(1472205570))
+    assert solution.worker_tries == 0 and solution.ip == "192.0.2.1" and solution.ticket is TICKET
+    assert solution.received_at == at(RECEIVED) and solution.expires_at is None
+    assert solution.raw == {"text": "abc", "url": "http://host/x.jpg"}
+
+
+def test_capmonster_token_lives_60_s_from_the_receipt() -> None:
+    solution = read(
+        "capmonster", "RecaptchaV2", '{"errorId":0,"status":"ready","solution":{"gRecaptchaResponse":"TOKEN"}}'
+    )
+    assert isinstance(solution, TokenSolution) and solution.token == "TOKEN"
+    assert solution.expires_at == at(RECEIVED + 60)
+    assert solution.cost is None and solution.currency is None
+
+
+def test_token_life_counts_from_the_end_of_the_task_where_told() -> None:
+    text = '{"status":"ready","solution":{"gRecaptchaResponse":"T"},"endTime":%d}'
+    assert read("capmonster", "RecaptchaV2", text % 1_700_000_090).expires_at == at(1_700_000_150)
+
+
+def test_vendor_clock_that_runs_ahead_does_not_lengthen_a_token() -> None:
+    text = '{"status":"ready","solution":{"gRecaptchaResponse":"T"},"endTime":%d}'
+    assert read("capmonster", "RecaptchaV2", text % 1_700_009_999).expires_at == at(RECEIVED + 60)
+
+
+def test_yescaptcha_token_lives_120_s() -> None:
+    text = '{"errorId":0,"errorCode":null,"errorDescription":null,"solution":{"gRecaptchaResponse":"TOKEN"},"status":"ready"}'
+    assert read("yescaptcha", "RecaptchaV3", text).expires_at == at(RECEIVED + 120)
+
+
+def test_expire_time_of_the_vendor_wins_in_milliseconds_too() -> None:
+    text = '{"status":"ready","solution":{"gRecaptchaResponse":"T","expireTime":1700000130123}}'
+    assert read("capsolver", "RecaptchaV2", text).expires_at == at(1_700_000_130.123)
+
+
+def test_turnstile_reads_token_and_falls_back_to_g_recaptcha_response() -> None:
+    for field in ("token", "gRecaptchaResponse"):
+        solution = read(
+            "yescaptcha", "Turnstile", f'{{"status":"ready","solution":{{"{field}":"T","userAgent":"UA"}}}}'
+        )
+        assert isinstance(solution, TokenSolution)
+        assert (solution.token, solution.user_agent) == ("T", "UA")
+
+
+def test_hcaptcha_has_a_second_value_and_a_user_agent() -> None:
+    solution = read(
+        "anti-captcha",
+        "HCaptcha",
+        '{"status":"ready","solution":{"gRecaptchaResponse":"P0_x","respKey":"E0_x","userAgent":"UA"}}',
+    )
+    assert isinstance(solution, TokenSolution)
+    assert (solution.token, solution.resp_key, solution.user_agent) == ("P0_x", "E0_x", "UA")
+
+
+def test_capmonster_recaptcha_cookies_as_text() -> None:
+    text = '{"status":"ready","solution":{"gRecaptchaResponse":"T","cookies":"nocookies=true; a=b=c"}}'
+    assert read("capmonster", "RecaptchaV2", text).cookies == {"nocookies": "true", "a": "b=c"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "text", "token", "cookies"),
+    [
+        ("anti-captcha", '{"solution":{"token":"T"}}', "T", {}),
+        ("capmonster", '{"solution":{"cookies":{"aws-waf-token":"W"},"userAgent":"UA"}}', None, {"aws-waf-token": "W"}),
+        (
+            "capmonster",
+            '{"solution":{"captcha_voucher":"V","existing_token":"W"}}',
+            "V",
+            {"aws-waf-token": "W"},
+        ),
+        ("capsolver", '{"solution":{"cookie":"W"}}', None, {"aws-waf-token": "W"}),
+        (
+            "capmonster",
+            '{"solution":{"cookies":[{"name":"aws-waf-token","value":"W"},{"name":5,"value":"x"}]}}',
+            None,
+            {"aws-waf-token": "W"},
+        ),
+    ],
+)
+def test_amazon_waf_cookies_and_tokens_in_every_shape(
+    provider: str, text: str, token: str | None, cookies: dict[str, str]
+) -> None:
+    solution = read(provider, "AmazonWaf", text)
+    assert isinstance(solution, CookiesSolution)
+    assert (solution.token, solution.cookies) == (token, cookies)
+
+
+@pytest.mark.parametrize(("domains", "cookies"), [("domains", "cookies"), ("Domains", "Cookies")])
+def test_cookies_by_domain_in_either_spelling(domains: str, cookies: str) -> None:
+    text = f'{{"solution":{{"{domains}":{{"example.com":{{"{cookies}":{{"datadome":"D"}}}}}}}}}}'
+    solution = read("capmonster", "VendorTask/CustomTask", text)
+    assert isinstance(solution, RawSolution) and solution.cookies == {"datadome": "D"}
+
+
+def test_geetest_3_and_4_values() -> None:
+    three = read("capmonster", "GeeTestV3", '{"solution":{"challenge":"c","validate":"v","seccode":"v|jordan"}}')
+    assert isinstance(three, GeeTestSolution)
+    assert three.values == {"challenge": "c", "validate": "v", "seccode": "v|jordan"}
+    four = read(
+        "anti-captcha",
+        "GeeTestV4",
+        '{"solution":{"captcha_id":"i","lot_number":"l","pass_token":"p","gen_time":1700000000,"captcha_output":"o",'
+        '"userAgent":"UA"}}',
+    )
+    assert isinstance(four, GeeTestSolution) and four.user_agent == "UA"
+    assert four.values == {
+        "captcha_id": "i", "lot_number": "l", "pass_token": "p", "gen_time": "1700000000", "captcha_output": "o",
+    }  # fmt: skip
+
+
+def test_coordinates_as_points_rectangles_and_objects() -> None:
+    for text, points in (
+        ('{"solution":{"coordinates":[[17,48],[54.5,83]]}}', ((17.0, 48.0), (54.5, 83.0))),
+        ('{"solution":{"coordinates":[[17,48,54,83]]}}', ((17.0, 48.0, 54.0, 83.0),)),
+        ('{"solution":{"coordinates":[{"x":"17","y":48}]}}', ((17.0, 48.0),)),
+        ('{"solution":{"coordinates":[]}}', ()),
+    ):
+        solution = read("anti-captcha", "ImageToCoordinates", text)
+        assert isinstance(solution, CoordinatesSolution) and solution.coordinates == points
+
+
+def test_yescaptcha_classification_of_a_grid_and_of_one_picture() -> None:
+    many = read("yescaptcha", "RecaptchaGrid", '{"solution":{"objects":[1,5,8],"type":"multi"},"taskId":"UUID"}')
+    assert isinstance(many, CellsSolution) and many.cells == (1, 5, 8) and many.has_object is None
+    one = read("yescaptcha", "RecaptchaGrid", '{"solution":{"hasObject":true,"type":"single"}}')
+    assert isinstance(one, CellsSolution) and one.has_object is True and one.cells == ()
+
+
+def test_capmonster_grid_of_booleans_and_other_answers() -> None:
+    grid = read(
+        "capmonster",
+        "ComplexImage",
+        '{"solution":{"answer":[false,true,true],"metadata":{"AnswerType":"Grid"}},"cost":0.0005}',
+    )
+    assert isinstance(grid, CellsSolution) and grid.cells == (1, 2) and grid.cost == Decimal("0.0005")
+    number = read(
+        "capmonster", "ComplexImage", '{"solution":{"answer":[297],"metadata":{"AnswerType":"NumericArray"}}}'
+    )
+    assert isinstance(number, CellsSolution) and number.cells == () and number.answer == [297]
+    text = read("capmonster", "ComplexImage", '{"solution":{"answer":"abc","metadata":{"AnswerType":"Text"}}}')
+    assert isinstance(text, CellsSolution) and text.answer == "abc"
+
+
+def test_2captcha_grid_counts_cells_from_0() -> None:
+    solution = read("2captcha", "RecaptchaGrid", '{"solution":{"click":[0,4,8]},"cost":"0.0012"}')
+    assert isinstance(solution, CellsSolution) and solution.cells == (0, 4, 8)
+
+
+def test_custom_tasks_with_a_token_inside_data() -> None:
+    solution = read("capmonster", "FriendlyCaptcha", '{"solution":{"data":{"token":"T"}}}')
+    assert isinstance(solution, TokenSolution) and solution.token == "T"
+    solution = read("capmonster", "Altcha", '{"solution":{"data":{"token":"T","number":"7"}}}')
+    assert isinstance(solution, TokenSolution) and solution.token == "T"
+
+
+def test_user_agent_hidden_in_headers_is_found() -> None:
+    solution = read("capmonster", "VendorTask/CustomTask", '{"solution":{"data":{},"headers":{"User-Agent":"UA"}}}')
+    assert solution.user_agent == "UA"
+
+
+def test_text_that_came_as_a_number_is_text() -> None:
+    solution = read("yescaptcha", "ImageToText", '{"solution":{"text":44795}}')
+    assert isinstance(solution, TextSolution) and solution.text == "44795"
+
+
+def test_received_at_may_be_a_time_or_missing() -> None:
+    moment = at(RECEIVED)
+    text = '{"solution":{"gRecaptchaResponse":"T"}}'
+    assert read("capmonster", "RecaptchaV2", text, received_at=moment).expires_at == at(RECEIVED + 60)
+    assert read("capmonster", "RecaptchaV2", text, received_at=None).expires_at is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("RecaptchaV2", '{"solution":{}}'),
+        ("RecaptchaV2", '{"solution":{"gRecaptchaResponse":""}}'),
+        ("RecaptchaV2", '{"solution":{"gRecaptchaResponse":{"x":1}}}'),
+        ("RecaptchaV2", '{"solution":null}'),
+        ("RecaptchaV2", '{"solution":["T"]}'),
+        ("RecaptchaV2", '{"status":"ready"}'),
+        ("ImageToText", '{"solution":{"text":true}}'),
+        ("ImageToCoordinates", '{"solution":{"coordinates":"17,48"}}'),
+        ("ImageToCoordinates", '{"solution":{"coordinates":[[1]]}}'),
+        ("ImageToCoordinates", '{"solution":{"coordinates":[["a","b"]]}}'),
+        ("GeeTestV3", '{"solution":{"challenge":"c"}}'),
+        ("AmazonWaf", '{"solution":{"userAgent":"UA"}}'),
+    ],
+)
+def test_missing_main_value_is_a_typed_error_that_names_kind_and_vendor(kind: str, text: str) -> None:
+    with pytest.raises(SolutionShapeError, match="anti-captcha"):
+        read("anti-captcha", kind, text)
+
+
+@pytest.mark.parametrize("broken", ['"x"', "true", "-1", "1e60", '"NaN"', "[]", "{}", '""', "null"])
+def test_broken_numbers_beside_the_solution_are_left_out(broken: str) -> None:
+    solution = read(
+        "anti-captcha",
+        "RecaptchaV2",
+        '{"solution":{"gRecaptchaResponse":"T"},"cost":%s,"createTime":%s,"endTime":%s,"solveCount":%s}'
+        % ((broken,) * 4),
+    )
+    assert solution.created_at is None and solution.ended_at is None and solution.worker_tries is None
+    assert solution.cost in (None, Decimal("1e60"))
+
+
+def test_tokens_are_not_shown() -> None:
+    solution = read(
+        "anti-captcha",
+        "HCaptcha",
+        '{"solution":{"gRecaptchaResponse":"s3cret","respKey":"s3cret","cookies":"a=s3cret"}}',
+    )
+    assert "s3cret" not in repr(solution)
+
+
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.decimals(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+        st.sampled_from(["token", "text", "gRecaptchaResponse", "coordinates", "objects", "answer", "cookies", "domains",
+                         "metadata", "AnswerType", "data", "x", "y", "hasObject", "validate", "userAgent", "expireTime"])
+        | st.text(max_size=3), inner, max_size=5),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(
+    provider=st.sampled_from(BUILT_IN),
+    kind=st.sampled_from([*KINDS, "VendorTask/X", "NoSuchKind"]),
+    solution=_ANYTHING,
+    other=_ANYTHING,
+)
+def test_any_answer_gives_a_solution_or_the_shape_error(provider: str, kind: str, solution: Any, other: Any) -> None:
+    body = {
+        "solution": solution,
+        "cost": other,
+        "createTime": other,
+        "endTime": other,
+        "solveCount": other,
+        "ip": other,
+    }
+    try:
+        built = build(get(provider).catalog, kind, body, received_at=RECEIVED)
+    except SolutionShapeError:
+        return
+    assert isinstance(built, Solution)
+    repr(built)
