@@ -92,8 +92,13 @@ class Restorer:
 
     async def resume(self) -> list[Ticket]:
         """Take up everything open in the journal that this client has an account for."""
+        ours = {*self._engine.solves, *self._engine.closing}  # what ends while the journal is read was not left either
         entries = [
-            entry for entry in await self._engine.journal.open_entries() if entry.ticket_id not in self._engine.solves
+            entry
+            for entry in await self._engine.journal.open_entries()
+            if entry.ticket_id not in ours
+            and entry.ticket_id not in self._engine.solves
+            and entry.ticket_id not in self._engine.closing
         ]
         tickets: list[Ticket] = []
         for entry in entries:
