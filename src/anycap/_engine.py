@@ -297,6 +297,16 @@ class Engine:
             self.solves.pop(solve.id, None)
         self._kick.set()
 
+    def hint(self, ticket_id: str) -> bool:
+        """A callback came for this ticket; False when it needs nothing."""
+        solve = self.solves.get(ticket_id)
+        if solve is None or self.phase is not Phase.OPEN:
+            return False
+        told = self.desks[solve.account].lane.hint(solve, anyio.current_time())
+        if told:
+            self._kick.set()
+        return told
+
     async def call(self, desk: Desk, call: Call, deadline: float) -> bool:
         """Send a request of another method through the owner; False when `deadline` came first."""
         self.check_open()

@@ -12,6 +12,7 @@ from decimal import Decimal
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -22,6 +23,7 @@ from anycap._health import AccountHealth, health_of
 from anycap._many import SolveMany
 from anycap._restore import Restorer
 from anycap.accounts import Account
+from anycap.callbacks import Callbacks
 from anycap.core.guard import AddressGuard
 from anycap.core.machine import State
 from anycap.core.retry import try_new_task
@@ -58,7 +60,10 @@ class Client(VendorMethods):
     `accounts` are `Account`s, or provider names whose key is in the environment. `journal` is None (memory), the path of
     a SQLite file, or a `Journal`. `http` is None (our own connections), an `httpx.AsyncClient`, an
     `aiohttp.ClientSession` or a `Transport`; an injected one is never closed. `on_event` is called with every
-    `anycap.events.Event`. Raises ConfigurationError for unknown providers, two accounts of one name, and wrong types.
+    `anycap.events.Event`. `callback_url` is your own address that vendors with callbacks may call when a task is done: route
+    what comes below it to `client.callbacks.feed`.
+
+    Raises ConfigurationError for unknown providers, two accounts of one name, and wrong types.
 
     >>> client = Client(Account("anti-captcha", key="0123456789abcdef"))
     >>> client
@@ -72,6 +77,7 @@ class Client(VendorMethods):
         http: Transport | HttpxClient | AiohttpSession | None = None,
         on_event: Hook | None = None,
         settings: Settings | None = None,
+        callback_url: str | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
         if not accounts:
@@ -109,6 +115,8 @@ class Client(VendorMethods):
             offload=self._surroundings.offload,
         )
         self._restorer = Restorer(self._engine, self._surroundings)
+        self.callbacks = Callbacks(self._engine.hint)
+        self._callback_url = None if callback_url is None else _callback_base(callback_url)
 
     def __repr__(self) -> str:
         phase = self._engine.phase.value
@@ -157,7 +165,8 @@ class Client(VendorMethods):
         `timeout` seconds cover everything: queueing, submitting, polling, the request in flight (`math.inf`: for ever).
         `account` names one account, needed when several fit. `max_cost` bounds what new tasks after a failure may cost in
         all. A cancelled caller leaves its task running unless `on_cancel="abandon"`. `wait_for_capacity` says whether to
-        queue behind a busy, stopped or blocked account (default: only behind a busy one).
+        queue behind a busy, stopped or blocked account (default: only behind a busy one). `callback_url` is as for the
+        client, for this solve alone.
 
         Raises InvalidChallenge before anything is sent; a SolveError subclass for what the vendor said; InDoubtError
         when createTask's answer was lost; DeadlineError when `timeout` ran out, with the ticket to go on waiting for.
@@ -356,9 +365,18 @@ class Client(VendorMethods):
             wait=options.wait_for_capacity,
             has_image=prepared.has_image,
         )
-        solve.callback_url = options.callback_url
+        base = self._callback_base_for(desk, options.callback_url)
+        solve.callback_url = None if base is None else self.callbacks.url(base, solve.id)
         self._engine.start(solve)
         return solve
+
+    def _callback_base_for(self, desk: Desk, asked: str | None) -> str | None:
+        """The base of the callback address: the solve's own, or the client's where the vendor has callbacks."""
+        if asked is None:
+            return self._callback_url if desk.catalog.callback_field is not None else None
+        if desk.catalog.callback_field is None:
+            raise UnsupportedMethod(f"{desk.catalog.title} has no callbacks; leave callback_url out. Nothing was sent.")
+        return _callback_base(asked)
 
     async def _finish(self, desk: Desk, solve: Solve, options: _Options) -> Solution:
         finished = False
@@ -394,6 +412,15 @@ class Client(VendorMethods):
                 "the time-out ran out while createTask was on its way; client.wait(error.ticket) learns what came of it"
             )
         return DeadlineError(text, ticket=solve.ticket(), last_error=last)
+
+
+def _callback_base(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigurationError(
+            "callback_url is an http(s) address without query, below which a path token is put: https://my.host/captchas"
+        )
+    return url
 
 
 class _Options:

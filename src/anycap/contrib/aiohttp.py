@@ -6,7 +6,8 @@
     async def handler(request: web.Request) -> web.Response:
         solution = await request.app[CLIENT].solve(...)
 
-`error_response` turns our errors into answers for the service's callers. Needs the extra `anycap[aiohttp]`.
+`callback_route` takes the vendors' callbacks; `error_response` turns our errors into answers for the service's callers.
+Needs the extra `anycap[aiohttp]`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from os import PathLike
 from aiohttp import ClientSession, web
 
 from anycap.accounts import Account
+from anycap.callbacks import BODY_BYTES_MAX
 from anycap.client import Client
 from anycap.errors import AnycapError, ConfigurationError, DeadlineError, InDoubtError, InvalidChallenge, SolveError
 from anycap.events import Hook
@@ -26,7 +28,7 @@ from anycap.settings import Settings
 from anycap.taxonomy import Category
 from anycap.transport.aiohttp import AiohttpTransport
 
-__all__ = ["CLIENT", "client_context", "error_response"]
+__all__ = ["CLIENT", "callback_route", "client_context", "error_response"]
 
 CLIENT: web.AppKey[Client] = web.AppKey("anycap.client", Client)
 """The key of the application's client: `request.app[CLIENT]`."""
@@ -51,6 +53,7 @@ def client_context(
     journal: Journal | str | PathLike[str] | None = None,
     on_event: Hook | None = None,
     settings: Settings | None = None,
+    callback_url: str | None = None,
     key: web.AppKey[Client] = CLIENT,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """A context for `app.cleanup_ctx` that opens one client for the application, kept under `app[key]`.
@@ -76,6 +79,7 @@ def client_context(
             http=AiohttpTransport(None, None if settings is None else settings.http) if shared is None else shared,
             on_event=on_event,
             settings=settings,
+            callback_url=callback_url,
         )
         await client.open()
         app[key] = client
@@ -83,6 +87,27 @@ def client_context(
         await client.aclose()
 
     return context
+
+
+def callback_route(path: str = "/anycap/callbacks", *, key: web.AppKey[Client] = CLIENT) -> web.RouteDef:
+    """The route for vendors' callbacks: `app.add_routes([callback_route("/captchas")])`.
+
+    Give the client the same address from outside: `client_context(..., callback_url="https://my.host/captchas")`. What is
+    called with a path token of ours is 200, anything else 404; a body over 64 KiB is 413 and not read.
+    """
+
+    async def receive(request: web.Request) -> web.Response:
+        if request.content_length is not None and request.content_length > BODY_BYTES_MAX:
+            return web.Response(status=413)
+        body = b""
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > BODY_BYTES_MAX:
+                break
+        answer = request.app[key].callbacks.feed(request.match_info["token"], body)
+        return web.Response(status=answer.http_status)
+
+    return web.post(path.rstrip("/") + "/{token}", receive)
 
 
 def error_response(error: AnycapError) -> web.Response:

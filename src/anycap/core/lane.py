@@ -33,6 +33,12 @@ from anycap.taxonomy import CODES, Category, Charged, Code, ErrorRow, Scope
 REPEAT_DELAY_S = 0.5
 """Wait before a request that never left is tried again; doubles with each attempt of the same solve."""
 REPEAT_DELAY_MAX_S = 30.0
+HINTS_MAX = 3
+"""Callbacks of one task that are acted upon: a replayed one must not use up the poll limit."""
+HINT_TRUST = 3
+"""Tasks in a row that were ready without a callback, after which callbacks are no longer relied on."""
+HINTED_STRETCH = 4.0
+"""How much longer gaps are while callbacks arrive (within the life of a finished result, as always)."""
 LATENESS_WEIGHT = 0.05
 """Weight of one poll's lateness in the moving mean from which all gaps are widened."""
 
@@ -99,6 +105,7 @@ class Lane:
         self._poll_turn = False
         self._lateness_s = 0.0
         self._gap_s = 3.0
+        self._hints_missed = HINT_TRUST
 
     # -- what there is
 
@@ -200,6 +207,7 @@ class Lane:
             solve.state, _ = step(solve.state, Event.DUE)
             solve.sent_age = now - solve.accepted
             solve.polls += 1
+            solve.hinted = False
             return Job(JobKind.POLL, solve)
 
     def _next_submit(self, now: float) -> Job | None:
@@ -330,9 +338,12 @@ class Lane:
         event = poll_event(verdict, strikes=solve.strikes, oversized=solve.oversized)
         if event is Event.PROCESSING:
             solve.pacer.processing(after_age_s=solve.processing_age, by_age_s=solve.sent_age)
+            solve.pacer.processing(after_age_s=solve.processing_age, by_age_s=solve.sent_age)
             solve.processing_age = solve.sent_age
             solve.widen_s = 0.0
         elif event is Event.READY:
+            if solve.callback_url is not None:
+                self._hints_missed = 0 if solve.hints else self._hints_missed + 1
             solve.body = verdict.body
             solve.pacer.solved(
                 after_age_s=solve.processing_age, by_age_s=solve.sent_age, exact_age_s=took_s(verdict.body)
@@ -386,6 +397,22 @@ class Lane:
             solve.strikes = solve.oversized = 0
             self.guard.task_restored(now, solve.kind)
             self._schedule.plan(solve, now + self._gap_s * self._chance())
+
+    def hint(self, solve: Solve, now: float) -> bool:
+        """The vendor says that the task is done: poll as soon as its minimum gap allows. False: nothing to be done."""
+        if solve.hints >= HINTS_MAX:
+            return False
+        if solve.state is State.WAITING and not solve.hinted:
+            soonest = solve.pacer.soonest_age_s(ended_age_s=solve.ended_age if solve.polls else None)
+            due = max(solve.accepted + soonest, now)
+            if due >= solve.due >= 0.0:
+                return False
+            self._schedule.plan(solve, due)
+        elif solve.state not in (State.SUBMITTING, State.STORING, State.POLLING) or solve.hinted:
+            return False
+        solve.hints += 1
+        solve.hinted = True
+        return True
 
     def handed_over(self, solve: Solve) -> tuple[Action, ...]:
         """The caller has the solution."""
@@ -448,13 +475,19 @@ class Lane:
         if solve.polls == 0:
             age_s: float | None = solve.pacer.first_age_s(self._chance())
         else:
+            stretch = 1.0 + max(self._lateness_s, 0.0) / self._gap_s
+            if solve.callback_url is not None and self._hints_missed < HINT_TRUST:
+                stretch *= HINTED_STRETCH
             age_s = solve.pacer.next_age_s(
                 sent_age_s=solve.sent_age,
                 ended_age_s=solve.ended_age,
                 polls=solve.polls,
-                stretch=1.0 + max(self._lateness_s, 0.0) / self._gap_s,
+                stretch=stretch,
                 widen_s=solve.widen_s,
             )
+        if solve.hinted and age_s is not None:
+            # The callback came while the request was on its way.
+            age_s = min(age_s, solve.pacer.soonest_age_s(ended_age_s=solve.ended_age if solve.polls else None))
         if age_s is not None:
             self._schedule.plan(solve, max(solve.accepted + age_s, now))
             return ()

@@ -27,8 +27,8 @@ LAST_POLL_BEFORE_END_S = 2.0
 """The last poll goes out this long before the vendor drops the task: a poll of a dead id counts towards a ban."""
 RESUMED_POLLS_PER_S = 250.0
 """Rate at which polls of restored tickets start, as far as the life of a result allows."""
-GAP_MIN_S = 0.1
-"""Shortest wait that learning may come to where the vendor names none."""
+GAP_MIN_S = 1.0
+"""Shortest wait that learning may come to where the vendor names none: what anti-captcha's official clients do."""
 EXACT_WITHIN_S = 0.5
 REDRAW_PER = 8
 REDRAW_AFTER_MAX = 32
@@ -71,6 +71,8 @@ class Pacer:
         self._min_gap_s = 0.0 if self._exact else timing.min_gap_s
         self._gap_s = max(gap_s, self._min_gap_s)
         self._gap_max_s = GAP_MAX_S if timing.result_life_s is None else timing.result_life_s * RESULT_LIFE_USED
+        self._plan_gap_s = max(self._min_gap_s, min(GAP_MIN_S, self._gap_s))
+        self._plan_first_s = min(self._first_s, self._plan_gap_s)
         self._end_s = None if timing.life_s is None else max(timing.life_s - LAST_POLL_BEFORE_END_S, timing.life_s / 2)
         self._price_s = 1 / polling.value_of_a_second
         learns = polling.adaptive and not self._exact and not timing.sync
@@ -88,7 +90,7 @@ class Pacer:
             age_s = self._first_s + chance * SPREAD * self._gap_s
         else:
             age_s = self._plan[0] * (1.0 + self._spread * (chance - SPREAD_BEFORE))
-        return min(max(age_s, self._min_gap_s), self._gap_max_s)
+        return min(max(age_s, self._plan_first_s), self._gap_max_s)
 
     def next_age_s(
         self, *, sent_age_s: float, ended_age_s: float, polls: int, stretch: float = 1.0, widen_s: float = 0.0
@@ -99,7 +101,7 @@ class Pacer:
         extra wait after a poll that the vendor refused.
         """
         plan = self._plan
-        gap_s = self._gap_s if plan is None else self._planned(plan, sent_age_s) - sent_age_s
+        gap_s = self._gap_s if plan is None else max(self._planned(plan, sent_age_s) - sent_age_s, self._plan_gap_s)
         return self._bounded(sent_age_s, ended_age_s, polls, gap_s * stretch, widen_s)
 
     def resume_age_s(self, age_s: float, chance: float, backlog: int) -> float:
@@ -110,7 +112,15 @@ class Pacer:
         age_s = max(age_s, 0.0)
         span_s = max(self._gap_s, backlog / RESUMED_POLLS_PER_S)
         wait_s = min(self._min_gap_s + chance * span_s, self._min_gap_s + chance * (self._gap_max_s - self._min_gap_s))
-        return max(age_s + wait_s, self.first_age_s(chance))
+        due_s = max(age_s + wait_s, self.first_age_s(chance))
+        if self._end_s is not None and age_s + self._min_gap_s <= self._end_s < due_s:
+            # Its last chance: after this the vendor knows the id no more.
+            return max(self._end_s - chance * (self._end_s - age_s - self._min_gap_s), age_s + self._min_gap_s)
+        return due_s
+
+    def soonest_age_s(self, *, ended_age_s: float | None) -> float:
+        """The earliest age at which the task may be asked about, its last poll having ended at `ended_age_s` (None: none)."""
+        return 0.0 if ended_age_s is None else ended_age_s + self._min_gap_s
 
     def processing(self, *, after_age_s: float, by_age_s: float) -> None:
         """Learn that a task, unsolved at `after_age_s`, was unsolved at `by_age_s` too (ages of the polls' sends)."""
@@ -181,7 +191,7 @@ class Pacer:
         known = times.known
         explore = EXPLORE * min(known / EXPLORE_FROM_TASKS, 1.0) / (1.0 + known / EXPLORE_HALF_TASKS)
         self._spread = max(explore, SPREAD_MIN)
-        self._plan = best_plan(times.hazard, self._price_s, max(self._min_gap_s, GAP_MIN_S), self._gap_max_s)
+        self._plan = best_plan(times.hazard, self._price_s, self._plan_first_s, self._plan_gap_s, self._gap_max_s)
 
     def _bounded(self, sent_s: float, ended_s: float, polls: int, gap_s: float, widen_s: float) -> float | None:
         limit, end_s = self._timing.polls_max, self._end_s

@@ -41,13 +41,14 @@ class Solve:
     caller's `wait_for_capacity` (None: the default of the category). `deadline` is a monotonic second; it bounds the
     waiting for a slot, never the polling. `last` is the last answer that was not progress. `stopped` says that the guard
     refused it here, before sending, and `not_before` the monotonic second at which it is worth trying again. `waiter` is
-    the shell's event and `waiting` the number of callers on it.
+    the shell's event and `waiting` the number of callers on it. `hints` counts the vendor's callbacks, `hinted`
+    says that the last one has not been followed by a poll yet.
     """
 
     __slots__ = (
         "accepted", "accepted_at", "account", "attempts", "body", "callback_url", "created_at", "deadline", "due", "ended_age",
-        "ended_at", "error", "has_image", "id", "keep", "kind", "last", "late", "not_before", "oversized", "pacer",
-        "polls", "prepared", "processing_age", "provider", "proxy", "repeat", "sent_age", "solution", "state",
+        "ended_at", "error", "has_image", "hinted", "hints", "id", "keep", "kind", "last", "late", "not_before", "oversized",
+        "pacer", "polls", "prepared", "processing_age", "provider", "proxy", "repeat", "sent_age", "solution", "state",
         "stopped", "strikes", "submitted", "task_id", "unwanted", "vendor_type", "wait", "waiter", "waiting",
         "wants_id", "widen_s",
     )  # fmt: skip
@@ -109,6 +110,8 @@ class Solve:
         self.waiting = 0
         self.wants_id = False
         self.callback_url: str | None = None
+        self.hints = 0
+        self.hinted = False
 
     def __repr__(self) -> str:
         return f"<Solve {self.id} {self.kind} {self.state} task={self.task_id}>"
