@@ -61,11 +61,12 @@ class Counts:
 
 @define
 class Vendor:
-    """Tasks by id: [end of the solve, last poll, delivered]."""
+    """Tasks by id: [end of the solve, last poll, delivered]; with `ready_poll` the solve ends at the nth poll instead."""
 
     solve_s: float
     solve_spread_s: float
     rtt_s: float
+    ready_poll: int = 0
     tasks: dict[int, list[float]] = field(factory=dict)
     counts: Counts = field(factory=Counts)
     chance: random.Random = field(factory=lambda: random.Random(7))
@@ -83,7 +84,11 @@ class Vendor:
             if task[1]:
                 counts.gap_min_s = min(counts.gap_min_s, now - task[1])
             task[1] = now + self.rtt_s
-            if now < task[0]:
+            if self.ready_poll:
+                task[0] += 1
+                if task[0] < self.ready_poll:
+                    return PROCESSING
+            elif now < task[0]:
                 return PROCESSING
             if not task[2]:
                 task[2] = 1.0
@@ -93,7 +98,8 @@ class Vendor:
         if path.endswith(b"createTask"):
             counts.created += 1
             task_id = 10_000_000 + counts.created
-            self.tasks[task_id] = [now + self.solve_s + self.chance.random() * self.solve_spread_s, 0.0, 0.0]
+            end = 0.0 if self.ready_poll else now + self.solve_s + self.chance.random() * self.solve_spread_s
+            self.tasks[task_id] = [end, 0.0, 0.0]
             return b'{"errorId":0,"taskId":%d}' % task_id
         if path.endswith(b"getBalance"):
             return b'{"errorId":0,"balance":1000.0}'
@@ -205,10 +211,21 @@ class Address:
 
 @contextmanager
 def vendor(
-    *, solve_s: float = 0.0, solve_spread_s: float = 0.0, rtt_s: float = 0.0, tls: bool = False
+    *, solve_s: float = 0.0, solve_spread_s: float = 0.0, rtt_s: float = 0.0, ready_poll: int = 0, tls: bool = False
 ) -> Iterator[Address]:
-    """A vendor process for the `with` block: tasks take `solve_s` (plus up to the spread), answers take `rtt_s`."""
-    command = [sys.executable, "-m", "benchmarks.server", str(solve_s), str(solve_spread_s), str(rtt_s)]
+    """A vendor process for the `with` block: tasks take `solve_s` (plus up to the spread), answers take `rtt_s`.
+
+    With `ready_poll` = n a task is ready at its nth poll, whenever that comes: then every client needs as many requests.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.server",
+        str(solve_s),
+        str(solve_spread_s),
+        str(rtt_s),
+        str(ready_poll),
+    ]
     if tls:
         command += ["--certificate", certificate()]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -227,9 +244,12 @@ def _main() -> None:
     parser.add_argument("solve_s", type=float)
     parser.add_argument("solve_spread_s", type=float)
     parser.add_argument("rtt_s", type=float)
+    parser.add_argument("ready_poll", type=int)
     parser.add_argument("--certificate", default=None)
     options = parser.parse_args()
-    asyncio.run(serve(Vendor(options.solve_s, options.solve_spread_s, options.rtt_s), options.certificate))
+    asyncio.run(
+        serve(Vendor(options.solve_s, options.solve_spread_s, options.rtt_s, options.ready_poll), options.certificate)
+    )
 
 
 if __name__ == "__main__":

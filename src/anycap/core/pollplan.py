@@ -12,8 +12,12 @@ from math import exp, inf
 from anycap.core.solvetimes import BINS, EDGES_S, WIDTHS_S
 
 
-def best_plan(hazard: Sequence[float], price_s: float, gap_min_s: float, gap_max_s: float) -> list[float]:
+def best_plan(
+    hazard: Sequence[float], price_s: float, first_min_s: float, gap_min_s: float, gap_max_s: float
+) -> list[float]:
     """By bin edge: the age of the next poll after one sent at that edge, for the least delay + `price_s` x polls.
+
+    At edge 0 stands the first poll, not before `first_min_s`.
 
     With S(t) the part still unsolved and W(t) = S(t) x cost from t on, W(t) = price x S(t) + the least over t' of (the
     delay of those solved between t and t') + W(t'). The delay only grows with t', which ends each search early.
@@ -31,7 +35,8 @@ def best_plan(hazard: Sequence[float], price_s: float, gap_min_s: float, gap_max
     soonest = latest = BINS
     for index in range(BINS - 1, -1, -1):
         age, mass_before, moment_before = EDGES_S[index], mass[index], moment[index]
-        while soonest > index + 1 and EDGES_S[soonest - 1] >= age + gap_min_s:
+        gap_s = gap_min_s if index else first_min_s
+        while soonest > index + 1 and EDGES_S[soonest - 1] >= age + gap_s:
             soonest -= 1
         while latest > soonest and EDGES_S[latest] > age + gap_max_s:
             latest -= 1

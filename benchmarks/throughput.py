@@ -1,0 +1,203 @@
+"""Whole solves of three requests (createTask, processing, ready): our client against bare loops, CPU seconds, in turn.
+
+Loads: everything at once (1,000; 10,000 without httpx), and 50 solves in progress with a round trip of 50 ms; http and
+https. Every case runs in a process of its own, after its imports; the vendor is another process. Failures are counted.
+Our client runs with all promises on: memory journal, guard, events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import aiohttp
+import httpx
+
+import anycap
+from anycap.settings import GuardSettings, HttpSettings, Polling, Settings
+from benchmarks.harness import RESULTS, Report, Sample, in_child, interleaved
+from benchmarks.plots import bars
+from benchmarks.server import Address, vendor
+
+KEY = "0123456789abcdef0123456789abcdef"
+TASK = {"type": "RecaptchaV2TaskProxyless", "websiteURL": "https://example.com/login", "websiteKey": "6Le-wvkSAAAAAPBM"}
+WAIT_S = 0.2
+SPLIT_S = 120.0
+
+Post = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+Solve = Callable[[], Awaitable[Any]]
+
+
+async def bare_solve(post: Post) -> str:
+    """What a loop written by hand does; it keeps none of the promises."""
+    task_id = (await post("/createTask", {"clientKey": KEY, "task": TASK}))["taskId"]
+    while True:
+        await asyncio.sleep(WAIT_S)
+        answer = await post("/getTaskResult", {"clientKey": KEY, "taskId": task_id})
+        if answer["status"] == "ready":
+            return str(answer["solution"]["gRecaptchaResponse"])
+
+
+async def run_all(solve: Solve, tasks: int, in_progress: int) -> dict[str, float]:
+    """Run `tasks` solves, at most `in_progress` at a time (0: all at once); count the failures."""
+    failures: dict[str, int] = {}
+    left = iter(range(tasks))
+
+    async def worker() -> None:
+        for _ in left:
+            try:
+                await solve()
+            except Exception as error:
+                failures[type(error).__name__] = failures.get(type(error).__name__, 0) + 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(in_progress or tasks):
+            group.create_task(worker())
+    if failures:
+        print(f"failures: {failures}", flush=True)
+    return {"failures": sum(failures.values())}
+
+
+async def with_aiohttp(base_url: str, context: ssl.SSLContext | None, tasks: int, in_progress: int) -> dict[str, float]:
+    """A bare aiohttp loop: one session, its default of 100 connections."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100, ssl=context or True)) as session:
+
+        async def post(path: str, fields: dict[str, Any]) -> dict[str, Any]:
+            async with session.post(base_url + path, json=fields) as answer:
+                found: dict[str, Any] = await answer.json()
+                return found
+
+        return await run_all(partial(bare_solve, post), tasks, in_progress)
+
+
+async def _with_httpx(client: httpx.AsyncClient, base_url: str, tasks: int, in_progress: int) -> dict[str, float]:
+    async def post(path: str, fields: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = (await client.post(base_url + path, json=fields)).json()
+        return found
+
+    async with client:
+        return await run_all(partial(bare_solve, post), tasks, in_progress)
+
+
+async def with_httpx(base_url: str, context: ssl.SSLContext | None, tasks: int, in_progress: int) -> dict[str, float]:
+    """A bare httpx loop, the client as it comes."""
+    client = httpx.AsyncClient(verify=context or True)
+    return await _with_httpx(client, base_url, tasks, in_progress)
+
+
+async def with_httpx_advice(
+    base_url: str, context: ssl.SSLContext | None, tasks: int, in_progress: int
+) -> dict[str, float]:
+    """A bare httpx loop with the usual advice: no pool time-out, 100 connections kept alive."""
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    client = httpx.AsyncClient(verify=context or True, limits=limits, timeout=httpx.Timeout(60.0, pool=None))
+    return await _with_httpx(client, base_url, tasks, in_progress)
+
+
+async def _with_anycap(
+    http: Any, base_url: str, context: ssl.SSLContext | None, tasks: int, in_progress: int
+) -> dict[str, float]:
+    events = 0
+
+    def count(event: object) -> None:
+        nonlocal events
+        events += 1
+
+    account = anycap.Account("anti-captcha", key=KEY, base_url=base_url, polling=Polling(fixed=(WAIT_S, WAIT_S)))
+    settings = Settings(
+        http=HttpSettings(ssl_context=context),
+        guard=GuardSettings(max_in_flight=20_000),
+        allow_http=base_url.startswith("http:"),
+    )
+    challenge = anycap.RecaptchaV2(website_url=TASK["websiteURL"], website_key=TASK["websiteKey"])
+    async with anycap.Client(account, http=http, on_event=count, settings=settings) as client:
+        values = await run_all(lambda: client.solve(challenge, timeout=SPLIT_S), tasks, in_progress)
+    return values | {"events": events / tasks}
+
+
+async def with_anycap(base_url: str, context: ssl.SSLContext | None, tasks: int, in_progress: int) -> dict[str, float]:
+    """Our client on its own connections."""
+    return await _with_anycap(None, base_url, context, tasks, in_progress)
+
+
+async def with_anycap_aiohttp(
+    base_url: str, context: ssl.SSLContext | None, tasks: int, in_progress: int
+) -> dict[str, float]:
+    """Our client on the host's aiohttp session."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=context or True)) as session:
+        return await _with_anycap(session, base_url, context, tasks, in_progress)
+
+
+CLIENTS = {
+    "aiohttp loop": with_aiohttp,
+    "anycap": with_anycap,
+    "anycap[aiohttp]": with_anycap_aiohttp,
+    "httpx loop, usual advice": with_httpx_advice,
+    "httpx loop": with_httpx,
+}
+
+
+def child(client: str, base_url: str, tls: bool, tasks: int, in_progress: int) -> dict[str, float]:
+    """One case, in its own process; CPU is divided by the number of tasks there."""
+    address = Address(base_url, tls)
+    return asyncio.run(CLIENTS[client](base_url, address.ssl_context(), tasks, in_progress))
+
+
+def one(client: str, *, tls: bool, tasks: int, in_progress: int, rtt_s: float) -> Sample:
+    """Start a vendor, run one case against it, add what the vendor counted. Times are per solve."""
+    with vendor(rtt_s=rtt_s, ready_poll=2, tls=tls) as address:
+        sample = in_child(
+            "benchmarks.throughput:child",
+            client=client, base_url=address.base_url, tls=tls, tasks=tasks, in_progress=in_progress, timeout_s=600.0,
+        )  # fmt: skip
+        counts = address.counts()
+    values = {
+        "ms": sample.cpu_s / tasks * 1000,
+        "failures": sample.values["failures"],
+        "connections": counts["connections"] - 1,
+        "requests": (counts["created"] + counts["polls"]) / tasks,
+        "per_connection_max": (counts["connections"] - 1) / max(counts["busy_max"], 1),
+        "rss_mb": sample.values["rss_mb"],
+    }
+    return Sample(sample.wall_s, sample.cpu_s / tasks, values)
+
+
+def run(quick: bool) -> list[Report]:
+    """One report per load."""
+    rounds = 2 if quick else 5
+    loads: dict[str, tuple[dict[str, Any], list[str], dict[str, float], int]] = {
+        "throughput_at_once_http": (
+            {"tls": False, "tasks": 1000, "in_progress": 0, "rtt_s": 0.0}, list(CLIENTS),
+            {"anycap": 3.5, "anycap[aiohttp]": 1.6}, rounds,
+        ),
+        "throughput_50_http": (
+            {"tls": False, "tasks": 500, "in_progress": 50, "rtt_s": 0.05}, list(CLIENTS)[:4], {}, rounds,
+        ),
+        "throughput_at_once_https": (
+            {"tls": True, "tasks": 1000, "in_progress": 0, "rtt_s": 0.0}, list(CLIENTS)[:3], {}, rounds,
+        ),
+        "throughput_50_https": (
+            {"tls": True, "tasks": 500, "in_progress": 50, "rtt_s": 0.05}, list(CLIENTS)[:4],
+            {"anycap": 3.2, "anycap[aiohttp]": 1.6}, rounds,
+        ),
+        "throughput_10000_http": (
+            {"tls": False, "tasks": 10_000, "in_progress": 0, "rtt_s": 0.0}, list(CLIENTS)[:3],
+            {"anycap": 3.5, "anycap[aiohttp]": 1.6}, 1 if quick else 3,
+        ),
+    }  # fmt: skip
+    reports = []
+    for name, (load, clients, limits, times) in loads.items():
+        cases = {client: partial(one, client, **load) for client in clients}
+        reports.append(interleaved(name, cases, rounds=times, base="aiohttp loop", limits=limits, warm_up=False))
+    groups = {
+        report.name.removeprefix("throughput_").replace("_", " "): {
+            "aiohttp loop": 1.0,
+            **{case: ratio[0] for case, ratio in report.ratios().items() if "httpx" not in case},
+        }
+        for report in reports
+    }
+    bars(RESULTS / "throughput.svg", "CPU per solve against a bare aiohttp loop", groups, up="x bare aiohttp loop")
+    return reports
