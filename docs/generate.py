@@ -15,11 +15,13 @@ from pathlib import Path
 
 from attrs import NOTHING, fields
 
-from anycap import settings
+from anycap import images, settings
 from anycap.cli.exits import TABLE
 from anycap.core.machine import ENDS, TRANSITIONS, State
-from anycap.providers import get, names
+from anycap.journal import fields as journal_fields
+from anycap.providers import adapter, catalog, get, names, wire
 from anycap.taxonomy import CODES, Category, ErrorRow, Retry
+from anycap.transport import exchange
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
@@ -101,11 +103,11 @@ def errors() -> str:
     ]
     text += table(("code", "category", "what can help", "concerns", "as answer to a poll, the task", "meaning"), shared)
     for name in names():
-        catalog = get(name).catalog
-        text += f"\n## {catalog.title}\n\nProvider `{name}`; its own documentation: <{catalog.docs}>.\n\n"
+        vendor = get(name).catalog
+        text += f"\n## {vendor.title}\n\nProvider `{name}`; its own documentation: <{vendor.docs}>.\n\n"
         text += table(
             ("vendor code", "shared code", "what can help", "wait", "charged", "meaning", "what to do"),
-            [_error_cells(code, row) for code, row in catalog.errors.items()],
+            [_error_cells(code, row) for code, row in vendor.errors.items()],
         )
     return text
 
@@ -140,6 +142,65 @@ def settings_page() -> str:
     return text
 
 
+def limits() -> str:
+    """The bounds on what strangers can make this library do, from the constants themselves."""
+    http = settings.HttpSettings()
+    rows = [
+        (
+            "an answer's body, raw and inflated",
+            f"{http.body_bytes_max:,} bytes",
+            "`http.body_bytes_max`",
+            "answers are a few kB; a bomb is not",
+        ),
+        ("an answer's head", f"{exchange.HEAD_BYTES_MAX:,} bytes", "-", "endless headers end here"),
+        (
+            "chunk framing of a body",
+            f"{exchange.FRAMING_BYTES_MAX:,} bytes",
+            "-",
+            "a body of one-byte chunks is mostly framing",
+        ),
+        ("interim answers (1xx)", str(exchange.INTERIM_ANSWERS_MAX), "-", "an endless row of 100s is no answer"),
+        (
+            "one request, connecting and reading included",
+            f"{http.request_timeout_s:g} s",
+            "`http.request_timeout_s`",
+            "slow drips end here",
+        ),
+        ("one poll", f"{http.poll_timeout_s:g} s", "`http.poll_timeout_s`", "the next poll may do better"),
+        (
+            "connecting",
+            f"{http.connect_timeout_s:g} s",
+            "`http.connect_timeout_s`",
+            "nothing was sent yet: try again soon",
+        ),
+        ("depth of JSON", str(wire.DEPTH_MAX), "-", "the protocol nests three deep"),
+        ("values in one answer", f"{wire.VALUES_MAX:,}", "-", "memory per value is many times its text"),
+        (
+            "digits of an integer",
+            str(wire.INTEGER_DIGITS_MAX),
+            "-",
+            "longer ones are no ids, and slow to parse",
+        ),
+        ("characters of a number", str(wire.NUMBER_CHARS_MAX), "-", "money is exact (`Decimal`), not endless"),
+        ("a task id", f"{adapter.TASK_ID_CHARS_MAX} characters", "-", "it is kept, journalled and echoed"),
+        (
+            "text in a journal record",
+            f"{journal_fields.TEXT_CHARS_MAX:,} characters",
+            "-",
+            "longer is an image, or no field of ours",
+        ),
+        ("a provider's catalog", f"{catalog.CATALOG_BYTES_MAX:,} bytes", "-", "it is read whole"),
+        ("an image to solve", f"{images.IMAGE_BYTES_MAX:,} bytes", "-", "vendors take at most 500,000"),
+        (
+            "closing",
+            f"{settings.JournalSettings().close_grace_s:g} s",
+            "`journal.close_grace_s`",
+            "a stalled vendor must not hold a service",
+        ),
+    ]
+    return table(("what", "limit", "setting", "why"), rows)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_reference,
     "decisions/index.md": decisions,
@@ -149,6 +210,7 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 # Parts of hand-written pages, between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "../SECURITY.md": {"limits": limits},
     "architecture.md": {"state diagram": state_diagram, "state table": state_table},
 }
 
@@ -177,7 +239,7 @@ def main() -> int:
     for path, text in pages().items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
-        stale.append(path.relative_to(DOCS).as_posix())
+        stale.append(path.resolve().relative_to(DOCS.resolve().parent).as_posix())
         if not check:
             path.write_text(text, encoding="utf-8")
     if stale:
