@@ -8,6 +8,7 @@ What an injected client or session of the user's own cannot promise is listed in
 from __future__ import annotations
 
 import gzip
+import sys
 import time
 import tracemalloc
 import zlib
@@ -23,6 +24,8 @@ from tests.transports import MAKERS, RUNS, Make
 pytestmark = pytest.mark.anyio
 
 DEADLINE_S = 0.4
+LATE_S = 0.25 if sys.gettrace() is None else 1.5
+"""The promise is 250 ms; measuring coverage makes parsing several times slower."""
 GROWTH_BYTES_MAX = 8 << 20
 GIB = 1 << 30
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -201,7 +204,7 @@ async def test_a_hostile_server_gets_a_typed_outcome_in_time_and_its_connection_
         assert await server.gone()
 
     kinds = trick.kinds | (trick.by_aiohttp if run[0] == "aiohttp" else set())
-    assert took_s < DEADLINE_S + 0.25
+    assert took_s < DEADLINE_S + LATE_S
     if isinstance(outcome, Failure):
         assert outcome.kind in kinds, outcome
         assert outcome.delivery is Delivery.MAYBE_SENT

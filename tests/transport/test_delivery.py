@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from anycap.settings import HttpSettings
-from anycap.transport import Answer, Delivery, Failure, FailureKind
+from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
 from tests.certificates import Certificates
 from tests.loopback import Peer, a_request, keep_answering, serve
 from tests.transports import Make
@@ -210,6 +210,18 @@ async def test_a_server_without_tls_is_not_sent(make: Make, certificates: Certif
         await transport.aclose()
     assert isinstance(outcome, Failure)
     assert (outcome.delivery, outcome.kind) == (Delivery.NOT_SENT, FailureKind.TLS)
+
+
+async def test_without_a_body_too_a_refused_connection_is_not_sent_and_a_lost_answer_maybe(make: Make) -> None:
+    transport = make()
+    await transport.open()
+    with serve(resets_after_the_request) as server:
+        lost = await transport.send(Request(f"{server.url}/ua.txt", None, 1.0, verb="GET"))
+    refused = await transport.send(Request(f"http://127.0.0.1:{unused_port()}/ua.txt", None, 1.0, verb="GET"))
+    await transport.aclose()
+    assert isinstance(lost, Failure)
+    assert isinstance(refused, Failure)
+    assert (lost.delivery, refused.delivery) == (Delivery.MAYBE_SENT, Delivery.NOT_SENT)
 
 
 async def test_a_failure_holds_no_exception_and_no_secret(make: Make) -> None:

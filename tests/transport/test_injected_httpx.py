@@ -127,6 +127,21 @@ async def test_a_server_that_never_answers_is_maybe_sent_and_one_that_never_shak
     assert shaking.delivery is Delivery.NOT_SENT
 
 
+async def test_a_slow_loris_is_ended_by_our_deadline(anyio_backend: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        peer.send_until_closed(b"x", pause_s=0.02, bytes_max=900)
+
+    with serve(script) as server:
+        async with httpx.AsyncClient() as client:
+            outcome = await sent_through(client, a_request(server.url, timeout_s=0.1))
+            again = await sent_through(client, a_request(server.url, timeout_s=0.1))
+    for each in (outcome, again):
+        assert isinstance(each, Failure)
+        assert (each.kind, each.delivery) == (FailureKind.TIMEOUT, Delivery.MAYBE_SENT)
+
+
 async def test_an_unknown_authority_is_not_sent(anyio_backend: str, certificates: Certificates) -> None:
     with serve(keep_answering, tls=certificates.server_context()) as server:
         async with httpx.AsyncClient() as client:

@@ -10,9 +10,11 @@ import time
 import anyio
 import pytest
 
+from anycap.credentials import encode_json
 from anycap.settings import HttpSettings
-from anycap.transport import Answer, Delivery, Failure, FailureKind
+from anycap.transport import Answer, Body, Delivery, Failure, FailureKind, Request
 from anycap.transport.direct import DirectTransport
+from anycap.transport.exchange import Connection
 from anycap.transport.stack import ConnectionStack
 from anycap.transport.target import Target, parse_target
 from anycap.transport.wire import Broken, Wire, open_wire
@@ -173,3 +175,36 @@ async def test_a_kept_connection_known_to_be_dead_is_replaced_for_a_paid_request
         assert await server.gone()
     assert isinstance(outcome, Answer)
     assert len(server.requests) == 2
+
+
+async def test_a_server_that_hangs_up_while_a_large_request_is_written_is_maybe_sent(anyio_backend: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.socket.recv(1000)
+        peer.reset()
+
+    transport = DirectTransport()
+    with serve(script) as server:
+        body = Body({"body": "A" * 8_000_000}, encode_json)
+        outcome = await transport.send(Request(f"{server.url}/createTask", body, 5.0))
+        await transport.aclose()
+        assert await server.gone()
+    assert isinstance(outcome, Failure)
+    assert outcome.delivery is Delivery.MAYBE_SENT
+    assert outcome.kind in (FailureKind.READ, FailureKind.WRITE, FailureKind.DISCONNECTED)
+
+
+async def test_an_unexpected_exception_below_is_a_failure_without_its_text(
+    anyio_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def explode(self: Connection, *_: object) -> Answer:
+        raise RuntimeError("with a secret in it")
+
+    monkeypatch.setattr(Connection, "exchange", explode)
+    transport = DirectTransport()
+    with serve(keep_answering) as server:
+        outcome = await transport.send(a_request(server.url))
+        await transport.aclose()
+        assert await server.gone()
+    assert isinstance(outcome, Failure)
+    assert "RuntimeError" in outcome.detail
+    assert "secret" not in outcome.detail

@@ -76,6 +76,19 @@ def test_the_environment_names_authorities_only_when_trusted(monkeypatch: pytest
         create_context(trust_env=True)
 
 
+async def test_unreadable_authorities_are_an_error_of_configuration_at_the_first_send(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/authorities.pem")
+    transport = make(HttpSettings(trust_env=True))
+    await transport.open()
+    with serve(keep_answering) as server:
+        with pytest.raises(ConfigurationError, match="cannot be read"):
+            await transport.send(a_request(server.url.replace("http:", "https:")))
+        await transport.aclose()
+        assert await server.gone()
+
+
 async def test_the_context_is_made_once_off_the_loop_and_only_for_https(
     anyio_backend: str, certificates: Certificates
 ) -> None:

@@ -102,8 +102,6 @@ class Connection:
                 raise Broken(kind, f"the answer cannot be read: {refusal}")
             if isinstance(event, h11.Event):
                 return event
-            if event is h11.PAUSED:
-                raise Broken(FailureKind.PROTOCOL, "the server changed protocols, which nobody asked for")
             if self.wire.received > received_max:
                 raise Broken(FailureKind.TOO_LARGE, "the answer's head or framing is longer than allowed")
             chunk = await self.wire.receive()
@@ -117,8 +115,6 @@ class Connection:
             event = await self._next_event(HEAD_BYTES_MAX)
             if isinstance(event, h11.Response):
                 return event
-            if not isinstance(event, h11.InformationalResponse) or event.status_code == 101:
-                raise Broken(FailureKind.PROTOCOL, "the server answered with something else than an HTTP answer")
         raise Broken(FailureKind.PROTOCOL, f"the server sent more than {INTERIM_ANSWERS_MAX} interim (1xx) answers")
 
     async def _receive_body(self, head: h11.Response, bytes_max: int) -> Answer:
@@ -132,10 +128,9 @@ class Connection:
             body = BoundedBody(bytes_max, encoding=known.get(b"content-encoding"), length=known.get(b"content-length"))
             while True:
                 event = await self._next_event(HEAD_BYTES_MAX + FRAMING_BYTES_MAX + body.fed_bytes)
-                if isinstance(event, h11.Data):
-                    body.feed(bytes(event.data))
-                elif isinstance(event, h11.EndOfMessage):
+                if not isinstance(event, h11.Data):
                     break
+                body.feed(bytes(event.data))
             return Answer(status, body.finish(), known.get(b"retry-after"), known.get(b"location"), known.get(b"date"))
         except (Broken, BodyRefused) as error:
             broken = error.kind, error.detail

@@ -43,8 +43,6 @@ class AsyncioWire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if self._aborted:
-            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -61,15 +59,14 @@ class AsyncioWire(asyncio.Protocol):
         self._ended = True
         if exc is not None:
             self._error = type(exc).__name__
-        if not self._closed.done():
-            self._closed.set_result(None)
+        self._closed.set_result(None)
         self._wake()
 
     def _wake(self) -> None:
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
-            if not waiter.done():
+            if not waiter.done():  # cancelled, and its task has not run yet
                 waiter.set_result(None)
 
     # Wire
@@ -152,10 +149,7 @@ async def _addresses(target: Target) -> Sequence[str]:
         return [target.host]
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))
-    if not hosts:
-        raise OSError("no address")
-    return hosts
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 async def _connect_one(target: Target, host: str, ssl_context: ssl.SSLContext | None) -> AsyncioWire:
