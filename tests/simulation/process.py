@@ -1,0 +1,332 @@
+"""One run of the client in a simulated world: what `_engine.py` does, without I/O and without an event loop.
+
+It drives the real `core/lane.py`, guard and pacers with the real catalogs, in the engine's order: INTENT is durable before
+anything is sent, ACCEPTED before polling, RESULT before the hand-over. A process can be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from anycap.core.guard import AddressGuard, Gate, Guard
+from anycap.core.lane import Job, JobKind, Lane
+from anycap.core.machine import ENDS, Action, State
+from anycap.core.records import record_for
+from anycap.core.solve import Solve
+from anycap.core.verdict import Verdict, VerdictKind
+from anycap.journal import Record, RecordKind
+from anycap.settings import GuardSettings, Polling, RetrySettings
+from anycap.taxonomy import Code
+from tests.simulation.plan import Arrival
+from tests.simulation.watch import Watch
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Account, World
+
+SUBMIT_TIMEOUT_S, POLL_TIMEOUT_S = 30.0, 20.0
+SHORTEST_SLEEP_S = 0.001
+
+
+class Desk:
+    """One account at work in this process."""
+
+    def __init__(self, process: Process, account: Account, address: AddressGuard) -> None:
+        world = process.world
+        self.account = account
+        catalog = account.adapter.catalog
+        settings = GuardSettings(max_in_flight=account.plan.max_in_flight)
+        chance = world.stream(f"chance/{account.plan.name}/{world.generation}").random
+        self.guard = Guard(
+            catalog.name, catalog.ban_rules, settings, RetrySettings(), address,
+            chance=chance, charges_failures=catalog.charges_failures,
+        )  # fmt: skip
+        self.lane = Lane(account.plan.name, self.guard, Gate(settings.requests_max), Polling(), chance=chance)
+        self.watch = Watch(world, account, self)
+        self.wakes_at = math.inf
+        self.unfinished: dict[str, int] = {}
+
+
+class Process:
+    """The client between two crashes."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.alive = True
+        self.solves: dict[str, Solve] = {}
+        self.present: set[str] = set()
+        """Tickets somebody waits for."""
+        self._unwritten: list[Record] = []
+        self._pending: dict[int, list[Record]] = {}
+        self._writes = 0
+        addresses: dict[str, AddressGuard] = {}
+        self.desks: dict[str, Desk] = {}
+        for account in world.accounts:
+            catalog = account.adapter.catalog
+            if catalog.name not in addresses:
+                addresses[catalog.name] = AddressGuard(catalog.ban_rules, GuardSettings())
+            self.desks[account.plan.name] = Desk(self, account, addresses[catalog.name])
+
+    # -- callers
+
+    def arrive(self, arrival: Arrival, number: int) -> None:
+        """A caller wants a solution."""
+        world = self.world
+        account = world.accounts[arrival.account]
+        desk = self.desks[account.plan.name]
+        prepared = account.prepared(arrival.kind)
+        solve = Solve(
+            f"t{number}", account=account.plan.name, provider=account.plan.provider, kind=prepared.kind,
+            vendor_type=prepared.vendor_type, pacer=desk.lane.pacer(prepared.vendor_type, prepared.timing),
+            created_at=world.wall(), prepared=prepared, deadline=world.mono() + arrival.timeout_s, wait=arrival.wait,
+            has_image=prepared.has_image,
+        )  # fmt: skip
+        self.solves[solve.id] = solve
+        self.present.add(solve.id)
+        desk.lane.add(solve)
+        world.tickets += 1
+        world.later(min(arrival.timeout_s, arrival.leaves_after), self._gone, solve, arrival)
+        self.pump(desk)
+
+    def _gone(self, solve: Solve, arrival: Arrival) -> None:
+        """The caller's time is up, or it was cancelled; it may come back for its ticket."""
+        if not self.alive or solve.id not in self.present:
+            return
+        self.present.discard(solve.id)
+        desk = self.desks[solve.account]
+        before = solve.state
+        abandons = arrival.abandons and arrival.leaves_after < arrival.timeout_s
+        actions = desk.lane.abandon(solve, self.world.mono()) if abandons else desk.lane.withdraw(solve)
+        if abandons and before not in (State.QUEUED,):
+            self.world.abandoned.add(solve.id)
+        records = self._records(solve, actions)
+        if records:
+            self._write(records, None)
+        self._note_end(solve)
+        if solve.state not in ENDS and self.world.callers.random() < self.world.plan.orphans_fetched:
+            self.world.later(self.world.callers.uniform(0.0, 30.0), self._comes_back, solve)
+        self.pump(desk)
+
+    def _comes_back(self, solve: Solve) -> None:
+        if self.alive and solve.state not in ENDS:
+            solve.unwanted = False
+            self.present.add(solve.id)
+            if solve.state is State.STALLED:
+                desk = self.desks[solve.account]
+                desk.lane.want(solve, self.world.mono())
+                self.pump(desk)
+            self._tell(solve)
+
+    def take_up(self) -> None:
+        """Resume what the journal holds."""
+        world = self.world
+        lines = world.books.open_lines()
+        for ticket, line in lines:
+            number = int(ticket[1:])
+            arrival = world.plan.arrivals[number]
+            account = world.accounts[arrival.account]
+            desk = self.desks[account.plan.name]
+            prepared = account.prepared(arrival.kind)
+            solve = Solve(
+                ticket, account=account.plan.name, provider=account.plan.provider, kind=prepared.kind,
+                vendor_type=prepared.vendor_type, pacer=desk.lane.pacer(prepared.vendor_type, prepared.timing),
+                created_at=world.wall(),
+            )  # fmt: skip
+            self.solves[ticket] = solve
+            self.present.add(ticket)
+            solve.task_id = line.task_id
+            if line.kind is RecordKind.ACCEPTED:
+                age_s = max(world.wall() - (line.accepted_at or 0.0), 0.0)
+                desk.lane.restore(solve, world.mono(), age_s=age_s, backlog=len(lines))
+            elif line.kind is RecordKind.RESULT:
+                desk.lane.hold_solved(solve)
+                self._tell(solve)
+            else:
+                solve.state = State.IN_DOUBT
+                self._tell(solve)
+        for desk in self.desks.values():
+            self.pump(desk)
+
+    # -- the loop
+
+    def pump(self, desk: Desk) -> None:
+        """Send what may be sent on this account, and plan the next look."""
+        lane, world = desk.lane, self.world
+        now = world.mono()
+        while (job := lane.next_job(now)) is not None:
+            self._begin(desk, job)
+        for solve in lane.take_refused():
+            desk.watch.refused(solve)
+            self._tell(solve)
+        wakes_at = lane.wake_at(now)
+        if wakes_at < math.inf:
+            at = max(wakes_at, now + SHORTEST_SLEEP_S) + world.mono_offset_s
+            if at < desk.wakes_at - 1e-9:
+                desk.wakes_at = at
+                world.at(at, self._wake, desk)
+
+    def _wake(self, desk: Desk) -> None:
+        if self.alive and self.world.now >= desk.wakes_at - 1e-9:
+            desk.wakes_at = math.inf
+            self.pump(desk)
+
+    def _begin(self, desk: Desk, job: Job) -> None:
+        world = self.world
+        solve = job.solve
+        if job.kind is JobKind.PROBE:
+            desk.watch.sent("call", job.method)
+            sent = world.mono()
+            fields = {"clientKey": desk.account.key}
+            world.send(
+                self, desk.account, job.method, fields, SUBMIT_TIMEOUT_S, "",
+                lambda verdict: self._probed(desk, job.method, verdict, sent),
+            )  # fmt: skip
+            return
+        assert solve is not None
+        if job.kind is JobKind.POLL:
+            desk.watch.sent("poll", solve.kind)
+            fields = {"clientKey": desk.account.key, **desk.account.adapter.poll_fields(solve.task_id)}
+            world.send(
+                self, desk.account, "getTaskResult", fields, POLL_TIMEOUT_S, solve.id,
+                lambda verdict: self._polled(desk, solve, verdict),
+            )  # fmt: skip
+            return
+        desk.watch.sent("submit", solve.kind)
+        intent = record_for(Action.WRITE_INTENT, solve, world.wall())
+        assert intent is not None
+        self._write([intent], lambda ok: self._intended(desk, solve, ok))
+
+    def _intended(self, desk: Desk, solve: Solve, ok: bool) -> None:
+        world = self.world
+        actions = desk.lane.stored(solve, world.mono(), ok=ok)
+        if Action.SEND_SUBMIT not in actions:
+            desk.watch.unsent(solve.kind)
+            self._perform(desk, solve, actions)
+            self.pump(desk)
+            return
+        world.send(
+            self, desk.account, "createTask", desk.account.submit_fields(solve.prepared), SUBMIT_TIMEOUT_S, solve.id,
+            lambda verdict: self._submitted(desk, solve, verdict),
+        )  # fmt: skip
+
+    def _submitted(self, desk: Desk, solve: Solve, verdict: Verdict) -> None:
+        if verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY:
+            solve.accepted_at = self.world.wall()
+        desk.watch.answered("submit", solve.kind, verdict)
+        actions = desk.lane.submitted(solve, verdict, self.world.mono())
+        self._perform(desk, solve, actions)
+        self.pump(desk)
+
+    def _polled(self, desk: Desk, solve: Solve, verdict: Verdict) -> None:
+        desk.watch.answered("poll", solve.kind, verdict)
+        actions = desk.lane.polled(solve, verdict, self.world.mono())
+        if actions:
+            self._perform(desk, solve, actions)
+        self.pump(desk)
+
+    def _probed(self, desk: Desk, method: str, verdict: Verdict, sent: float) -> None:
+        desk.watch.answered("call", method, verdict)
+        now = self.world.mono()
+        if verdict.kind is VerdictKind.DONE and verdict.body is not None:
+            desk.guard.balance_seen(now, self.world.decimal(verdict.body["balance"]))
+        desk.lane.probed(verdict, now, rtt_s=now - sent)
+        self.pump(desk)
+
+    # -- what comes of it
+
+    def _records(self, solve: Solve, actions: tuple[Action, ...]) -> list[Record]:
+        wall = self.world.wall()
+        records = (record_for(action, solve, wall, error={}) for action in actions)
+        return [record for record in records if record is not None]
+
+    def _perform(self, desk: Desk, solve: Solve, actions: tuple[Action, ...]) -> None:
+        records = self._records(solve, actions)
+        if records:
+            self._write(records, lambda ok: self._performed(desk, solve, actions, ok))
+        elif Action.TELL in actions:
+            self._tell(solve)
+
+    def _performed(self, desk: Desk, solve: Solve, actions: tuple[Action, ...], ok: bool) -> None:
+        if solve.state is State.STORING or solve.state is State.SAVING:
+            further = desk.lane.stored(solve, self.world.mono(), ok=ok)
+            if further:
+                self._perform(desk, solve, further)
+        if Action.TELL in actions:
+            self._tell(solve)
+        self.pump(desk)
+
+    def _tell(self, solve: Solve) -> None:
+        self._note_end(solve)
+        if solve.id not in self.present:
+            return
+        if solve.state is State.SOLVED:
+            self.present.discard(solve.id)
+            self.world.delivered(solve)
+            actions = self.desks[solve.account].lane.handed_over(solve)
+            self._write(self._records(solve, actions), None)
+            self._note_end(solve)
+        elif solve.state in ENDS or solve.state is State.STALLED:
+            self.present.discard(solve.id)
+
+    def _note_end(self, solve: Solve) -> None:
+        if solve.state in ENDS:
+            self.world.ended(solve)
+
+    def key_renewed(self, account: Account) -> None:
+        """The user has put another key in place."""
+        desk = self.desks[account.plan.name]
+        desk.guard.key_changed(self.world.mono())
+        desk.watch.reset()
+        desk.lane.look_again()
+        self.pump(desk)
+
+    # -- journal and death
+
+    def _write(self, records: list[Record], then: Callable[[bool], None] | None) -> None:
+        """Write records, which takes time; `then(ok)` afterwards, unless the process has died."""
+        world = self.world
+        if world.plan.journal_s == 0.0 and not world.plan.journal_faults:
+            world.books.write(records)
+            if then is not None:
+                then(True)
+            return
+        self._writes += 1
+        number = self._writes
+        batch = [*self._unwritten, *records]
+        self._unwritten = []
+        self._pending[number] = batch
+        world.later(world.plan.journal_s, self._written, number, records, then)
+
+    def _written(self, number: int, records: list[Record], then: Callable[[bool], None] | None) -> None:
+        if not self.alive:
+            return
+        batch = self._pending.pop(number)
+        ok = not any(start <= self.world.now < end for start, end in self.world.plan.journal_faults)
+        if ok:
+            self.world.books.write(batch)
+        else:
+            # A failed intent is nobody's debt; everything else must be written later.
+            self._unwritten = [record for record in batch if record.kind is not RecordKind.INTENT] + self._unwritten
+        if then is not None:
+            then(ok)
+
+    def kill(self) -> None:
+        """Die now. What was being written may or may not have become durable."""
+        self.alive = False
+        world = self.world
+        for batch in self._pending.values():
+            if world.crashes.random() < 0.5:
+                world.books.write(batch)
+        unsafe = {record.ticket_id for batch in self._pending.values() for record in batch}
+        unsafe |= {record.ticket_id for record in self._unwritten}
+        for solve in self.solves.values():
+            if solve.state in (State.RECORDING, State.SUBMITTING, State.STORING, State.SAVING) or solve.id in unsafe:
+                world.cut_short.add(solve.id)
+            elif solve.state not in ENDS and solve.id not in world.books.lines:
+                world.unsent.add(solve.id)
+
+
+def is_dead_key(verdict: Verdict) -> bool:
+    """Whether the vendor does not know the key."""
+    return verdict.problem is not None and verdict.problem.code is Code.INVALID_KEY

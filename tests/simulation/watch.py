@@ -1,0 +1,148 @@
+"""Independent eyes on what an account sends: written from the promises, knowing nothing of how the guard keeps them.
+
+- Nothing is sent after a wrong key until the key changes, but what was on its way.
+- After a refusal nothing that it covers is sent before the wait is over; then one request at a time, until one succeeds.
+- After "too many tasks" the next submit comes only when fewer tasks are unfinished than when the vendor was full.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+from anycap.core.machine import State
+from anycap.core.solve import Solve
+from anycap.core.verdict import Verdict, VerdictKind
+from anycap.taxonomy import Category, Code
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Desk
+    from tests.simulation.world import Account, World
+
+_WAITS_S = {
+    Code.NO_WORKERS: 3.0,
+    Code.CONCURRENCY_LIMIT: 3.0,
+    Code.NO_FUNDS: 60.0,
+    Code.IP_BLOCKED: 300.0,
+    Code.KEY_BLOCKED: 60.0,
+    Code.SUBMIT_BLOCKED: 20.0,
+    Code.RATE_LIMITED: 2.0,
+}
+"""The least that design and references demand after each."""
+_UNFINISHED = (State.STORING, State.WAITING, State.POLLING)
+
+
+@define
+class _Refusal:
+    """What one refusal forbids: `name` is the task type, or None for all of them."""
+
+    code: Code
+    name: str | None
+    until: float
+    held: int | None
+    trial: int | None = None
+    """The number of the request that tries again."""
+
+
+class Watch:
+    """Watches one account of one process."""
+
+    def __init__(self, world: World, account: Account, desk: Desk) -> None:
+        self._world = world
+        self._account = account
+        self._desk = desk
+        self._refusals: dict[tuple[Code, str | None], _Refusal] = {}
+        self._count = 0
+        self._dead_key = False
+
+    def reset(self) -> None:
+        """The key changed: nothing said to the old one counts."""
+        self._refusals.clear()
+        self._dead_key = False
+
+    def sent(self, what: str, name: str) -> None:
+        """The account sends a request now."""
+        self._count += 1
+        now = self._world.now
+        if self._dead_key:
+            self._world.fault(f"{self._account.plan.name}: {what} sent with a key that the vendor does not know")
+        if what != "submit":
+            return
+        for refusal in self._refusals.values():
+            if refusal.name is not None and refusal.name != name:
+                continue
+            if now < refusal.until - 1e-6:
+                self._world.fault(
+                    f"{self._account.plan.name}: submit of {name} {refusal.until - now:.3f} s before the wait after "
+                    f"{refusal.code} is over"
+                )
+            if refusal.trial is not None:
+                self._world.fault(f"{self._account.plan.name}: a second submit of {name} while one tries after {refusal.code}")
+            refusal.trial = self._count
+            if refusal.held is not None:
+                unfinished = self._unfinished(refusal.name)
+                if unfinished >= max(refusal.held, 1):
+                    self._world.fault(
+                        f"{self._account.plan.name}: submit with {unfinished} unfinished tasks after {refusal.code} at "
+                        f"{refusal.held}"
+                    )
+
+    def answered(self, what: str, name: str, verdict: Verdict) -> None:
+        """The account hears an answer now."""
+        problem = verdict.problem if verdict.kind is VerdictKind.PROBLEM else None
+        if problem is not None and problem.code is Code.INVALID_KEY and not self._account.fresh_key:
+            self._dead_key = True
+        if what != "submit":
+            return
+        well = verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY
+        for key in list(self._refusals):
+            refusal = self._refusals[key]
+            if refusal.name not in (None, name) or refusal.trial is None:
+                continue
+            # While one tries, nothing else is in flight: this is its answer.
+            if well or self._is_over(refusal, verdict):
+                del self._refusals[key]
+            else:
+                refusal.trial = None
+        if problem is not None and problem.code in _WAITS_S:
+            self._refused(problem.code, name, verdict)
+
+    def unsent(self, name: str) -> None:
+        """The submit was called off before it left."""
+        for refusal in self._refusals.values():
+            if refusal.name in (None, name):
+                refusal.trial = None
+
+    def _is_over(self, refusal: _Refusal, verdict: Verdict) -> bool:
+        if verdict.kind is not VerdictKind.PROBLEM or verdict.problem is None:
+            return False
+        over = refusal.code in (Code.IP_BLOCKED, Code.KEY_BLOCKED, Code.SUBMIT_BLOCKED, Code.RATE_LIMITED)
+        return over and verdict.problem.code is not refusal.code
+
+    def _refused(self, code: Code, name: str, verdict: Verdict) -> None:
+        of = name if code is Code.NO_WORKERS else None
+        wait_s = _WAITS_S[code]
+        held: int | None = None
+        if code in (Code.NO_WORKERS, Code.CONCURRENCY_LIMIT):
+            held = self._unfinished(of)
+        refusal = self._refusals.get((code, of))
+        until = self._world.now + wait_s
+        if refusal is None:
+            self._refusals[code, of] = _Refusal(code, of, until, held)
+        elif refusal.until <= self._world.now:
+            refusal.until, refusal.held, refusal.trial = until, held, None
+
+    def refused(self, solve: Solve) -> None:
+        """A solve was stopped here: there must be a reason, or a deadline."""
+        if solve.last is None and not solve.late and math.isinf(solve.deadline):
+            self._world.fault(f"{solve.id} was refused for no reason")
+        if solve.last is not None and solve.last.problem is not None and solve.wait is True and not solve.late:
+            category = solve.last.problem.category
+            if category is not Category.PROXY:
+                self._world.fault(f"{solve.id} wanted to wait and was refused for {solve.last.problem.code}")
+
+    def _unfinished(self, kind: str | None) -> int:
+        # The account's own view: accepted tasks whose end it does not know.
+        return self._account.unfinished(kind)
