@@ -44,10 +44,11 @@ class Section:
         self._left.pop(key, None)
         return self._values.get(key, default)
 
-    def _typed(self, key: str, wanted: str, fits: bool, value: object) -> None:
+    def _typed(self, key: str, wanted: str, fits: bool, value: object) -> Any:
         if not fits:
             what = "is missing" if value is None else f"must be {wanted}, not {_kind(value)}"
             raise self.fail(key, what)
+        return value
 
     @overload
     def text(self, key: str) -> str: ...
@@ -60,7 +61,7 @@ class Section:
         value = self.take(key)
         if value is None and default != "\0":
             return default
-        self._typed(key, "a text", isinstance(value, str), value)
+        value = self._typed(key, "a text", isinstance(value, str), value)
         if not value.strip():
             raise self.fail(key, "must not be empty")
         return str(value)
@@ -68,7 +69,9 @@ class Section:
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of different strings; empty when absent."""
         value = self.take(key, [])
-        self._typed(key, "a list of texts", isinstance(value, list) and all(isinstance(v, str) for v in value), value)
+        value = self._typed(
+            key, "a list of texts", isinstance(value, list) and all(isinstance(v, str) for v in value), value
+        )
         if len(set(value)) != len(value):
             raise self.fail(key, "lists something twice")
         return tuple(value)
@@ -76,7 +79,9 @@ class Section:
     def integers(self, key: str) -> tuple[int, ...]:
         """A list of different integers; empty when absent."""
         value = self.take(key, [])
-        self._typed(key, "a list of integers", isinstance(value, list) and all(type(v) is int for v in value), value)
+        value = self._typed(
+            key, "a list of integers", isinstance(value, list) and all(type(v) is int for v in value), value
+        )
         if len(set(value)) != len(value):
             raise self.fail(key, "lists something twice")
         return tuple(value)
@@ -84,7 +89,7 @@ class Section:
     def flag(self, key: str, default: bool | None = None) -> bool:
         """True or false; required when no default is given."""
         value = self.take(key, default)
-        self._typed(key, "true or false", isinstance(value, bool), value)
+        value = self._typed(key, "true or false", isinstance(value, bool), value)
         return bool(value)
 
     @overload
@@ -96,7 +101,7 @@ class Section:
         value = self.take(key)
         if value is None and default is None:
             return None
-        self._typed(key, "a number", isinstance(value, int | float) and not isinstance(value, bool), value)
+        value = self._typed(key, "a number", isinstance(value, int | float) and not isinstance(value, bool), value)
         if not 0 <= value < float("inf"):
             raise self.fail(key, f"must be 0 or more, not {value}")
         return float(value)
@@ -110,7 +115,7 @@ class Section:
         value = self.take(key)
         if value is None and default is None:
             return None
-        self._typed(key, "a whole number", type(value) is int, value)
+        value = self._typed(key, "a whole number", type(value) is int, value)
         if value < 1:
             raise self.fail(key, f"must be 1 or more, not {value}")
         return int(value)
@@ -140,14 +145,14 @@ class Section:
     def sections(self, key: str) -> list[Section]:
         """A list of tables (`[[key]]`); empty when absent."""
         value = self.take(key, [])
-        self._typed(key, "a list of tables", isinstance(value, list), value)
+        value = self._typed(key, "a list of tables", isinstance(value, list), value)
         prefix = f"{self.path}.{key}" if self.path else key
         return [Section(self.file, f"{prefix}[{index}]", item) for index, item in enumerate(value)]
 
     def table(self, key: str) -> dict[str, Section]:
         """A table of tables (`[key.name]`), by name; empty when absent."""
         value = self.take(key, {})
-        self._typed(key, "a table", isinstance(value, Mapping), value)
+        value = self._typed(key, "a table", isinstance(value, Mapping), value)
         prefix = f"{self.path}.{key}" if self.path else key
         return {str(name): Section(self.file, f"{prefix}.{name}", item) for name, item in value.items()}
 
