@@ -73,10 +73,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy --strict and pyright."""
+    """mypy --strict and pyright, over the code and over the typing cases of the public API."""
     install(session, "types")
     session.run("mypy")
     session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
+    session.run("python", "-m", "pytest", "-q", "tests/typing")
 
 
 @nox.session
