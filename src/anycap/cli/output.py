@@ -54,8 +54,8 @@ class Output:
 
     def __init__(self, *, as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self.as_json = as_json
-        self.out = sys.stdout if out is None else out
-        self.err = sys.stderr if err is None else err
+        self.out: TextIO = sys.stdout if out is None else out
+        self.err: TextIO = sys.stderr if err is None else err
 
     def colour(self, text: str, name: str, stream: TextIO | None = None) -> str:
         """`text` in a colour, where the stream is a terminal and NO_COLOR is not set."""
