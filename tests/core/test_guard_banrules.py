@@ -212,10 +212,50 @@ def test_bad_answers_tighten_an_assumed_rule_step_by_step(bad: int, at_once: int
         count.sent(submit=False)
         count.answered(0.0, submit=False, problem=problem(Code.TASK_NOT_FOUND).problem, lost=False)
     sent = 0
-    while count.admits(1.0):
+    while count.admits(1.0, submit=False):
         count.sent(submit=False)
         sent += 1
     assert sent == at_once
+
+
+def test_bad_submits_do_not_stop_polls_under_an_assumed_rule() -> None:
+    """A caller's nonsense must not let the results of paid tasks expire."""
+    rule = BanRule("guess", 30, 60.0, 600.0, "X", Scope.ADDRESS, assumed=True)
+    guard = make(rule)
+    prove(guard)
+    for _ in range(15):
+        submit(guard, 0.0, problem(Code.INVALID_FIELDS))
+    assert isinstance(guard.admit_submit(0.0, KIND), Hold)
+    polls = 0
+    while guard.admit_poll(0.0, KIND) is GO:
+        guard.poll_sent(0.0, KIND)
+        polls += 1
+    assert polls == 14  # 15 and 14: one less than the assumed 30
+
+
+def test_lost_submits_do_not_stop_polls() -> None:
+    guard = make(YESCAPTCHA_NO_SLOT, BanRule("all", 8, 60.0, 600.0, "X", Scope.ADDRESS))
+    prove(guard)
+    for _ in range(4):
+        submit(guard, 0.0, lost())
+    assert guard.admit_poll(0.0, KIND) is GO
+    assert [rule.bad for rule in guard.health(0.0).rules] == [4, 0]
+
+
+def test_the_first_minute_after_a_resume_is_careful() -> None:
+    """The process before may have used its share, and the tickets may be dead: 10 + 3 stays below CapMonster's 20."""
+    rule = BanRule("ids", 20, 60.0, 600.0, "X", Scope.ADDRESS, codes=frozenset({Code.TASK_NOT_FOUND}), assumed=True)
+    guard = make(rule)
+    guard.task_restored(0.0, KIND)
+    prove(guard)
+    for _ in range(3):
+        assert guard.admit_poll(0.0, KIND) is GO
+        guard.poll_sent(0.0, KIND)
+        guard.poll_answered(0.0, KIND, problem(Code.TASK_NOT_FOUND))
+    hold = guard.admit_poll(0.0, KIND)
+    assert isinstance(hold, Hold)
+    assert 59.0 < hold.until < 60.1
+    assert guard.admit_poll(60.1, KIND) is GO
 
 
 def test_a_rule_about_tasks_does_not_slow_submits() -> None:

@@ -54,6 +54,8 @@ class World:
     now: float = 0.0
     flights: list[Flight] = field(factory=list)
     seen: list[tuple[int, str, Code, float]] = field(factory=list)
+    hidden: list[tuple[int, str, Code, float]] = field(factory=list)
+    """Bad answers to createTask that nobody saw: they are promised to rules about createTask alone."""
     tasks: list[tuple[int, str]] = field(factory=list)
 
     def ask(self, index: int, action: Action, kind: str) -> object:
@@ -88,10 +90,11 @@ class World:
         flight = self.flights.pop(pick % len(self.flights))
         verdict = verdict or GOOD[flight.action]
         code = verdict.problem.code if verdict.kind is VerdictKind.PROBLEM and verdict.problem else None
-        if verdict.kind is VerdictKind.LOST and flight.action is Action.SUBMIT and hidden is not None:
-            code = hidden
+        noted = flight.sent + at * (self.now - flight.sent)
         if code is not None:
-            self.seen.append((flight.guard, METHODS[flight.action], code, flight.sent + at * (self.now - flight.sent)))
+            self.seen.append((flight.guard, METHODS[flight.action], code, noted))
+        elif verdict.kind is VerdictKind.LOST and flight.action is Action.SUBMIT and hidden is not None:
+            self.hidden.append((flight.guard, METHODS[flight.action], hidden, noted))
         guard = self.guards[flight.guard]
         match flight.action:
             case Action.SUBMIT:
@@ -140,7 +143,7 @@ class World:
             for index in indices:
                 times = sorted(
                     at
-                    for guard, method, code, at in self.seen
+                    for guard, method, code, at in self.seen + (self.hidden if rule.methods == {"createTask"} else [])
                     if (index is None or guard == index)
                     and (not rule.codes or code in rule.codes)
                     and (not rule.methods or method in rule.methods)

@@ -4,12 +4,15 @@ Inside a rule's window, bad answers plus requests whose answer could still be ba
 A request counts from the moment it is sent to the moment it is answered; a bad answer counts for the whole window from
 its arrival, so whatever moment in between the vendor counted it, our sum covers it.
 
-Two shades, each bounded by the unused half:
-- No answer is also an answer we did not see. A lost createTask counts as bad. A lost poll or call counts as the last
-  heard answer under the rule did: otherwise 30 % packet loss on healthy polls would stop the polling, and results expire.
-- Where the number is our assumption and not the vendor's, polls in flight weigh by how many bad answers the window holds
-  already (none: nothing; half of our limit: fully), as long as the plain sum stays below the assumed number itself.
-  Otherwise a guess would make thousands of paid tasks wait in line for fear of a rule that nobody has seen.
+Three shades, each bounded by the unused half:
+- No answer may be an answer that we did not see. A lost createTask counts as bad where the rule is about createTask
+  alone. Elsewhere what is lost counts as the last heard answer under the rule did: polls must not stop, and results
+  expire, because submits get lost or because 30 % of healthy polls do.
+- Where the number is our assumption and not the vendor's, bad submits stop submits at half, and polls in flight weigh by
+  how many bad polls the window holds already (none: nothing; half of our limit: fully). The plain sum of all stays below
+  the assumed number. Otherwise a guess would make thousands of paid tasks wait in line for a rule nobody has seen.
+- What a process before this one did is not known, and tickets taken up after a crash may be long dead. For one window
+  after a resume a third of the limit is used, and everything in flight counts.
 """
 
 import math
@@ -24,6 +27,8 @@ SUBMIT_METHOD = "createTask"
 POLL_METHOD = "getTaskResult"
 EDGE_S = 0.001
 """Whether a vendor's window includes its edges is nobody's guess: ours is a millisecond longer."""
+CAREFUL = 3
+"""Part of our limit that is used in the first window after a resume."""
 RECHECK_S = 0.25
 """When to ask again if another account's answer (which does not wake this one) is what is waited for."""
 
@@ -36,16 +41,22 @@ _OF_A_TASK = frozenset(
 class RuleCount:
     """The running count of one ban rule."""
 
-    __slots__ = ("_edge", "_expiries", "_last_bad", "bad", "limit", "others", "rule", "submits")
+    __slots__ = (
+        "_careful_until", "_edge", "_expiries", "_last_bad", "_submit_only", "bad", "bad_others", "limit", "others",
+        "rule", "submits",
+    )  # fmt: skip
 
     def __init__(self, rule: BanRule) -> None:
         self.rule = rule
         self.limit = max(1, rule.count_max // 2)
         self._edge = max(1, rule.count_max - 1)
         self.bad = 0
+        self.bad_others = 0
         self.submits = 0
         self.others = 0
-        self._expiries: deque[float] = deque()
+        self._expiries: deque[tuple[float, bool]] = deque()
+        self._submit_only = rule.methods == frozenset({SUBMIT_METHOD})
+        self._careful_until = -math.inf
         self._last_bad: Problem | None = None
 
     def covers(self, method: str) -> bool:
@@ -54,22 +65,32 @@ class RuleCount:
             return False
         return not self.rule.methods or method in self.rule.methods
 
-    def admits(self, now: float) -> bool:
+    def resumed(self, now: float) -> None:
+        """Tickets of an earlier process are taken up."""
+        self._careful_until = max(self._careful_until, now + self.rule.window_s)
+
+    def admits(self, now: float, *, submit: bool) -> bool:
         """Whether one more request may be sent without the sum exceeding the limit."""
         if self.bad:
             self._forget(now)
-        in_flight = self.submits + self.others
+        total = self.bad + self.submits + self.others
+        if now < self._careful_until:
+            return total < max(1, self.limit // CAREFUL)
         if not self.rule.assumed:
-            return self.bad + in_flight < self.limit
-        if self.bad + in_flight >= self._edge:
+            return total < self.limit
+        if total >= self._edge:
             return False
-        weight = min(1.0, 2.0 * self.bad / self.limit)
-        return self.bad + self.submits + self.others * weight + 1.0 <= self.limit
+        if submit:
+            return self.bad + self.submits < self.limit
+        weight = min(1.0, 2.0 * self.bad_others / self.limit)
+        return self.bad_others + self.others * weight + 1.0 <= self.limit
 
     def hold(self, now: float, *, own_in_flight: bool) -> Hold:
         """Why `admits` said no. `own_in_flight`: an answer to this account is on its way and will wake the asker."""
-        if self.bad >= self.limit:
-            until = self._expiries[0]
+        if self.submits + self.others == 0:
+            until = self._expiries[0][0] if self.bad else now + RECHECK_S
+            if now < self._careful_until:
+                until = min(until, self._careful_until)
         else:
             # Room comes back as soon as one of the requests in flight is answered well.
             until = math.inf if own_in_flight else now + RECHECK_S
@@ -95,11 +116,11 @@ class RuleCount:
         """A request was answered: with `problem` (None: well), or not at all (`lost`)."""
         self.unsent(submit=submit)
         if lost:
-            if submit or self._last_bad is not None:
-                self._add(now)
+            if (submit and self._submit_only) or self._last_bad is not None:
+                self._add(now, submit=submit)
         elif problem is not None and self._counts(problem.code):
             self._last_bad = problem
-            self._add(now)
+            self._add(now, submit=submit)
         else:
             self._last_bad = None
 
@@ -107,7 +128,7 @@ class RuleCount:
         """When the oldest bad answer leaves the window, if that can let something through."""
         if self.bad:
             self._forget(now)
-        return self._expiries[0] if self.bad else math.inf
+        return self._expiries[0][0] if self.bad else math.inf
 
     def health(self, now: float) -> RuleHealth:
         if self.bad:
@@ -117,12 +138,13 @@ class RuleCount:
     def _counts(self, code: Code) -> bool:
         return not self.rule.codes or code in self.rule.codes
 
-    def _add(self, now: float) -> None:
+    def _add(self, now: float, *, submit: bool) -> None:
         self.bad += 1
-        self._expiries.append(now + self.rule.window_s + EDGE_S)
+        self.bad_others += not submit
+        self._expiries.append((now + self.rule.window_s + EDGE_S, submit))
 
     def _forget(self, now: float) -> None:
         expiries = self._expiries
-        while expiries and expiries[0] <= now:
-            expiries.popleft()
-        self.bad = len(expiries)
+        while expiries and expiries[0][0] <= now:
+            self.bad -= 1
+            self.bad_others -= not expiries.popleft()[1]

@@ -100,6 +100,7 @@ class Guard:
         self._calls = 0
         self._tasks = 0
         self._old_key = 0
+        self._resumed = False
 
     # -- submits
 
@@ -120,7 +121,7 @@ class Guard:
         if own is not None and own.tasks + own.submits >= own.window.size:
             return _OWN_WINDOW
         for rule in self._submit_rules:
-            if not rule.admits(now):
+            if not rule.admits(now, submit=True):
                 return rule.hold(now, own_in_flight=unanswered > 0)
         if repeat:
             until = self._budget.wait_until(now)
@@ -174,6 +175,10 @@ class Guard:
 
     def task_restored(self, now: float, kind: str) -> None:
         """A resumed task takes its slot without being asked: it exists already."""
+        if not self._resumed:
+            self._resumed = True
+            for rule in self._rules:
+                rule.resumed(now)
         self._tasks += 1
         self._kind(kind).tasks += 1
 
@@ -196,7 +201,7 @@ class Guard:
         if self._polls >= self._proof.size:
             return _OWN_WINDOW
         for rule in self._poll_rules:
-            if not rule.admits(now):
+            if not rule.admits(now, submit=False):
                 return rule.hold(now, own_in_flight=self._polls > 0)
         return GO
 
@@ -224,7 +229,7 @@ class Guard:
         if self._calls >= self._proof.size:
             return _OWN_WINDOW
         for rule in self._rules:
-            if rule.covers(method) and not rule.admits(now):
+            if rule.covers(method) and not rule.admits(now, submit=False):
                 return rule.hold(now, own_in_flight=self._calls > 0)
         return GO
 
