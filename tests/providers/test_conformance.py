@@ -1,6 +1,7 @@
 """The conformance suite: silent about every provider we ship, loud about each planted fault."""
 
 import doctest
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 from attrs import evolve
 
 import anycap.conformance
-from anycap.challenges import Challenge
+from anycap.challenges import Challenge, RecaptchaV3
 from anycap.conformance import Finding, check_provider
+from anycap.conformance.tasks import example
+from anycap.core.limits import Timing
 from anycap.core.verdict import TaskId, Verdict, VerdictKind
+from anycap.credentials import encode_json
 from anycap.providers import BUILT_IN, get
 from anycap.providers.adapter import Adapter, Envelope
 from anycap.providers.catalog import Catalog, load
@@ -148,6 +152,63 @@ class Sightless(ChineseAdapter):
         return RawSolution()
 
 
+class Raw(ChineseAdapter):
+    """Shows what must stay hidden, and forgets what must be sent."""
+
+    def submit_fields(
+        self, prepared: Prepared, *, soft_id: int | None = None, callback_url: str | None = None
+    ) -> dict[str, Any]:
+        fields = super().submit_fields(prepared, soft_id=soft_id, callback_url=callback_url)
+        return {**fields, "task": json.loads(encode_json(fields["task"]))}
+
+
+class Proxyless(ChineseAdapter):
+    def submit_fields(
+        self, prepared: Prepared, *, soft_id: int | None = None, callback_url: str | None = None
+    ) -> dict[str, Any]:
+        fields = super().submit_fields(prepared, soft_id=soft_id, callback_url=callback_url)
+        return {**fields, "task": {name: value for name, value in fields["task"].items() if name != "proxyPassword"}}
+
+
+class Impatient(ChineseAdapter):
+    def prepare(self, challenge: Challenge[Any]) -> Prepared:
+        prepared = super().prepare(challenge)
+        return evolve(prepared, timing=Timing(gap_s=0.5, min_gap_s=2.0))
+
+
+class Deaf(ChineseAdapter):
+    """Takes errors for something else."""
+
+    def read_submit(self, outcome: Answer | Failure, *, has_image: bool = False) -> Verdict:
+        return Verdict(VerdictKind.REDIRECT)
+
+    def read_poll(self, outcome: Answer | Failure) -> Verdict:
+        if isinstance(outcome, Answer) and b"CAPTCHA_NOT_READY" in outcome.body:
+            return Verdict(VerdictKind.LOST)
+        verdict = super().read_poll(outcome)
+        return evolve(verdict, solution=None) if verdict.kind is VerdictKind.READY else verdict
+
+    def read_call(self, method: str, outcome: Answer | Failure) -> Verdict:
+        verdict = super().read_call(method, outcome)
+        if verdict.problem is not None and verdict.problem.vendor_id is not None:
+            return evolve(verdict, problem=evolve(verdict.problem, vendor_id=0))
+        return verdict
+
+
+class Broken(ChineseAdapter):
+    def read_call(self, method: str, outcome: Answer | Failure) -> Verdict:
+        raise ZeroDivisionError(method)
+
+
+class Plain(ChineseAdapter):
+    def read_submit(self, outcome: Answer | Failure, *, has_image: bool = False) -> Verdict:
+        verdict = super().read_submit(outcome, has_image=has_image)
+        if isinstance(outcome, Answer) and outcome.status == 403 and verdict.problem is not None:
+            row = evolve(verdict.problem.row, code=Code.BAD_REQUEST)
+            return evolve(verdict, problem=evolve(verdict.problem, row=row))
+        return verdict
+
+
 PLANTED: list[tuple[Callable[[Catalog], Adapter], str]] = [
     (Upper, "the raw code 'ERROR_UNKNOW_450x450_QUESTION' became 'ERROR_UNKNOW_450X450_QUESTION'"),
     (OtherRow, "errors.ERROR_NO_SLOT_AVAILABLE: createTask, HTTP 200: retry_after is 99.0, the catalog says 3.0"),
@@ -163,6 +224,15 @@ PLANTED: list[tuple[Callable[[Catalog], Adapter], str]] = [
     (Siteless, "website_url does not arrive in websiteURL"),
     (Unprepared, "encoding an example fails: RuntimeError('no')"),
     (Sightless, "a solution cannot be read: LookupError('token')"),
+    (Deaf, "createTask, HTTP 200: the error is read as redirect"),
+    (Deaf, "getTaskResult: CAPTCHA_NOT_READY: is read as lost, not processing"),
+    (Deaf, "the raw id 1 became 0"),
+    (Deaf, "getTaskResult: ready: is ready without a solution"),
+    (Deaf, "createTask: connect: is read as redirect"),
+    (Broken, "getBalance, HTTP 200: reading raises ZeroDivisionError('getBalance')"),
+    (Broken, "getBalance: success: reading raises ZeroDivisionError('getBalance')"),
+    (Plain, "createTask: a 403 page: has the code bad_request, not access_denied"),
+    (Impatient, "asks every 0.5 s, the vendor's minimum is 2.0 s"),
     (Sightless, "its solution becomes a RawSolution, not a TokenSolution"),
 ]
 
@@ -171,6 +241,37 @@ PLANTED: list[tuple[Callable[[Catalog], Adapter], str]] = [
 def test_faults_of_an_adapter_are_found(make: Callable[[Catalog], Adapter], said: str) -> None:
     findings = check_provider(make(get("yescaptcha").catalog))
     assert any(said in str(finding) for finding in findings), "\n".join(map(str, findings[:20]))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (Raw, "the proxy's password shows in the request"),
+        (Proxyless, "the proxy's password is not sent"),
+        (Deaf, "errors.CAPTCHA_NOT_READY: getTaskResult, HTTP 200: progress is read as lost"),
+    ],
+)
+def test_faults_that_only_a_catalog_with_proxies_and_progress_rows_shows(
+    make: Callable[[Catalog], Adapter], said: str
+) -> None:
+    findings = check_provider(make(get("capmonster").catalog))
+    assert any(said in str(finding) for finding in findings)
+
+
+def test_examples_keep_to_what_a_vendor_allows() -> None:
+    spec = next(spec for spec in get("yescaptcha").catalog.tasks.tasks if spec.challenge == "RecaptchaV3")
+    allowed = evolve(spec, required=("min_score",), allowed={"min_score": (0.7, 0.9)})
+    ranged = evolve(spec, required=("min_score",), allowed={}, ranges={"min_score": (0.2, 0.4)})
+    assert example(allowed, proxied=False) == RecaptchaV3("https://example.com/page", "sample", min_score=0.7)
+    assert example(ranged, proxied=False) == RecaptchaV3("https://example.com/page", "sample", min_score=0.2)
+
+
+def test_a_task_type_without_an_example_is_a_finding() -> None:
+    catalog = get("yescaptcha").catalog
+    spec = next(spec for spec in catalog.tasks.tasks if spec.challenge == "RecaptchaV2")
+    book = evolve(catalog.tasks, tasks=(evolve(spec, when={"no_such_field": True}),))
+    (finding,) = check_provider(evolve(catalog, tasks=book))
+    assert "no example can be made from its required fields" in finding.problem
 
 
 def test_a_finding_reads_as_a_sentence() -> None:

@@ -130,6 +130,12 @@ def test_with_a_method_an_answer_must_have_what_was_asked_for() -> None:
     assert normalize("anti-captcha", {"errorId": 0, "status": "processing"}, method="getTaskResult") is None
 
 
+def test_a_str_is_judged_as_an_answer_to_the_method() -> None:
+    assert normalize("anti-captcha", '{"errorId":0,"taskId":5}', method="createTask") is None
+    error = normalize("anti-captcha", '{"errorId":0}', method="createTask")
+    assert error is not None and error.code is Code.UNREADABLE_ANSWER
+
+
 def test_the_raw_code_is_never_changed() -> None:
     for code in (
         "ERROR_NO_SUCH_CAPTCHA_ID",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from anycap.providers.wire import BODY_BYTES_MAX, Flaw, Unreadable, decode, decode_text, plain
+from anycap.providers.wire import BODY_BYTES_MAX, Flaw, Unreadable, decode, decode_text
 
 
 def flaw(body: bytes) -> Flaw:
@@ -243,12 +243,3 @@ def test_more_than_fifty_thousand_values_are_refused() -> None:
     assert flaw(b'{"a":[' + b"1," * 50_010 + b"1]}") is Flaw.TOO_MANY
     found = decode(b'{"a":"' + b"a,[{" * 60_000 + b'"}')
     assert isinstance(found, dict) and len(found["a"]) == 240_000
-
-
-def test_plain_values_print_the_same_as_they_came() -> None:
-    body = b'{"errorId":0,"cost":0.000700,"solution":{"confidence":[0.9,1],"n":null},"big":12.5}'
-    found = decode(body)
-    assert isinstance(found, dict)
-    assert json.dumps(plain(found), separators=(",", ":")) == (
-        '{"errorId":0,"cost":0.0007,"solution":{"confidence":[0.9,1],"n":null},"big":12.5}'
-    )

@@ -41,8 +41,10 @@ def names() -> tuple[str, ...]:
     return (*BUILT_IN, *sorted(set(_entry_points()) - set(BUILT_IN)))
 
 
-def adapter_for(catalog: Catalog) -> Adapter:
+def adapter_for(catalog: Catalog) -> Adapter:  # noqa: RET503 - assert_never does not return
     """An adapter of the style that the catalog names."""
+    from typing import assert_never
+
     from anycap.providers.catalog import Style
 
     match catalog.style:
@@ -58,6 +60,8 @@ def adapter_for(catalog: Catalog) -> Adapter:
             from anycap.providers.chinese import ChineseAdapter
 
             return ChineseAdapter(catalog)
+        case never:
+            assert_never(never)
 
 
 def _make(name: object) -> Adapter:
