@@ -380,6 +380,7 @@ class Engine:
         unwritten = self._take_unwritten()
         try:
             await self.journal.write([*unwritten, intent])
+            self._are_written(unwritten)
         except JournalError as error:
             self._unwritten = unwritten + self._unwritten
             solve.error = error
@@ -451,6 +452,7 @@ class Engine:
             unwritten = self._take_unwritten()
             try:
                 await self.journal.write([*unwritten, *records])
+                self._are_written(unwritten)
             except JournalError as trouble:
                 ok = False
                 self._unwritten = [*unwritten, *records, *self._unwritten]
@@ -536,17 +538,25 @@ class Engine:
             with anyio.move_on_after(HOUSEKEEPING_S) as idle:
                 await self._behind_kick.wait()
             self._behind_kick = anyio.Event()
-            records, self._behind = self._behind, []
+            # What failed before goes first, so that the records of a ticket stay in their order.
+            records, self._behind = [*self._take_unwritten(), *self._behind], []
             try:
                 if records:
                     await self.journal.write(records)
-                    for record in records:
-                        self.closing.pop(record.ticket_id, None)
-                if idle.cancelled_caught:
-                    await self.journal.erase_expired(self.wall())
+                    self._are_written(records)
             except JournalError as error:
-                self._unwritten.extend(records)
+                self._unwritten = [*records, *self._unwritten]
                 self._journal_trouble(error)
+                continue
+            if idle.cancelled_caught:
+                try:
+                    await self.journal.erase_expired(self.wall())
+                except JournalError as error:
+                    self._journal_trouble(error)
+
+    def _are_written(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.closing.pop(record.ticket_id, None)
 
     def _journal_trouble(self, error: JournalError) -> None:
         logger.warning("the journal could not be written: %s", error)

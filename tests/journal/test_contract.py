@@ -132,8 +132,22 @@ async def test_a_late_record_does_not_bring_a_closed_ticket_back(
     await journal.write([tape(late, body=BODY, task_id=9)])
     entry = await journal.find("t1")
     assert entry is not None
-    assert (entry.kind, entry.result, entry.task_id) == (str(end), None, None)
+    assert (entry.kind, entry.result) == (str(end), None)
     assert await journal.open_entries() == []
+    await journal.aclose()
+
+
+async def test_records_whose_write_was_late_add_their_facts_only(journal: Journal, tape: Any) -> None:
+    await journal.open()
+    await journal.write([tape(K.INTENT), tape(K.RESULT, body=BODY, cost="0.002")])
+    await journal.write([tape(K.ACCEPTED, task_id=9)])
+    (entry,) = await journal.open_entries()
+    assert (entry.kind, entry.task_id, entry.result) == ("result", 9, BODY)
+    await journal.write([tape(K.INTENT, "t2"), tape(K.DELIVERED, "t2")])
+    await journal.write([tape(K.RESULT, "t2", body=BODY, cost="0.003", charged="yes")])
+    closed = await journal.find("t2")
+    assert closed is not None
+    assert (closed.kind, closed.result, closed.cost, closed.charged) == ("delivered", None, "0.003", "yes")
     await journal.aclose()
 
 

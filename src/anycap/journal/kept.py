@@ -110,28 +110,36 @@ class Kept:
         return None if self._after is None or not self.closed else self._after.closed_at
 
     def add(self, kind: str, at: float, fields: Mapping[str, Any], *, first: bool = False) -> None:
-        """Take one more record in. A closed ticket stays closed until a new INTENT."""
+        """Take one more record in.
+
+        A record that comes late (its write had failed, and a later step of the ticket is here already) adds its facts, but
+        does not take the ticket back: what is closed stays closed until a new INTENT.
+        """
         if kind == _ACCEPTED:
-            if first or self.kind not in _CLOSING:
+            self.task_id = fields.get("task_id")
+            self.accepted_at = at
+            if first or (self.kind is not _RESULT and self.kind not in _CLOSING):
                 self.kind = _ACCEPTED
-                self.task_id = fields.get("task_id")
-                self.accepted_at = at
             return
         if kind == _INTENT:
             self._begin(at, fields)
             self.kind = _INTENT
             return
         known = _BY_NAME.get(kind)
-        if known is None or (self.kind in _CLOSING and known not in _CLOSING and not first):
+        if known is None:
             return
         after = self._after = self._after or _After()
         self._facts(after, fields)
+        if not first and self.kind in _CLOSING and known not in _CLOSING:
+            return
         if known is _RESULT:
             after.result = fields.get("body")
             after.result_at = after.ended_at = at
             after.expires_at = fields.get("expires_at")
         elif known in _CLOSING:
             self._close(after, known, at, fields)
+        elif not first and self.kind is _RESULT:
+            return
         self.kind = known
 
     def _facts(self, after: _After, fields: Mapping[str, Any]) -> None:
