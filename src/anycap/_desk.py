@@ -81,6 +81,7 @@ class Desk:
         )
         self.calls: deque[Call] = deque()
         self.prices: dict[str, Decimal] = {}
+        self.stops: frozenset[str] = frozenset()
         self.accepted = Volume()
         self._ended: OrderedDict[str, float] = OrderedDict()
         self._reported: OrderedDict[str, None] = OrderedDict()

@@ -397,6 +397,8 @@ class Engine:
         verdict = desk.scrub(desk.adapter.read_submit(outcome, has_image=solve.has_image))
         now = anyio.current_time()
         actions = lane.submitted(solve, verdict, now)
+        if self.events:
+            self._watch(desk, verdict)
         if verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY:
             solve.accepted_at = self.wall()
             desk.accepted.add(solve.kind, solve.accepted_at)
@@ -409,6 +411,7 @@ class Engine:
         if self.events:
             lost = verdict.kind not in (VerdictKind.PROCESSING, VerdictKind.READY) and solve.state is not State.FAILED
             self._tell_event(EventKind.POLL_LOST if lost else EventKind.POLLED, solve, verdict if lost else None)
+            self._watch(desk, verdict)
         if actions:
             await self._perform(desk, solve, actions)
 
@@ -421,12 +424,16 @@ class Engine:
         if amount is not None:
             desk.guard.balance_seen(now, amount)
         desk.lane.probed(verdict, now, rtt_s=now - sent)
+        if self.events:
+            self._watch(desk, verdict)
 
     async def _call(self, desk: Desk, call: Call) -> None:
         desk.guard.call_sent(anyio.current_time(), call.method)
         call.outcome = await self.transport.send(call.request)
         call.verdict = desk.scrub(desk.adapter.read_call(call.method, call.outcome))
         desk.guard.call_answered(anyio.current_time(), call.method, call.verdict)
+        if self.events:
+            self._watch(desk, call.verdict)
         call.done.set()
         self._kick.set()
 
@@ -564,6 +571,16 @@ class Engine:
             self.events.send(Event(EventKind.JOURNAL_TROUBLE, self.wall(), "", None, type(error).__name__))
 
     # -- events
+
+    def _watch(self, desk: Desk, verdict: Verdict) -> None:
+        """Tell when a stop or cool-down of the account begins or ends. Only asked while somebody listens."""
+        if verdict.kind is not VerdictKind.PROBLEM and verdict.kind is not VerdictKind.LOST and not desk.stops:
+            return
+        now = frozenset(f"{stop.covers}: {stop.code}" for stop in desk.guard.health(anyio.current_time()).cooldowns)
+        if now != desk.stops:
+            data = {"begun": sorted(now - desk.stops), "ended": sorted(desk.stops - now), "stops": sorted(now)}
+            desk.stops = now
+            self.events.send(Event(EventKind.ACCOUNT_STATE, self.wall(), desk.name, None, None, data))
 
     def _events_of(self, desk: Desk, solve: Solve, actions: Sequence[Action]) -> None:
         for action in actions:

@@ -200,3 +200,18 @@ async def test_a_good_key_is_not_slowed(world: World) -> None:
     created = [line.time for line in world.emulator.trace if line.method == "createTask"]
     assert len(created) == 1000
     assert max(created) - min(created) <= 6.0
+
+
+@in_virtual_time
+async def test_a_stop_and_its_end_are_events(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_IP_BLOCKED_5MIN", count=1)
+    async with world.client("yescaptcha") as client:
+        with pytest.raises(BlockedError):
+            await client.solve(PAGE)
+        await anyio.sleep(400)
+        await client.solve(PAGE)
+    states = [event for event in world.events if event.kind == "account_state"]
+    assert [(event.data["begun"], event.data["ended"]) for event in states] == [
+        (["address: ip_blocked"], []),
+        ([], ["address: ip_blocked"]),
+    ]
