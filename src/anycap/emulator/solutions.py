@@ -111,7 +111,8 @@ def _complex_image(rng: random.Random, provider: str, task: Mapping[str, Any]) -
 
 
 def _grid(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
-    return {"objects": sorted(rng.sample(range(9), 3)), "type": "multi"}
+    cells = sorted(rng.sample(range(9), 3))
+    return {"click": cells} if provider == "2captcha" else {"objects": cells, "type": "multi"}
 
 
 def _objects(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,6 +164,7 @@ _MAKERS: tuple[tuple[str, _Make], ...] = (
     ("hcaptchaclassification", _objects),
     ("funcaptchaclassification", _fun_objects),
     ("classification", _grid),
+    ("gridtask", _grid),
     ("compleximage", _complex_image),
     ("coordinates", _coordinates),
     ("imagetotext", _text),

@@ -67,13 +67,14 @@ def check_task(dialect: Dialect, spec: TypeSpec, task: Mapping[str, Any], strict
 
 
 def _fitting(spec: TypeSpec, task: Mapping[str, Any]) -> Shape | None:
-    """The documented form that the task's constants select; the one with the most constants wins."""
+    """The documented form that the task's constants select; the one with the most constants wins, then a complete one."""
     best: Shape | None = None
+    best_rank = (-1, False)
     for shape in spec.shapes:
-        if all(task.get(name) == value or value in ("", None) for name, value in shape.constants.items()) and (
-            best is None or len(shape.constants) > len(best.constants)
-        ):
-            best = shape
+        if all(task.get(name) == value or value in ("", None) for name, value in shape.constants.items()):
+            rank = (len(shape.constants), _check_required(shape, task) is None)
+            if rank > best_rank:
+                best, best_rank = shape, rank
     if best is None and spec.shapes:
         # GeeTest v3 may leave `version` out; a wrong value still gets the checks of the first form.
         return spec.shapes[0]
