@@ -72,7 +72,9 @@ def _tickets(world: World) -> None:
             continue  # a dead key asks for nothing; its tickets wait for another key
         world.fault(f"{solve.id} is still {solve.state} at the end of the world")
     for ticket in world.arrived:
-        known = ticket in process.solves or ticket in world.ends or ticket in world.unsent or ticket in world.books.lines
+        known = (
+            ticket in process.solves or ticket in world.ends or ticket in world.unsent or ticket in world.books.lines
+        )
         if not known and ticket not in world.cut_short:
             world.fault(f"{ticket} is forgotten")
 

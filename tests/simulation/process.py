@@ -98,7 +98,7 @@ class Process:
         before = solve.state
         abandons = arrival.abandons and arrival.leaves_after < arrival.timeout_s
         actions = desk.lane.abandon(solve, self.world.mono()) if abandons else desk.lane.withdraw(solve)
-        if abandons and before not in (State.QUEUED,):
+        if abandons and before is not State.QUEUED:
             self.world.abandoned.add(solve.id)
         records = self._records(solve, actions)
         if records:

@@ -79,7 +79,9 @@ class Watch:
                     f"{refusal.code} is over"
                 )
             if refusal.trial is not None:
-                self._world.fault(f"{self._account.plan.name}: a second submit of {name} while one tries after {refusal.code}")
+                self._world.fault(
+                    f"{self._account.plan.name}: a second submit of {name} while one tries after {refusal.code}"
+                )
             refusal.trial = self._count
             if refusal.held is not None:
                 unfinished = self._unfinished(refusal.name)
@@ -99,7 +101,11 @@ class Watch:
         well = verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY
         for key in list(self._refusals):
             refusal = self._refusals[key]
-            if refusal.name not in (None, name) or refusal.trial is None:
+            if refusal.name not in (None, name):
+                continue
+            if refusal.trial is None:
+                if well and refusal.held is not None:
+                    refusal.held += 1  # sent before the refusal, and taken: there was more room than that
                 continue
             # While one tries, nothing else is in flight: this is its answer.
             if well or self._is_over(refusal, verdict):

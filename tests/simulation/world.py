@@ -131,6 +131,7 @@ class World:
     def __init__(self, plan: Plan, *, keep_trace: bool = False) -> None:
         self.plan = plan
         self.now = 0.0
+        self.asleep_until = 0.0
         self.mono_offset_s = 0.0
         self._wall_shift_s = 0.0
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -216,7 +217,10 @@ class World:
         self._start()
         heap = self._heap
         while heap:
-            when, _, act, args = heapq.heappop(heap)
+            when, order, act, args = heapq.heappop(heap)
+            if when < self.asleep_until and getattr(act, "__func__", None) not in _OUTSIDE:
+                heapq.heappush(heap, (self.asleep_until, order, act, args))
+                continue
             if when > self.now:
                 self.now = when
             if self.now > HORIZON_S:
@@ -229,14 +233,20 @@ class World:
     def _plan_account(self, account: Account) -> None:
         plan = account.plan
         if 0.0 < plan.key_dies_at < math.inf:
-            self.at(plan.key_dies_at, setattr, account.books, "closed", True)
+            self.at(plan.key_dies_at, self._key_dies, account)
         if plan.key_dies_at < math.inf:
             self.excuses.append((plan.key_dies_at, plan.key_renewed_at, plan.provider))
         if plan.key_renewed_at < math.inf:
             self.at(plan.key_renewed_at, self._renew_key, account)
         if plan.top_up_at < math.inf:
             amount = account.vendor.model.dialect.price * 1_000_000
-            self.at(plan.top_up_at, account.books.top_up, amount)
+            self.at(plan.top_up_at, self._top_up, account, amount)
+
+    def _key_dies(self, account: Account) -> None:
+        account.books.closed = True
+
+    def _top_up(self, account: Account, amount: Decimal) -> None:
+        account.books.top_up(amount)
 
     def _arrive(self, arrival: Arrival, number: int) -> None:
         if self.process is not None:
@@ -267,10 +277,12 @@ class World:
         self._wall_shift_s += by
 
     def _suspend(self, length_s: float, counted: bool) -> None:
-        """The machine sleeps: the world goes on without it. Connections do not survive."""
-        self.now += length_s
-        if not counted:
-            self.mono_offset_s += length_s
+        """The machine sleeps: the vendors go on without it. Connections do not survive."""
+        self.asleep_until = self.now + length_s
+        self.at(self.asleep_until, self._wake_up, 0.0 if counted else length_s)
+
+    def _wake_up(self, uncounted_s: float) -> None:
+        self.mono_offset_s += uncounted_s
         if self.process is not None:
             for desk in self.process.desks.values():
                 desk.wakes_at = math.inf
@@ -381,6 +393,10 @@ class World:
             polls=self.polls, ended_at=self.now,
             bans=sum(len(vendor.model.bans.imposed) for vendor in self.vendors.values()), waits_s=self.waits_s,
         )  # fmt: skip
+
+
+_OUTSIDE = (World._act, World._no_slots, World._key_dies, World._top_up, World._suspend)
+"""What goes on while the client's machine sleeps."""
 
 
 def arrival_vendor(world: World, arrival: Arrival) -> str:
