@@ -74,13 +74,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def jump(self, seconds: float) -> None:
         """Move the clock on; always by at least the smallest step a float can show."""
         self._virtual_s = max(self._virtual_s + seconds, math.nextafter(self._virtual_s, math.inf))
+        # asyncio fires timers that lie before time() + this; at late times a nanosecond is no step of a float.
+        self._clock_resolution = max(1e-9, 2 * math.ulp(self._virtual_s))
 
     def describe_deadlock(self) -> str:
         """Which tasks wait for ever, and where."""
-        lines = []
+        lines: list[str] = []
         for task in sorted(asyncio.all_tasks(self), key=lambda task: task.get_name()):
-            stack = task.get_stack(limit=1)
-            where = f" at {stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else ""
+            place: Any = task.get_coro()
+            where = ""
+            while place is not None:
+                frame = getattr(place, "cr_frame", None)
+                if frame is not None and frame.f_code.co_filename != asyncio.locks.__file__:
+                    where = f" at {frame.f_code.co_filename}:{frame.f_lineno}"
+                place = getattr(place, "cr_await", None)
             lines.append(f"{task.get_name()}{where}")
         return f"virtual time {self._virtual_s:g} s: no timer is left and these tasks wait: " + (
             "; ".join(lines) or "none"
