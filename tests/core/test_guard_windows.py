@@ -250,3 +250,10 @@ def test_the_gate_follows_a_slower_vendor_fast_and_a_faster_one_slowly() -> None
     for _ in range(10):
         gate.answered(0.1)
     assert gate.rtt_s > 0.5
+
+
+def test_a_clock_that_goes_back_does_not_close_the_gate() -> None:
+    gate = Gate(64)
+    for _ in range(100):
+        gate.answered(-60.0)
+    assert gate.limit(0.0, 1000, 3.0) == 16

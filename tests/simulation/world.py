@@ -279,7 +279,8 @@ class World:
     def _suspend(self, length_s: float, counted: bool) -> None:
         """The machine sleeps: the vendors go on without it. Connections do not survive."""
         self.asleep_until = self.now + length_s
-        self.at(self.asleep_until, self._wake_up, 0.0 if counted else length_s)
+        # Before all that has waited for it: nothing may see the clock go back.
+        heapq.heappush(self._heap, (self.asleep_until, -1, self._wake_up, (0.0 if counted else length_s,)))
 
     def _wake_up(self, uncounted_s: float) -> None:
         self.mono_offset_s += uncounted_s

@@ -100,7 +100,8 @@ class Gate:
     def answered(self, rtt_s: float) -> None:
         """A request took `rtt_s`. The estimate rises fast and falls slowly: a gate too small costs more than one too big."""
         known = self._rtt_s
+        rtt_s = max(0.0, rtt_s)
         if known is None:
-            self._rtt_s = max(0.0, rtt_s)
+            self._rtt_s = rtt_s
         else:
             self._rtt_s = known + (0.3 if rtt_s > known else 0.05) * (rtt_s - known)
