@@ -28,6 +28,7 @@ NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
 
 sys.path.insert(0, str(DOCS))
 from api_reference import api_reference  # noqa: E402 - a neighbour of this script, not a package
+from vendor_tables import vendors  # noqa: E402 - a neighbour of this script, not a package
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -207,6 +208,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors,
     "exit-codes.md": exit_codes,
     "settings.md": settings_page,
+    "vendors.md": lambda: vendors(table),
 }
 # Parts of hand-written pages, between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
