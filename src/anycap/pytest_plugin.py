@@ -43,7 +43,8 @@ MARKER = "anycap_emulator"
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
-        "markers", f"{MARKER}(**options): options of anycap.emulator.Emulator for this test (seed, solve_time, slots, ...)"
+        "markers",
+        f"{MARKER}(**options): options of anycap.emulator.Emulator for this test (seed, solve_time, slots, ...)",
     )
 
 

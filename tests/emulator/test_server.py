@@ -94,7 +94,9 @@ class TestHttp:
             answer = await client.head(f"{urls['anti-captcha']}/getBalance")
             assert answer.content == b""
             assert int(answer.headers["content-length"]) > 20
-            assert (await client.get(f"{urls['anti-captcha']}/getBalance")).json()["errorCode"] == "ERROR_NO_SUCH_METHOD"
+            assert (await client.get(f"{urls['anti-captcha']}/getBalance")).json()[
+                "errorCode"
+            ] == "ERROR_NO_SUCH_METHOD"
 
     @pytest.mark.parametrize(
         ("data", "status"),

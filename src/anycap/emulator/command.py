@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import anyio
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a stop, 2 for wrong arguments, 1 for a taken port."""
     try:
         emulator = _emulator(args)
-    except (ConfigurationError, ValueError, ArithmeticError) as error:
+    except ConfigurationError as error:
         print(f"anycap emulator: {error}", file=sys.stderr)
         return 2
     try:
@@ -71,7 +72,7 @@ def _emulator(args: argparse.Namespace) -> Emulator:
         seed=args.seed,
         providers=tuple(dict.fromkeys(args.provider or FOUR_VENDORS)),
         key=args.key or os.environ.get("ANYCAP_EMULATOR_KEY") or DEFAULT_KEY,
-        balance=args.balance,
+        balance=_balance(args.balance),
         slots=args.slots,
         failure_rate=args.failure_rate,
         strict=not args.lenient,
@@ -79,6 +80,16 @@ def _emulator(args: argparse.Namespace) -> Emulator:
         epoch_s=time.time(),
         faults=_faults(args.faults),
     )
+
+
+def _balance(text: str | None) -> Decimal | None:
+    try:
+        amount = None if text is None else Decimal(text)
+    except ArithmeticError:
+        amount = Decimal("NaN")
+    if amount is not None and not amount.is_finite():
+        raise ConfigurationError(f"--balance must be a number such as 12.50, not {text!r}")
+    return amount
 
 
 def _faults(file: Path | None) -> list[Fault]:
