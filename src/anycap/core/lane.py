@@ -39,6 +39,8 @@ HINT_TRUST = 3
 """Tasks in a row that were ready without a callback, after which callbacks are no longer relied on."""
 HINTED_STRETCH = 4.0
 """How much longer gaps are while callbacks arrive (within the life of a finished result, as always)."""
+SUBMIT_SHARE = 0.75
+"""Part of the gate that createTask requests may fill: a vendor that hangs on them must not keep polls from going out."""
 LATENESS_WEIGHT = 0.05
 """Weight of one poll's lateness in the moving mean from which all gaps are widened."""
 
@@ -100,6 +102,7 @@ class Lane:
         self._schedule = Schedule()
         self._refused: list[Solve] = []
         self._in_progress = 0
+        self._submits = 0
         self._probing: str | None = None
         self._polls_held_until = -math.inf
         self._poll_turn = False
@@ -161,21 +164,26 @@ class Lane:
 
     def next_job(self, now: float) -> Job | None:
         """What to send now; None when nothing may or need be sent. Counts the request as sent."""
-        if self._in_progress >= self._gate.limit(now, len(self._schedule), self._gap_s):
+        limit = self._gate.limit(now, len(self._schedule), self._gap_s)
+        if self._in_progress >= limit:
             return None
         self._poll_turn = not self._poll_turn
-        if self._poll_turn:
-            return self._next_poll(now) or self._next_submit(now)
+        may_submit = self._submits < max(limit * SUBMIT_SHARE, 1)
+        if self._poll_turn or not may_submit:
+            return self._next_poll(now) or (self._next_submit(now) if may_submit else None)
         return self._next_submit(now) or self._next_poll(now)
 
     def wake_at(self, now: float) -> float:
         """When to call `next_job` again if nothing is answered before; `math.inf`: only after an answer."""
-        if self._in_progress >= self._gate.limit(now, len(self._schedule), self._gap_s):
+        limit = self._gate.limit(now, len(self._schedule), self._gap_s)
+        if self._in_progress >= limit:
             return math.inf
         soonest = math.inf
         due = self._schedule.next_due()
         if due is not None:
             soonest = max(due, self._polls_held_until)
+        if self._submits >= max(limit * SUBMIT_SHARE, 1):
+            return soonest
         for queue in self._queues.values():
             if queue.head() is not None:
                 soonest = min(soonest, max(queue.held_until, now))
@@ -221,6 +229,7 @@ class Lane:
                     self._rotate(solve.kind)
                     self.guard.submit_sent(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
                     self._in_progress += 1
+                    self._submits += 1
                     solve.submitted = now
                     solve.attempts += 1
                     solve.state, _ = step(solve.state, Event.SLOT)
@@ -289,6 +298,7 @@ class Lane:
         was = solve.state
         if was is State.RECORDING and (not ok or solve.unwanted):
             self._in_progress -= 1
+            self._submits -= 1
             self.guard.submit_unsent(now, solve.kind)
             self._changed()
             solve.state, actions = step(was, Event.WITHDRAWN if ok else Event.STORE_FAILED)
@@ -301,6 +311,7 @@ class Lane:
     def submitted(self, solve: Solve, verdict: Verdict, now: float) -> tuple[Action, ...]:
         """createTask was answered, or was not."""
         self._in_progress -= 1
+        self._submits -= 1
         self._gate.answered(now - solve.submitted)
         self.guard.submit_answered(now, solve.kind, verdict, proxy=solve.proxy)
         self._changed()
@@ -331,13 +342,11 @@ class Lane:
         solve.ended_age = now - solve.accepted
         self._gate.answered(solve.ended_age - solve.sent_age)
         self.guard.poll_answered(now, solve.kind, verdict, proxy=solve.proxy)
-        if self._polls_held_until == math.inf:
-            self._polls_held_until = -math.inf
+        self._answered()
         solve.strikes = solve.strikes + 1 if is_strike(verdict) else 0
         solve.oversized = solve.oversized + 1 if is_oversized(verdict) else 0
         event = poll_event(verdict, strikes=solve.strikes, oversized=solve.oversized)
         if event is Event.PROCESSING:
-            solve.pacer.processing(after_age_s=solve.processing_age, by_age_s=solve.sent_age)
             solve.pacer.processing(after_age_s=solve.processing_age, by_age_s=solve.sent_age)
             solve.processing_age = solve.sent_age
             solve.widen_s = 0.0
@@ -432,9 +441,19 @@ class Lane:
     # -- inside
 
     def _changed(self) -> None:
-        """Something was answered: held queues may ask again."""
+        """A submit was answered or a task ended: every held queue may ask again."""
         for queue in self._queues.values():
             queue.held_until = -math.inf
+        if self._polls_held_until == math.inf:
+            self._polls_held_until = -math.inf
+
+    def _answered(self) -> None:
+        """A poll was answered: what was held until something is answered may ask again."""
+        if self._polls_held_until == math.inf:
+            self._polls_held_until = -math.inf
+        for queue in self._queues.values():
+            if queue.held_until == math.inf:
+                queue.held_until = -math.inf
 
     def _forget_queued(self, solve: Solve) -> None:
         if solve.due >= 0.0:
