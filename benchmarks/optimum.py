@@ -127,5 +127,3 @@ def best_cost(law: Law, price: float, gap_min_s: float) -> Cost:
 def fixed_cost(law: Law, first_s: float, gap_s: float) -> Cost:
     """The mean cost of "wait first_s, then every gap_s"."""
     return cost_of(law, lambda index: first_s + gap_s * index)
-
-

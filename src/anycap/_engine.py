@@ -91,6 +91,8 @@ class Engine:
         self.events = events
         self.wall = wall
         self.offload = offload
+        self.clock: Callable[[], float] = anyio.current_time
+        """The event loop's own clock once open: finding out which loop runs costs more than asking it for the time."""
         self.phase = Phase.NEW
         self.solves: dict[str, Solve] = {}
         self.untold: OrderedDict[str, Solve] = OrderedDict()
@@ -130,6 +132,7 @@ class Engine:
                 self._done.set()
         trio = sys.modules.get("trio")
         if trio is not None and trio.lowlevel.in_trio_run():
+            self.clock = trio.current_time
             if nursery is not None:
                 nursery.start_soon(self._own, started)
             else:
@@ -138,6 +141,7 @@ class Engine:
             if nursery is not None:
                 raise ConfigurationError("open(nursery=...) is for trio; on asyncio the client owns its task")
             loop = asyncio.get_running_loop()
+            self.clock = loop.time
             self._owner = loop.create_task(self._own(started), name="anycap engine", context=contextvars.Context())
         await started.wait()
 
@@ -231,7 +235,7 @@ class Engine:
     def restore(self, solve: Solve, *, age_s: float, backlog: int) -> None:
         """Take up a task that was accepted `age_s` ago."""
         self.solves[solve.id] = solve
-        self.desks[solve.account].lane.restore(solve, anyio.current_time(), age_s=age_s, backlog=backlog)
+        self.desks[solve.account].lane.restore(solve, self.clock(), age_s=age_s, backlog=backlog)
         if self.events:
             self._tell_event(EventKind.RESUMED, solve)
         self._kick.set()
@@ -243,7 +247,7 @@ class Engine:
     async def wait(self, solve: Solve, deadline: float, *, accepted: bool = False) -> bool:
         """Wait until the solve has come to something (with `accepted`: or has a task id); False: `deadline` came first."""
         if solve.state is State.STALLED:
-            self.desks[solve.account].lane.want(solve, anyio.current_time())
+            self.desks[solve.account].lane.want(solve, self.clock())
             self._kick.set()
         solve.waiting += 1
         try:
@@ -288,7 +292,7 @@ class Engine:
         if self.phase is not Phase.OPEN or solve.waiting:
             return
         lane = self.desks[solve.account].lane
-        actions = lane.abandon(solve, anyio.current_time()) if abandon else lane.withdraw(solve)
+        actions = lane.abandon(solve, self.clock()) if abandon else lane.withdraw(solve)
         for action in actions:
             record = record_for(action, solve, self.wall())
             if record is not None:
@@ -302,7 +306,7 @@ class Engine:
         solve = self.solves.get(ticket_id)
         if solve is None or self.phase is not Phase.OPEN:
             return False
-        told = self.desks[solve.account].lane.hint(solve, anyio.current_time())
+        told = self.desks[solve.account].lane.hint(solve, self.clock())
         if told:
             self._kick.set()
         return told
@@ -325,7 +329,7 @@ class Engine:
     async def _dispatch(self) -> None:
         while self.phase is Phase.OPEN:
             self._kick = anyio.Event()
-            now = anyio.current_time()
+            now = self.clock()
             soonest = math.inf
             for desk in self.desks.values():
                 lane = desk.lane
@@ -365,7 +369,7 @@ class Engine:
                 await self._probe(desk, job.method)
             if self.phase is not Phase.OPEN:
                 return
-            now = anyio.current_time()
+            now = self.clock()
             job = desk.lane.next_job(now)
             if job is not None and job.kind is JobKind.SUBMIT:
                 self._submitting += 1
@@ -385,9 +389,9 @@ class Engine:
             self._unwritten = unwritten + self._unwritten
             solve.error = error
             self._journal_trouble(error)
-            await self._perform(desk, solve, lane.stored(solve, anyio.current_time(), ok=False))
+            await self._perform(desk, solve, lane.stored(solve, self.clock(), ok=False))
             return
-        actions = lane.stored(solve, anyio.current_time())
+        actions = lane.stored(solve, self.clock())
         if Action.SEND_SUBMIT not in actions:
             await self._perform(desk, solve, actions)
             return
@@ -395,7 +399,7 @@ class Engine:
             self._tell_event(EventKind.SUBMITTING, solve)
         outcome = await self.transport.send(desk.submit_request(solve))
         verdict = desk.scrub(desk.adapter.read_submit(outcome, has_image=solve.has_image))
-        now = anyio.current_time()
+        now = self.clock()
         actions = lane.submitted(solve, verdict, now)
         if self.events:
             self._watch(desk, verdict)
@@ -407,7 +411,7 @@ class Engine:
     async def _poll(self, desk: Desk, solve: Solve) -> None:
         outcome = await self.transport.send(desk.poll_request(solve))
         verdict = desk.scrub(desk.adapter.read_poll(outcome))
-        actions = desk.lane.polled(solve, verdict, anyio.current_time())
+        actions = desk.lane.polled(solve, verdict, self.clock())
         if self.events:
             lost = verdict.kind not in (VerdictKind.PROCESSING, VerdictKind.READY) and solve.state is not State.FAILED
             self._tell_event(EventKind.POLL_LOST if lost else EventKind.POLLED, solve, verdict if lost else None)
@@ -416,10 +420,10 @@ class Engine:
             await self._perform(desk, solve, actions)
 
     async def _probe(self, desk: Desk, method: str) -> None:
-        sent = anyio.current_time()
+        sent = self.clock()
         request = desk.call_request(method, {}, needs_key=True, timeout_s=desk.settings.http.request_timeout_s)
         verdict = desk.scrub(desk.adapter.read_call(method, await self.transport.send(request)))
-        now = anyio.current_time()
+        now = self.clock()
         amount = balance_amount(verdict.body) if verdict.kind is VerdictKind.DONE else None
         if amount is not None:
             desk.guard.balance_seen(now, amount)
@@ -428,10 +432,10 @@ class Engine:
             self._watch(desk, verdict)
 
     async def _call(self, desk: Desk, call: Call) -> None:
-        desk.guard.call_sent(anyio.current_time(), call.method)
+        desk.guard.call_sent(self.clock(), call.method)
         call.outcome = await self.transport.send(call.request)
         call.verdict = desk.scrub(desk.adapter.read_call(call.method, call.outcome))
-        desk.guard.call_answered(anyio.current_time(), call.method, call.verdict)
+        desk.guard.call_answered(self.clock(), call.method, call.verdict)
         if self.events:
             self._watch(desk, call.verdict)
         call.done.set()
@@ -441,7 +445,7 @@ class Engine:
 
     async def _perform(self, desk: Desk, solve: Solve, actions: Sequence[Action]) -> None:
         """Write what is to be written, then tell events, then wake callers: in this order, always."""
-        now, wall = anyio.current_time(), self.wall()
+        now, wall = self.clock(), self.wall()
         records: list[Record] = []
         for action in actions:
             expires_at: float | None = None
@@ -495,7 +499,7 @@ class Engine:
             solve.error = desk.unreadable(str(error), solve.ticket())
             return None, None
         solve.solution = solution
-        desk.note_end(solve, anyio.current_time())
+        desk.note_end(solve, self.clock())
         desk.remember_price(solve.kind, solution.cost)
         expires_at = None if solution.expires_at is None else solution.expires_at.timestamp()
         return expires_at, None if solution.cost is None else str(solution.cost)
@@ -520,7 +524,7 @@ class Engine:
             logger.warning("the key of account %s could not be read again: %s", desk.name, type(error).__name__)
             return
         if changed:
-            now = anyio.current_time()
+            now = self.clock()
             desk.guard.key_changed(now)
             desk.lane.look_again()
             self._kick.set()
@@ -576,7 +580,7 @@ class Engine:
         """Tell when a stop or cool-down of the account begins or ends. Only asked while somebody listens."""
         if verdict.kind is not VerdictKind.PROBLEM and verdict.kind is not VerdictKind.LOST and not desk.stops:
             return
-        now = frozenset(f"{stop.covers}: {stop.code}" for stop in desk.guard.health(anyio.current_time()).cooldowns)
+        now = frozenset(f"{stop.covers}: {stop.code}" for stop in desk.guard.health(self.clock()).cooldowns)
         if now != desk.stops:
             data = {"begun": sorted(now - desk.stops), "ended": sorted(desk.stops - now), "stops": sorted(now)}
             desk.stops = now

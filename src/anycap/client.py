@@ -14,8 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
-import anyio
-
 from anycap import providers
 from anycap._desk import Desk, in_doubt
 from anycap._engine import Engine
@@ -288,7 +286,7 @@ class Client(VendorMethods):
     def reset(self, account: str | None = None) -> None:
         """Lift every stop and cool-down of an account (None: of all), after you have mended the cause."""
         for desk in self._desks.values() if account is None else [self._desk(account)]:
-            desk.lane.reset(anyio.current_time())
+            desk.lane.reset(self._engine.clock())
         self._engine.kick()
 
     # -- inside
@@ -300,7 +298,7 @@ class Client(VendorMethods):
             seconds = math.nan
         if math.isnan(seconds) or seconds < 0:
             raise ConfigurationError(f"timeout is a number of seconds, or math.inf, not {timeout!r}")
-        return anyio.current_time() + seconds
+        return self._engine.clock() + seconds
 
     def _desk(self, account: str) -> Desk:
         desk = self._desks.get(account)
@@ -341,7 +339,7 @@ class Client(VendorMethods):
 
     async def _start(self, desk: Desk, challenge: Challenge[Any], options: _Options) -> Solve:
         self._engine.check_open()
-        if options.deadline <= anyio.current_time():
+        if options.deadline <= self._engine.clock():
             raise DeadlineError("the time-out left no time to send anything; nothing was sent")
         if not challenge.loaded:
             challenge = await self._surroundings.offload(challenge.load)
@@ -399,10 +397,10 @@ class Client(VendorMethods):
             return in_doubt(solve.ticket(), solve.last)
         if solve.state is State.DELIVERED:
             return TicketError("the solution of this ticket was handed over before", ticket=solve.ticket())
-        return desk.error_of(solve, anyio.current_time(), self._surroundings.wall())
+        return desk.error_of(solve, self._engine.clock(), self._surroundings.wall())
 
     def _timed_out(self, desk: Desk, solve: Solve) -> DeadlineError:
-        last = desk.last_error(solve, anyio.current_time(), self._surroundings.wall())
+        last = desk.last_error(solve, self._engine.clock(), self._surroundings.wall())
         if solve.task_id is not None:
             text = "not solved within the time-out; the task goes on, and client.wait(error.ticket) takes it up again"
         elif solve.state is State.QUEUED:

@@ -93,6 +93,9 @@ def _default(value: Any) -> Any:
     raise TypeError(f"not JSON: {type(value).__name__}")
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_default, allow_nan=False)
+
+
 def encode_json(fields: Mapping[str, Any]) -> bytes:
     """The bytes of a request body, secrets unwrapped: compact JSON in ASCII, so no field can carry a raw control byte."""
-    return json.dumps(fields, separators=(",", ":"), default=_default, allow_nan=False).encode("ascii")
+    return _ENCODER.encode(fields).encode("ascii")

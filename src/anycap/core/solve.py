@@ -48,7 +48,7 @@ class Solve:
     __slots__ = (
         "accepted", "accepted_at", "account", "attempts", "body", "callback_url", "created_at", "deadline", "due", "ended_age",
         "ended_at", "error", "has_image", "hinted", "hints", "id", "keep", "kind", "last", "late", "not_before", "oversized",
-        "pacer", "polls", "prepared", "processing_age", "provider", "proxy", "repeat", "sent_age", "solution", "state",
+        "pacer", "polls", "prepared", "processing_age", "provider", "proxy", "repeat", "sent_age", "shown", "solution", "state",
         "stopped", "strikes", "submitted", "task_id", "unwanted", "vendor_type", "wait", "waiter", "waiting",
         "wants_id", "widen_s",
     )  # fmt: skip
@@ -112,18 +112,24 @@ class Solve:
         self.callback_url: str | None = None
         self.hints = 0
         self.hinted = False
+        self.shown: Ticket | None = None
 
     def __repr__(self) -> str:
         return f"<Solve {self.id} {self.kind} {self.state} task={self.task_id}>"
 
     def ticket(self) -> Ticket:
         """The caller's claim on this solve, as things stand now."""
-        return Ticket(
+        state, shown = _TICKET_STATES[self.state], self.shown
+        if shown is not None and shown.state is state and shown.task_id == self.task_id:
+            return shown
+        created_at = datetime.fromtimestamp(self.created_at, UTC) if shown is None else shown.created_at
+        self.shown = shown = Ticket(
             id=self.id,
             task_id=self.task_id,
             account=self.account,
             provider=self.provider,
             type=self.kind,
-            state=_TICKET_STATES[self.state],
-            created_at=datetime.fromtimestamp(self.created_at, UTC),
+            state=state,
+            created_at=created_at,
         )
+        return shown
