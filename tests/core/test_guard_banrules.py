@@ -242,6 +242,20 @@ def test_lost_submits_do_not_stop_polls() -> None:
     assert [rule.bad for rule in guard.health(0.0).rules] == [4, 0]
 
 
+def test_dead_tickets_leave_room_for_the_living() -> None:
+    """After an outage a hundred results may have expired; the tasks accepted since are polled all the same."""
+    rule = BanRule("ids", 20, 60.0, 600.0, "X", Scope.ADDRESS, codes=frozenset({Code.TASK_NOT_FOUND}), assumed=True)
+    guard = make(rule)
+    prove(guard)
+    dead = 0
+    while guard.admit_poll(0.0, KIND, stale=True) is GO:
+        guard.poll_sent(0.0, KIND)
+        guard.poll_answered(0.0, KIND, problem(Code.TASK_NOT_FOUND))
+        dead += 1
+    assert dead == 5
+    assert guard.admit_poll(0.0, KIND) is GO
+
+
 def test_the_first_minute_after_a_resume_is_careful() -> None:
     """The process before may have used its share, and the tickets may be dead: 10 + 3 stays below CapMonster's 20."""
     rule = BanRule("ids", 20, 60.0, 600.0, "X", Scope.ADDRESS, codes=frozenset({Code.TASK_NOT_FOUND}), assumed=True)

@@ -30,7 +30,7 @@ class OpenGuard:
     def admit_submit(self, now: float, kind: str, **_: Any) -> Any:
         return self.submit_hold or GO
 
-    def admit_poll(self, now: float, kind: str) -> Any:
+    def admit_poll(self, now: float, kind: str, *, stale: bool = False) -> Any:
         return self.poll_hold or GO
 
     def task_ended(self, *_: Any, **__: Any) -> None:

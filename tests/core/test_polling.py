@@ -269,3 +269,20 @@ def test_the_budget_reaches_to_the_end_of_the_task_whatever_was_learned(
     if timing.polls_max is not None:
         assert len(sent) <= timing.polls_max
         assert sent[-1] >= 295.0
+
+
+@pytest.mark.parametrize(
+    ("timing", "age_s", "seen_age_s", "gone"),
+    [
+        (ANTI_CAPTCHA_TOKEN, 59.0, 0.0, False),
+        (ANTI_CAPTCHA_TOKEN, 61.0, 0.0, True),
+        (ANTI_CAPTCHA_TOKEN, 200.0, 150.0, False),
+        (CAPMONSTER_TOKEN, 299.0, 0.0, False),
+        (CAPMONSTER_TOKEN, 301.0, 300.0, True),
+        (Timing(), 1e6, 0.0, False),
+    ],
+)
+def test_a_task_may_be_gone_when_its_result_or_its_life_could_be_over(
+    timing: Timing, age_s: float, seen_age_s: float, gone: bool
+) -> None:
+    assert Pacer(timing, PLAIN).may_be_gone(age_s, seen_age_s) is gone

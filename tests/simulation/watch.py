@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from anycap.core.machine import State
 from anycap.core.solve import Solve
 from anycap.core.verdict import Verdict, VerdictKind
 from anycap.taxonomy import Category, Code
@@ -31,7 +30,7 @@ _WAITS_S = {
     Code.RATE_LIMITED: 2.0,
 }
 """The least that design and references demand after each."""
-_UNFINISHED = (State.STORING, State.WAITING, State.POLLING)
+_OF_ALL = (Code.IP_BLOCKED, Code.KEY_BLOCKED, Code.RATE_LIMITED)
 
 
 @define
@@ -97,6 +96,11 @@ class Watch:
         if problem is not None and problem.code is Code.INVALID_KEY and not self._account.fresh_key:
             self._dead_key = True
         if what != "submit":
+            if problem is None and verdict.kind is not VerdictKind.LOST:
+                # Served again: blocks and rate limits are about all requests, so a poll may be what tries.
+                over = [key for key, it in self._refusals.items() if key[0] in _OF_ALL and it.until <= self._world.now]
+                for key in over:
+                    del self._refusals[key]
             return
         well = verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY
         for key in list(self._refusals):

@@ -42,7 +42,7 @@ class RuleCount:
     """The running count of one ban rule."""
 
     __slots__ = (
-        "_careful_until", "_edge", "_expiries", "_last_bad", "_submit_only", "bad", "bad_others", "limit", "others",
+        "_careful_until", "_dead_ids", "_edge", "_expiries", "_last_bad", "_submit_only", "bad", "bad_others", "limit", "others",
         "rule", "submits",
     )  # fmt: skip
 
@@ -56,6 +56,7 @@ class RuleCount:
         self.others = 0
         self._expiries: deque[tuple[float, bool]] = deque()
         self._submit_only = rule.methods == frozenset({SUBMIT_METHOD})
+        self._dead_ids = not rule.codes or Code.TASK_NOT_FOUND in rule.codes
         self._careful_until = -math.inf
         self._last_bad: Problem | None = None
 
@@ -69,21 +70,28 @@ class RuleCount:
         """Tickets of an earlier process are taken up."""
         self._careful_until = max(self._careful_until, now + self.rule.window_s)
 
-    def admits(self, now: float, *, submit: bool) -> bool:
-        """Whether one more request may be sent without the sum exceeding the limit."""
+    def admits(self, now: float, *, submit: bool, stale: bool = False) -> bool:
+        """Whether one more request may be sent without the sum exceeding the limit.
+
+        `stale`: a poll of a task that the vendor may have dropped. Such polls get half of the limit, so that a hundred
+        dead tickets after an outage leave room for the living.
+        """
         if self.bad:
             self._forget(now)
         total = self.bad + self.submits + self.others
+        limit = self.limit
+        if stale and self._dead_ids:
+            limit = max(1, limit // 2)
         if now < self._careful_until:
-            return total < max(1, self.limit // CAREFUL)
+            return total < max(1, limit // CAREFUL)
         if not self.rule.assumed:
-            return total < self.limit
+            return total < limit
         if total >= self._edge:
             return False
         if submit:
-            return self.bad + self.submits < self.limit
+            return self.bad + self.submits < limit
         weight = min(1.0, 2.0 * self.bad_others / self.limit)
-        return self.bad_others + self.others * weight + 1.0 <= self.limit
+        return self.bad_others + self.others * weight + 1.0 <= limit
 
     def hold(self, now: float, *, own_in_flight: bool) -> Hold:
         """Why `admits` said no. `own_in_flight`: an answer to this account is on its way and will wake the asker."""

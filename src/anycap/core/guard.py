@@ -192,8 +192,8 @@ class Guard:
 
     # -- polls
 
-    def admit_poll(self, now: float, kind: str) -> Go | Hold:
-        """Whether a getTaskResult may go."""
+    def admit_poll(self, now: float, kind: str, *, stale: bool = False) -> Go | Hold:
+        """Whether a getTaskResult may go. `stale`: the vendor may have dropped the task by now."""
         if self._stops or self._address.stops:
             hold = self._stopped(now, Action.POLL, kind)
             if hold is not None:
@@ -201,7 +201,7 @@ class Guard:
         if self._polls >= self._proof.size:
             return _OWN_WINDOW
         for rule in self._poll_rules:
-            if not rule.admits(now, submit=False):
+            if not rule.admits(now, submit=False, stale=stale):
                 return rule.hold(now, own_in_flight=self._polls > 0)
         return GO
 

@@ -41,6 +41,8 @@ HINTED_STRETCH = 4.0
 """How much longer gaps are while callbacks arrive (within the life of a finished result, as always)."""
 SUBMIT_SHARE = 0.75
 """Part of the gate that createTask requests may fill: a vendor that hangs on them must not keep polls from going out."""
+STALE_RECHECK_S = 1.0
+"""A task that the vendor may have dropped asks again after so long, at most ten times so long, when it was held."""
 LATENESS_WEIGHT = 0.05
 """Weight of one poll's lateness in the moving mean from which all gaps are widened."""
 
@@ -202,8 +204,13 @@ class Lane:
             if solve.state is State.QUEUED:
                 self.add(solve)
                 continue
-            admission = self.guard.admit_poll(now, solve.kind)
+            stale = solve.pacer.may_be_gone(now - solve.accepted, solve.processing_age)
+            admission = self.guard.admit_poll(now, solve.kind, stale=stale)
             if isinstance(admission, Hold):
+                if stale and not isinstance(self.guard.admit_poll(now, solve.kind), Hold):
+                    # Only tasks that may be dead are held: they must not stand in the way of the living.
+                    schedule.plan(solve, max(now + STALE_RECHECK_S, min(admission.until, now + 10 * STALE_RECHECK_S)))
+                    continue
                 schedule.plan(solve, due)
                 self._polls_held_until = admission.until
                 if admission.probe is not None:

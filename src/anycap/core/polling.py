@@ -122,6 +122,13 @@ class Pacer:
         """The earliest age at which the task may be asked about, its last poll having ended at `ended_age_s` (None: none)."""
         return 0.0 if ended_age_s is None else ended_age_s + self._min_gap_s
 
+    def may_be_gone(self, age_s: float, seen_age_s: float) -> bool:
+        """Whether the vendor may have dropped a task of this age, last seen in work at `seen_age_s`."""
+        life_s, result_life_s = self._timing.life_s, self._timing.result_life_s
+        if result_life_s is not None and age_s - seen_age_s > result_life_s:
+            return True
+        return life_s is not None and age_s > life_s
+
     def processing(self, *, after_age_s: float, by_age_s: float) -> None:
         """Learn that a task, unsolved at `after_age_s`, was unsolved at `by_age_s` too (ages of the polls' sends)."""
         if self._times is not None:
