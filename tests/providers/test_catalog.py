@@ -28,6 +28,19 @@ def test_the_minimal_catalog_is_good(tmp_path: Path) -> None:
     assert (toy.soft_id_field, toy.callback_field, toy.max_in_flight) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1/x", "https://api.toy.example/v2"]
+)
+def test_plain_http_is_for_this_machine_only(tmp_path: Path, url: str) -> None:
+    text = TOY.replace("https://api.toy.example", url)
+    assert catalog.load(write(tmp_path, text)).base_url == url
+
+
+def test_a_catalog_shows_what_it_is_and_not_all_its_rows() -> None:
+    shown = repr(get("yescaptcha").catalog)
+    assert "YesCaptcha" in shown and "ERROR_ZERO_BALANCE" not in shown
+
+
 def replaced(old: str, new: str) -> Callable[[], str]:
     def change() -> str:
         assert TOY.count(old) >= 1
@@ -51,6 +64,10 @@ def replaced(old: str, new: str) -> Callable[[], str]:
         (replaced("https://api.toy.example", "https://user:pw@api.toy.example"), "provider.base_url"),
         (replaced("https://api.toy.example", "https://api.toy.example:99999"), "provider.base_url"),
         (replaced("https://api.toy.example", "ftp://api.toy.example"), "provider.base_url"),
+        (replaced("https://api.toy.example", "https://user@api.toy.example"), "provider.base_url"),
+        (replaced("https://api.toy.example", "https://:pw@api.toy.example"), "provider.base_url"),
+        (replaced("https://api.toy.example", "https://api.toy.example?key=x"), "provider.base_url"),
+        (replaced("https://api.toy.example", "https://api.toy.example#x"), "provider.base_url"),
         (replaced('task_id = "integer"', 'task_id = "float"'), "provider.task_id"),
         (replaced('error_ids = "catalogue"', 'error_ids = "yes"'), "provider.error_ids"),
         (replaced('["ready"]', '["Ready"]'), "provider.ready_statuses"),

@@ -247,6 +247,22 @@ def test_a_redirect_names_where_it_points(provider: str, status: int, location: 
         assert (verdict.kind, verdict.location_host) == (K.REDIRECT, host)
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (199, K.LOST),
+        (299, K.LOST),
+        (300, K.REDIRECT),
+        (399, K.REDIRECT),
+        (400, K.PROBLEM),
+        (499, K.PROBLEM),
+        (500, K.LOST),
+    ],
+)
+def test_where_the_classes_of_http_statuses_begin_and_end(status: int, kind: VerdictKind) -> None:
+    assert submit("anti-captcha", HTML, status).kind is kind
+
+
 @pytest.mark.parametrize("provider", ALL)
 def test_not_ready_as_the_answer_to_createTask_is_in_doubt(provider: str) -> None:
     verdict = submit(provider, {"errorId": 1, "errorCode": "CAPTCHA_NOT_READY"})
