@@ -92,7 +92,7 @@ def _doubts(world: World) -> None:
     for ticket in sorted(doubts - world.ambiguous - world.cut_short):
         world.fault(f"{ticket} is in doubt for no reason")
     for ticket, tasks in world.tasks_of.items():
-        if ticket in doubts or ticket in world.cut_short:
+        if ticket in doubts:
             continue
         solve = world.ends.get(ticket) or (world.process.solves.get(ticket) if world.process else None)
         line = world.books.lines.get(ticket)

@@ -1,5 +1,6 @@
 """Independent eyes on what an account sends: written from the promises, knowing nothing of how the guard keeps them.
 
+- Submits at once: one until the first is accepted, twice as many with each that is.
 - Nothing is sent after a wrong key until the key changes, but what was on its way.
 - After a refusal nothing that it covers is sent before the wait is over; then one request at a time, until one succeeds.
 - After "too many tasks" the next submit comes only when fewer tasks are unfinished than when the vendor was full.
@@ -55,11 +56,15 @@ class Watch:
         self._refusals: dict[tuple[Code, str | None], _Refusal] = {}
         self._count = 0
         self._dead_key = False
+        self._flying = 0
+        self._older = 0
+        self._taken = 0
 
     def reset(self) -> None:
         """The key changed: nothing said to the old one counts."""
         self._refusals.clear()
         self._dead_key = False
+        self._older, self._flying, self._taken = self._older + self._flying, 0, 0
 
     def sent(self, what: str, name: str) -> None:
         """The account sends a request now."""
@@ -69,6 +74,11 @@ class Watch:
             self._world.fault(f"{self._account.plan.name}: {what} sent with a key that the vendor does not know")
         if what != "submit":
             return
+        self._flying += 1
+        if self._flying > 2**self._taken:
+            self._world.fault(
+                f"{self._account.plan.name}: {self._flying} submits at once after {self._taken} accepted ones"
+            )
         for refusal in self._refusals.values():
             if refusal.name is not None and refusal.name != name:
                 continue
@@ -103,6 +113,8 @@ class Watch:
                     del self._refusals[key]
             return
         well = verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY
+        self._landed()
+        self._taken += well
         for key in list(self._refusals):
             refusal = self._refusals[key]
             if refusal.name not in (None, name):
@@ -121,9 +133,16 @@ class Watch:
 
     def unsent(self, name: str) -> None:
         """The submit was called off before it left."""
+        self._landed()
         for refusal in self._refusals.values():
             if refusal.name in (None, name):
                 refusal.trial = None
+
+    def _landed(self) -> None:
+        if self._older:
+            self._older -= 1
+        else:
+            self._flying -= 1
 
     def _is_over(self, refusal: _Refusal, verdict: Verdict) -> bool:
         if verdict.kind is not VerdictKind.PROBLEM or verdict.problem is None:

@@ -1,0 +1,122 @@
+"""Faults planted on purpose, to test the tests: each must be caught within 50 seeds.
+
+Each entry patches the code under test the way the bug would look if somebody wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest import mock
+
+from anycap.core import lane as lane_module
+from anycap.core.cooldown import Stop
+from anycap.core.guard import Guard
+from anycap.core.lane import Lane
+from anycap.core.machine import Action, Event, State
+from anycap.core.polling import Pacer
+from anycap.core.verdict import Verdict, VerdictKind
+from anycap.core.windows import SlowStart, TaskWindow
+from anycap.transport import Delivery
+from tests.simulation.process import Process
+
+
+def _half_the_gap() -> AbstractContextManager[Any]:
+    made = Pacer.__init__
+
+    def hasty(self: Pacer, *args: Any, **options: Any) -> None:
+        made(self, *args, **options)
+        self._min_gap_s /= 2
+        self._gap_s /= 2
+
+    return mock.patch.object(Pacer, "__init__", hasty)
+
+
+def _window_never_shrinks() -> AbstractContextManager[Any]:
+    return mock.patch.object(TaskWindow, "refused", return_value=None)
+
+
+def _cool_down_per_solve() -> AbstractContextManager[Any]:
+    """A refused solve waits, and all the others of the account go on."""
+    return mock.patch.object(Guard, "_stopped", return_value=None)
+
+
+def _probe_not_single() -> AbstractContextManager[Any]:
+    check = Stop.check
+
+    def many(self: Stop, now: float, action: Any, name: str, in_flight: int, wake: float) -> Any:
+        self.probe = None
+        return check(self, now, action, name, 0, wake)
+
+    return mock.patch.object(Stop, "check", many)
+
+
+def _no_slow_start() -> AbstractContextManager[Any]:
+    made = SlowStart.__init__
+
+    def bold(self: SlowStart, longest: int) -> None:
+        made(self, longest)
+        self.size = self.longest
+
+    return mock.patch.object(SlowStart, "__init__", bold)
+
+
+def _skip_intent() -> AbstractContextManager[Any]:
+    write = Process._write
+
+    def skipping(self: Process, records: Any, then: Any) -> None:
+        if [record.kind.value for record in records] == ["intent"] and then is not None:
+            then(True)
+        else:
+            write(self, records, then)
+
+    return mock.patch.object(Process, "_write", skipping)
+
+
+@contextmanager
+def _resend_on_read_timeout() -> Iterator[None]:
+    event_of = lane_module.submit_event
+
+    def trusting(verdict: Verdict, **options: Any) -> Event:
+        if verdict.kind is VerdictKind.LOST and verdict.delivery is Delivery.MAYBE_SENT:
+            return Event.NOT_SENT
+        return event_of(verdict, **options)
+
+    with mock.patch.object(lane_module, "submit_event", trusting):
+        yield
+
+
+def _deliver_twice() -> AbstractContextManager[Any]:
+    """DELIVERED is never written down."""
+    hand_over = Lane.handed_over
+
+    def forgetful(self: Lane, solve: Any) -> tuple[Action, ...]:
+        hand_over(self, solve)
+        return ()
+
+    return mock.patch.object(Lane, "handed_over", forgetful)
+
+
+def _forget_on_cancel() -> AbstractContextManager[Any]:
+    withdraw = Lane.withdraw
+
+    def careless(self: Lane, solve: Any) -> tuple[Action, ...]:
+        if solve.state is State.WAITING:
+            self._schedule.drop(solve)
+        return withdraw(self, solve)
+
+    return mock.patch.object(Lane, "withdraw", careless)
+
+
+BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
+    "half the gap": _half_the_gap,
+    "window never shrinks": _window_never_shrinks,
+    "cool-down per solve instead of per account": _cool_down_per_solve,
+    "probe not single": _probe_not_single,
+    "no slow start": _no_slow_start,
+    "INTENT skipped": _skip_intent,
+    "resent on read time-out": _resend_on_read_timeout,
+    "delivered twice": _deliver_twice,
+    "forgotten on cancel": _forget_on_cancel,
+}
