@@ -19,7 +19,7 @@ VENDORS = ["anti-captcha", "capmonster", "yescaptcha", "ezcaptcha"]
 
 async def talk(url: str, data: bytes) -> bytes:
     """Send raw bytes to the server behind a URL and read until it closes."""
-    port = int(url.split(":")[2].split("/")[0])
+    port = int(url.split(":")[2].split("/", maxsplit=1)[0])
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(data)
         await stream.send_eof()

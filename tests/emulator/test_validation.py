@@ -118,13 +118,20 @@ class TestProxies:
 
     @pytest.mark.parametrize(
         "change",
-        [{"proxyType": "ftp"}, {"proxyAddress": "proxy.example.com"}, {"proxyPort": 0}, {"proxyPort": 70_000},
+        [{"proxyType": "ftp"}, {"proxyAddress": "proxy.example.com"}, {"proxyPort": -1}, {"proxyPort": 0}, {"proxyPort": 70_000},
          {"proxyPort": "x"}, {"proxyAddress": None}, {"proxyAddress": "192.168.1.1"}],
     )  # fmt: skip
     def test_capmonster_calls_any_flaw_of_the_proxy_missing(self, change: dict[str, Any]) -> None:
         task = {"type": "RecaptchaV2Task", **PAGE, **PROXY}
         assert code_of("capmonster", task) == "ok"
         assert code_of("capmonster", {**task, **change}) == "ERROR_PROXY_MISSING"
+
+    def test_empty_proxy_fields_are_no_proxy(self) -> None:
+        task = {
+            "type": "AntiGateTask", "websiteURL": PAGE["websiteURL"], "templateName": "t", "variables": {},
+            "proxyAddress": "", "proxyPort": 0, "proxyLogin": "", "proxyPassword": "",
+        }  # fmt: skip
+        assert code_of("anti-captcha", task) == "ok"
 
     def test_a_port_as_text_is_taken(self) -> None:
         assert code_of("capmonster", {"type": "RecaptchaV2Task", **PAGE, **PROXY, "proxyPort": "8080"}) == "ok"

@@ -23,12 +23,11 @@ from anycap.taxonomy import Code
 
 PROXY_FIELDS = ("proxyType", "proxyAddress", "proxyPort", "proxyLogin", "proxyPassword")
 
-# Documented types that no challenge of ours models, and types of vendors whose catalog lists none: by a part of the name.
+# Documented types that no challenge of ours models; and what a type may be called where the catalog lists no types.
 _UNMODELLED: Mapping[str, tuple[str, ...]] = {
-    "anti-captcha": ("AntiBotCookieTask",),
+    "anti-captcha": ("AntiBotCookieTask", "NoCaptchaTask", "NoCaptchaTaskProxyless"),  # the last two: older names
     "capmonster": ("BinanceTask", "CustomTask", "ComplexImageTask", "HCaptchaTask", "HCaptchaTaskProxyless"),
     "yescaptcha": ("CloudFlareTaskS2", "CloudFlareTaskS3", "HCaptchaTaskProxylessE1", "HCaptchaTaskProxylessM1"),
-    "ezcaptcha": (),
 }
 _FAMILIES = (
     "ImageToText", "Coordinates", "Captcha", "Turnstile", "GeeTest", "Amazon", "AwsWaf", "Prosopo", "Altcha", "Yidun",
@@ -120,7 +119,7 @@ def type_spec(provider: str, name: str) -> TypeSpec | None:
     book = catalog_of(provider).tasks
     specs = [spec for spec in book.tasks if name in spec.types]
     if not specs:
-        known = name in _UNMODELLED[provider] if provider in _UNMODELLED else any(part in name for part in _FAMILIES)
+        known = name in _UNMODELLED.get(provider, ()) if book.tasks else any(part in name for part in _FAMILIES)
         return TypeSpec(name, book.timing_of(name), image=_is_image(name)) if known else None
     shapes = tuple(_shape(spec) for spec in specs)
     fields = {"type"}

@@ -33,6 +33,6 @@ def solve_seconds(solve_time: SolveTime | None, rng: random.Random, task_type: s
     if isinstance(law, tuple):
         median_s, sigma = law
         return max(0.0, median_s * math.exp(sigma * normal))
-    if callable(law):
-        return max(0.0, law(rng, task_type))
-    return max(0.0, float(law))
+    if isinstance(law, int | float):
+        return max(0.0, float(law))
+    return max(0.0, law(rng, task_type))

@@ -40,8 +40,9 @@ class Finding:
 
 
 def check_task(dialect: Dialect, spec: TypeSpec, task: Mapping[str, Any], strict: bool = True) -> Finding | None:
-    """The first thing the vendor would object to. JSON nulls count as absent fields."""
-    given = {name for name, value in task.items() if value is not None}
+    """The first thing the vendor would object to. JSON nulls and empty proxy fields count as absent."""
+    # anti-captcha's own client sends "" and 0 for a proxy it does not have.
+    given = {name for name, value in task.items() if value is not None and not (name in PROXY_FIELDS and not value)}
     shape = _fitting(spec, task)
     if shape is not None:
         found = _check_required(shape, task) or (_check_values(shape, task) if strict else None)
