@@ -14,7 +14,8 @@ from typing import Any
 from anycap.core.verdict import Problem, VerdictKind
 from anycap.errors import SolveError, error_from
 from anycap.providers import get
-from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT, Adapter, read_envelope
+from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT, Adapter
+from anycap.providers.envelope import read_envelope
 from anycap.providers.rows import find_row, own_row
 from anycap.providers.wire import Unreadable, decode, decode_text
 from anycap.taxonomy import Code, ErrorRow

@@ -18,10 +18,11 @@ from anycap.core.limits import Timing
 from anycap.core.verdict import TaskId, Verdict, VerdictKind
 from anycap.credentials import encode_json
 from anycap.providers import BUILT_IN, get
-from anycap.providers.adapter import Adapter, Envelope
+from anycap.providers.adapter import Adapter
 from anycap.providers.catalog import Catalog, load
 from anycap.providers.chinese import ChineseAdapter
 from anycap.providers.encode import Prepared
+from anycap.providers.envelope import Envelope
 from anycap.results import RawSolution, Solution
 from anycap.taxonomy import Code, ErrorRow
 from anycap.transport import Answer, Delivery, Failure

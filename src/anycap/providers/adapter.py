@@ -16,19 +16,23 @@ How an answer is read, in this order:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-from attrs import frozen
 
 from anycap.core.verdict import Problem, TaskId, Verdict, VerdictKind
 from anycap.errors import ConfigurationError, UnsupportedMethod
 from anycap.providers.catalog import Catalog
+from anycap.providers.envelope import (
+    Envelope,
+    read_description,
+    read_envelope,
+    read_solution,
+    read_status,
+    read_task_id,
+)
 from anycap.providers.retry_after import wait_s
 from anycap.providers.rows import find_row, own_row
 from anycap.providers.wire import Unreadable, decode
@@ -43,94 +47,9 @@ if TYPE_CHECKING:
 CREATE_TASK = "createTask"
 GET_TASK_RESULT = "getTaskResult"
 
-TASK_ID_CHARS_MAX = 200
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_NOTHING_SAID = frozenset({"", "null"})
 _PROCESSING = Verdict(VerdictKind.PROCESSING, status="processing")
 _REMEMBERED_BYTES_MAX = 512
-
-
-@frozen
-class Envelope:
-    """The fields that every answer of the protocol may have, read leniently; `body` keeps all of them.
-
-    `error_id` is None when missing or of no use; a number sent as text or as `1.0` is an int here. `code` is the vendor's
-    error code whole, None when there is none (missing, null, empty, `"null"`).
-    """
-
-    error_id: int | str | None
-    code: str | None
-    body: Mapping[str, Any]
-
-    @property
-    def is_error(self) -> bool:
-        """Whether the vendor reports an error: by `errorId`, or without one by `errorCode`."""
-        if self.error_id is None:
-            return self.code is not None
-        return self.error_id != 0
-
-
-def read_envelope(body: Mapping[str, Any]) -> Envelope:
-    """The envelope of an answer, whatever types its fields have."""
-    return Envelope(_error_id(body.get("errorId")), _error_code(body.get("errorCode")), body)
-
-
-def _error_id(value: object) -> int | str | None:
-    if isinstance(value, int):  # True and False too: an error flag sent as a boolean
-        return int(value)
-    if isinstance(value, Decimal | float):
-        return int(value) if value == value // 1 else str(value)
-    if isinstance(value, str):
-        text = value.strip()
-        if text.lower() in _NOTHING_SAID:
-            return None
-        return _whole_number(text, text)
-    return None
-
-
-def _whole_number(text: str, otherwise: str) -> int | str:
-    """The integer that `text` writes, `1.0` included; else `otherwise`."""
-    match = re.fullmatch(r"([+-]?[0-9]{1,18})(?:\.0{0,18})?", text)
-    return int(match[1]) if match else otherwise
-
-
-def _error_code(value: object) -> str | None:
-    if isinstance(value, str):
-        return None if value.strip().lower() in _NOTHING_SAID else value
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value == 0:
-        return None
-    return str(value)
-
-
-def _description(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING_SAID):
-        return None
-    return value if isinstance(value, str) else _as_text(value)
-
-
-def _as_text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def read_task_id(value: object) -> TaskId | None:
-    """A usable task id in the type it was received in, or None: true, 0, negative numbers and empty texts name no task."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if value > 0 else None
-    if isinstance(value, str):
-        text = value.strip()
-        if text.lower() in _NOTHING_SAID or len(value) > TASK_ID_CHARS_MAX or not text.strip("0"):
-            return None
-        return None if _negative(text) else value
-    if isinstance(value, Decimal):  # 7654321.0: a whole number that went through a float
-        return int(value) if value > 0 and value == value // 1 and value < 10**18 else None
-    return None
-
-
-def _negative(text: str) -> bool:
-    number = _whole_number(text, text)
-    return isinstance(number, int) and number <= 0
 
 
 class Adapter:
@@ -214,8 +133,8 @@ class Adapter:
         if envelope.is_error and not self._is_progress(envelope):
             return self._problem(envelope, CREATE_TASK, outcome.status, wait)
         task_id = read_task_id(body.get("taskId"))
-        status = _status(body)
-        solution = _solution(body)
+        status = read_status(body)
+        solution = read_solution(body)
         if solution is not None and (status is None or status in self.catalog.ready_statuses):
             return Verdict(VerdictKind.READY, task_id=task_id, solution=solution, body=body, status=status)
         if status in self.catalog.failed_statuses:
@@ -244,8 +163,8 @@ class Adapter:
             if self._is_progress(envelope):
                 return Verdict(VerdictKind.PROCESSING, status=envelope.code, retry_after_s=wait)
             return self._problem(envelope, GET_TASK_RESULT, outcome.status, wait)
-        status = _status(body)
-        solution = _solution(body)
+        status = read_status(body)
+        solution = read_solution(body)
         if status in self.catalog.ready_statuses or (status is None and solution is not None):
             if solution is None:
                 return self._lost(
@@ -293,7 +212,7 @@ class Adapter:
 
     def describe(self, body: Mapping[str, Any]) -> str | None:
         """The vendor's own words in an error answer, whole; None when it says nothing."""
-        return _description(body.get("errorDescription"))
+        return read_description(body)
 
     def bare_status(self, method: str, status: int) -> Verdict | None:
         """What a 5xx without a readable body means for `method`, where the vendor gives it a meaning."""
@@ -338,7 +257,7 @@ class Adapter:
         """The vendor says by its status word that the task has failed. Its code counts if there is one."""
         if envelope.code is not None:
             return self._problem(envelope, method, http_status, wait)
-        word = _status(envelope.body)
+        word = read_status(envelope.body)
         row = own_row(
             self.catalog.name, Code.UNSOLVABLE, f"The vendor gave the task the status {word!r} and no error code."
         )
@@ -391,21 +310,6 @@ class Adapter:
         return self._by_status(
             failure.status, method, "a broken body", None, None, has_image=has_image, failure=failure
         )
-
-
-def _status(body: Mapping[str, Any]) -> str | None:
-    """The status word as the vendor means it: lower case, without spaces round it. None when there is none."""
-    value = body.get("status")
-    if not isinstance(value, str):
-        return None
-    word = value.strip().lower()
-    return None if word in _NOTHING_SAID else word
-
-
-def _solution(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The solution if it is an object with something in it."""
-    value = body.get("solution")
-    return value if isinstance(value, dict) and value else None
 
 
 def _code_of_4xx(status: int, has_image: bool) -> Code:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anycap.providers.adapter import Adapter, _as_text
+from anycap.providers.adapter import Adapter
+from anycap.providers.envelope import as_text
 
 
 class ChineseAdapter(Adapter):
@@ -21,4 +22,4 @@ class ChineseAdapter(Adapter):
         fields = body.get("errors")
         if not isinstance(fields, dict | list) or not fields:
             return said
-        return f"{said or ''} {_as_text(fields)}".strip()
+        return f"{said or ''} {as_text(fields)}".strip()

@@ -1,0 +1,120 @@
+"""The fields that every answer of the protocol may have, read leniently: numbers as text, null as `"null"`, and worse.
+
+What they mean together is decided in `adapter.py`; how bytes become the object that is read here, in `wire.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from attrs import frozen
+
+from anycap.core.verdict import TaskId
+
+TASK_ID_CHARS_MAX = 200
+_NOTHING_SAID = frozenset({"", "null"})
+
+
+@frozen
+class Envelope:
+    """The fields that every answer of the protocol may have, read leniently; `body` keeps all of them.
+
+    `error_id` is None when missing or of no use; a number sent as text or as `1.0` is an int here. `code` is the vendor's
+    error code whole, None when there is none (missing, null, empty, `"null"`).
+    """
+
+    error_id: int | str | None
+    code: str | None
+    body: Mapping[str, Any]
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the vendor reports an error: by `errorId`, or without one by `errorCode`."""
+        if self.error_id is None:
+            return self.code is not None
+        return self.error_id != 0
+
+
+def read_envelope(body: Mapping[str, Any]) -> Envelope:
+    """The envelope of an answer, whatever types its fields have."""
+    return Envelope(_error_id(body.get("errorId")), _error_code(body.get("errorCode")), body)
+
+
+def _error_id(value: object) -> int | str | None:
+    if isinstance(value, int):  # True and False too: an error flag sent as a boolean
+        return int(value)
+    if isinstance(value, Decimal | float):
+        return int(value) if value == value // 1 else str(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() in _NOTHING_SAID:
+            return None
+        return _whole_number(text, text)
+    return None
+
+
+def _whole_number(text: str, otherwise: str) -> int | str:
+    """The integer that `text` writes, `1.0` included; else `otherwise`."""
+    match = re.fullmatch(r"([+-]?[0-9]{1,18})(?:\.0{0,18})?", text)
+    return int(match[1]) if match else otherwise
+
+
+def _error_code(value: object) -> str | None:
+    if isinstance(value, str):
+        return None if value.strip().lower() in _NOTHING_SAID else value
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value == 0:
+        return None
+    return str(value)
+
+
+def read_description(body: Mapping[str, Any]) -> str | None:
+    """The vendor's own words, whole; None when it says nothing."""
+    value = body.get("errorDescription")
+    if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING_SAID):
+        return None
+    return value if isinstance(value, str) else as_text(value)
+
+
+def as_text(value: object) -> str:
+    """Any JSON value as a person can read it."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def read_task_id(value: object) -> TaskId | None:
+    """A usable task id in the type it was received in, or None: true, 0, negative numbers and empty texts name no task."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if value > 0 else None
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() in _NOTHING_SAID or len(value) > TASK_ID_CHARS_MAX or not text.strip("0"):
+            return None
+        return None if _negative(text) else value
+    if isinstance(value, Decimal):  # 7654321.0: a whole number that went through a float
+        return int(value) if value > 0 and value == value // 1 and value < 10**18 else None
+    return None
+
+
+def _negative(text: str) -> bool:
+    number = _whole_number(text, text)
+    return isinstance(number, int) and number <= 0
+
+
+def read_status(body: Mapping[str, Any]) -> str | None:
+    """The status word as the vendor means it: lower case, without spaces round it. None when there is none."""
+    value = body.get("status")
+    if not isinstance(value, str):
+        return None
+    word = value.strip().lower()
+    return None if word in _NOTHING_SAID else word
+
+
+def read_solution(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The solution if it is an object with something in it."""
+    value = body.get("solution")
+    return value if isinstance(value, dict) and value else None
