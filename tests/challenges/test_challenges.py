@@ -26,6 +26,7 @@ from anycap.challenges import (
 )
 from anycap.credentials import Secret
 from anycap.errors import AnycapError, InvalidChallenge
+from anycap.images import Image
 from anycap.results import RawSolution, TextSolution, TokenSolution
 
 GIF = b"GIF89a" + bytes(100)
@@ -258,3 +259,31 @@ def test_wrong_proxy_url_is_refused_without_showing_the_password(url: str) -> No
 def test_wrong_proxy_part_is_refused(parts: tuple[Any, ...]) -> None:
     with pytest.raises(InvalidChallenge, match=r"^Proxy: "):
         Proxy(*parts)
+
+
+def test_images_compare_by_what_they_hold() -> None:
+    assert Image(GIF) == Image(bytearray(GIF)) and Image(GIF) != Image(b"GIF89a")
+    assert Image(GIF) != GIF and Image(Image(GIF)) == Image(GIF)
+    assert repr(Image(io.BytesIO(b"x"))) == "<image from file>"
+    with pytest.raises(InvalidChallenge, match="the image is empty"):
+        Image("data:image/png;base64,")
+
+
+def test_proxy_from_something_else_than_text_is_refused() -> None:
+    with pytest.raises(InvalidChallenge, match="must be text, not bytes"):
+        Proxy.from_url(b"http://192.0.2.7:80")  # type: ignore[arg-type] # the point of the test
+
+
+def test_mistake_inside_a_field_of_ours_is_not_taken_for_a_missing_argument() -> None:
+    class Broken(str):
+        def strip(self, *args: Any) -> str:
+            raise TypeError("a fault of its own")
+
+    with pytest.raises(TypeError, match="a fault of its own"):
+        RecaptchaV2(PAGE, Broken("KEY"))
+
+
+def test_block_of_text_must_not_be_empty() -> None:
+    with pytest.raises(InvalidChallenge, match="comment is empty; leave it out"):
+        ImageToText(GIF, comment="")
+    assert ImageToText(GIF, comment="line one\nline two").comment == "line one\nline two"

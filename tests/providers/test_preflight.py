@@ -6,6 +6,9 @@ import struct
 from typing import Any
 
 import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anycap.challenges import (
     Altcha,
@@ -23,7 +26,7 @@ from anycap.challenges import (
 )
 from anycap.errors import InvalidChallenge
 from anycap.images import ImageInfo, inspect_image
-from anycap.providers import get
+from anycap.providers import encode, get
 from anycap.providers.encode import Prepared
 
 PAGE = "https://example.com/login"
@@ -278,3 +281,128 @@ def test_image_that_was_not_read_is_refused_with_the_remedy(tmp_path: Any) -> No
 def test_what_is_no_challenge_is_refused() -> None:
     with pytest.raises(InvalidChallenge, match="a challenge is needed"):
         get("anti-captcha").prepare({"type": "RecaptchaV2Task"})  # type: ignore[arg-type] # the point of the test
+
+
+# User agents
+
+
+def test_user_agent_that_cannot_stand_in_a_header_is_refused_when_made() -> None:
+    with pytest.raises(InvalidChallenge, match="no HTTP header can carry"):
+        Turnstile(PAGE, "KEY", user_agent="Mozilla/5.0 (Müller)")
+
+
+def test_capmonster_warns_of_a_user_agent_that_is_not_windows() -> None:
+    linux = "Mozilla/5.0 (X11; Linux x86_64)"
+    (warning,) = prepare("capmonster", RecaptchaV2(PAGE, "KEY", user_agent=linux)).warnings
+    assert "Windows" in warning and "client.user_agent()" in warning
+    windows = "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"
+    assert prepare("capmonster", RecaptchaV2(PAGE, "KEY", user_agent=windows)).warnings == ()
+    assert prepare("anti-captcha", RecaptchaV2(PAGE, "KEY", user_agent=linux)).warnings == ()
+
+
+# Rules that only other people's catalogs use
+
+
+def toy(task: dict[str, Any] | None = None, **tables: Any) -> Any:
+    from anycap.providers.catalog import load_builtin
+    from anycap.providers.tasks import load_tasks
+
+    row = {"challenge": "ImageToText", "type": "Read", "fields": {"image": "body"}, "solution": "text"} | (task or {})
+    return evolve(load_builtin("yescaptcha"), tasks=load_tasks({"tasks": [row], **tables}))
+
+
+def test_still_pictures_only_can_be_demanded() -> None:
+    catalog = toy(images={"formats": ["gif"], "animated": False})
+    assert encode.prepare(catalog, ImageToText(gif(1))).task["type"] == "Read"
+    with pytest.raises(InvalidChallenge, match="an animated image; yescaptcha takes still ones"):
+        encode.prepare(catalog, ImageToText(gif(2)))
+
+
+def test_pixels_that_the_header_does_not_tell_are_let_through() -> None:
+    catalog = toy(images={"sides": [100]})
+    assert encode.prepare(catalog, ImageToText(jpeg(0, 0))).has_image
+
+
+def test_login_can_be_demanded_of_a_proxy() -> None:
+    catalog = toy({"with_proxy": "same", "proxy": {"form": "fields", "login_required": True}})
+    with pytest.raises(InvalidChallenge, match="wants a login and a password"):
+        encode.prepare(catalog, ImageToText(png(), proxy=Proxy("http", "192.0.2.7", 80)))
+    assert (
+        encode.prepare(catalog, ImageToText(png(), proxy=Proxy("http", "192.0.2.7", 80, "u", "p"))).task["proxyPort"]
+        == 80
+    )
+
+
+def test_type_that_needs_a_proxy_says_so() -> None:
+    catalog = toy({"type": "Read", "with_proxy": "ReadProxy"})
+    assert encode.prepare(catalog, ImageToText(png(), proxy=Proxy("http", "192.0.2.7", 80))).vendor_type == "ReadProxy"
+    from anycap.providers.tasks import load_tasks
+
+    only = evolve(
+        catalog,
+        tasks=load_tasks(
+            {"tasks": [{"challenge": "Prosopo", "with_proxy": "P", "fields": {"website_url": "u", "website_key": "k"}}]}
+        ),
+    )
+    with pytest.raises(InvalidChallenge, match="needs a proxy for P"):
+        encode.prepare(only, Prosopo(PAGE, "KEY"))
+
+
+def test_form_that_no_row_selects_is_refused_naming_what_it_hangs_on() -> None:
+    row = {"challenge": "RecaptchaV3", "type": "V3", "when": {"enterprise": False}}
+    catalog = toy({**row, "fields": {"website_url": "u", "website_key": "k"}, "solution": "token"})
+    with pytest.raises(InvalidChallenge, match="does not solve this form of it .see enterprise."):
+        encode.prepare(catalog, RecaptchaV3(PAGE, "KEY", enterprise=True))
+
+
+def test_variant_follows_its_proxy() -> None:
+    variants = {"ReadFast": {}, "ReadFastProxy": {"with_proxy": True}}
+    catalog = toy({"with_proxy": "ReadProxy", "variants": variants})
+    proxy = Proxy("http", "192.0.2.7", 80)
+    assert encode.prepare(catalog, ImageToText(png(), variant="ReadFast")).vendor_type == "ReadFast"
+    assert (
+        encode.prepare(catalog, ImageToText(png(), variant="ReadFastProxy", proxy=proxy)).vendor_type == "ReadFastProxy"
+    )
+    for challenge in (ImageToText(png(), variant="ReadFast", proxy=proxy), ImageToText(png(), variant="ReadFastProxy")):
+        with pytest.raises(InvalidChallenge, match=r"type with(out)? a proxy"):
+            encode.prepare(catalog, challenge)
+
+
+def test_flag_can_be_sent_as_a_number_and_a_field_beside_the_task() -> None:
+    catalog = toy({"fields": {"image": "body", "case": "case:int", "language_pool": "^pool.name"}})
+    prepared = encode.prepare(catalog, ImageToText(png(), case=True, language_pool="rn"))
+    assert prepared.task["case"] == 1 and prepared.task["case"] is not True
+    assert prepared.top_fields == {"pool": {"name": "rn"}}
+
+
+def test_constant_inside_an_object_and_a_clash_with_it() -> None:
+    catalog = toy({"constants": {"options.fast": True}})
+    assert encode.prepare(catalog, ImageToText(png())).task["options"] == {"fast": True}
+    with pytest.raises(InvalidChallenge, match="'options' is set twice"):
+        encode.prepare(toy({"fields": {"image": "body", "comment": "options"}, "constants": {"options.fast": True}}),
+                       ImageToText(png(), comment="x"))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8\xff\xe0\0\1", b"\xff\xd8\xff\xe0\0\0" + bytes(20), b"\xff\xd8\xff\x01\xff\xd0\xff\xe0\0\x04ab" + bytes(12),
+        b"\xff\xd8\xff\xe0\0\x04abX" + bytes(20),
+    ],
+)  # fmt: skip
+def test_broken_jpeg_headers_give_no_size_and_no_error(data: bytes) -> None:
+    assert inspect_image(data) == ImageInfo("jpg", 0, 0, False)
+
+
+def test_broken_gif_ends_the_count_of_frames() -> None:
+    assert inspect_image(gif(2)[:30]) == ImageInfo("gif", 90, 40, False)
+    assert inspect_image(gif(1)[:12]) == ImageInfo("gif", 90, 40, False)
+
+
+@given(
+    head=st.sampled_from([b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"RIFF"]),
+    rest=st.binary(max_size=80),
+)
+def test_any_bytes_give_a_header_or_none(head: bytes, rest: bytes) -> None:
+    info = inspect_image(head + rest)
+    assert info is None or (info.width >= 0 and info.height >= 0)

@@ -299,3 +299,35 @@ def test_any_answer_gives_a_solution_or_the_shape_error(provider: str, kind: str
         return
     assert isinstance(built, Solution)
     repr(built)
+
+
+def test_solution_that_is_a_bare_text_is_read() -> None:
+    body = {"status": "ready", "solution": "T"}
+    assert getattr(build(get("anti-captcha").catalog, "RecaptchaV2", body), "token", None) == "T"
+    assert getattr(build(get("anti-captcha").catalog, "ImageToText", body), "text", None) == "T"
+
+
+def test_coordinates_that_are_missing_are_a_typed_error() -> None:
+    with pytest.raises(SolutionShapeError, match="has no coordinates"):
+        read("anti-captcha", "ImageToCoordinates", '{"solution":{"text":"x"}}')
+
+
+def test_cookies_as_objects_by_name_and_odd_items_are_read() -> None:
+    text = '{"solution":{"token":"T","cookies":{"a":{"value":"1"},"b":null,"c":2}}}'
+    assert read("anti-captcha", "AmazonWaf", text).cookies == {"a": "1", "c": "2"}
+    text = '{"solution":{"token":"T","cookies":["a=1; b=2; junk"],"domains":{"x":5}}}'
+    assert read("anti-captcha", "AmazonWaf", text).cookies == {"a": "1", "b": "2"}
+
+
+def test_impossible_times_are_left_out() -> None:
+    text = '{"solution":{"gRecaptchaResponse":"T"},"createTime":99999999999,"endTime":999999999999999}'
+    solution = read("anti-captcha", "RecaptchaV2", text)
+    assert solution.created_at == datetime(5138, 11, 16, 9, 46, 39, tzinfo=UTC)
+    assert solution.ended_at is None
+
+
+def test_grid_answer_that_is_neither_list_nor_grid_has_no_cells() -> None:
+    solution = read("yescaptcha", "HCaptchaGrid", '{"solution":{"objects":[true,false,true]}}')
+    assert isinstance(solution, CellsSolution) and solution.cells == (0, 2)
+    with pytest.raises(SolutionShapeError, match="has no objects or answer"):
+        read("yescaptcha", "HCaptchaGrid", '{"solution":{"type":"multi"}}')

@@ -38,6 +38,11 @@ def with_task(**changes: Any) -> dict[str, Any]:
         (with_task(fields={"website_url": ""}), "where a field goes must be text"),
         (with_task(fields={"website_url": "websiteURL:upper"}), "unknown conversion"),
         (with_task(fields=["website_url"]), "fields: must be a table"),
+        (with_task(ranges={"action": [1, 2, 3]}), "ranges.action: must be two numbers"),
+        (with_task(ranges={"action": ["a", "b"]}), "ranges.action: must be two numbers"),
+        (with_task(ranges={"action": [2, 1]}), "ranges.action: must be two numbers"),
+        (with_task(ranges={"action": "1-2"}), "ranges.action: must be a list"),
+        (with_task(allowed={"action": "login"}), "allowed.action: must be a list"),
         (with_task(proxy={"form": "csv"}), "form: 'csv' is not one of"),
         (with_task(variants={"X": {"tming": "a"}}), "tming: no such key"),
         ({"timing": {"token": {"first_s": -1}}}, "first_s: must be 0 or more"),
@@ -192,3 +197,12 @@ def test_method_matrix_has_a_row_per_method_and_a_cell_per_vendor() -> None:
     rows = {row.method: row.cells for row in method_matrix(BUILT_IN)}
     assert all(cell is not None for cell in rows["getBalance"])
     assert [cell is not None for cell in rows["getQueueStats"]] == [True, False, False, False, False, False]
+
+
+def test_report_about_an_image_of_another_language_pool_is_refused() -> None:
+    catalog = get("anti-captcha").catalog
+    assert (
+        report_method(catalog, "ImageToText", correct=False, language_pool="en").name == "reportIncorrectImageCaptcha"
+    )
+    with pytest.raises(ReportRefused, match="language pool en only, not rn"):
+        report_method(catalog, "ImageToText", correct=False, language_pool="rn")

@@ -49,6 +49,13 @@ def a_text(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
         raise _refuse(challenge, attribute, "holds a line break or another control character")
 
 
+def a_header(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
+    """A text that can stand in an HTTP header: printable ASCII."""
+    a_text(challenge, attribute, value)
+    if not value.isascii():
+        raise _refuse(challenge, attribute, "holds a character that no HTTP header can carry (ASCII only)")
+
+
 def a_block(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     """A str that is not empty; line breaks are fine (markup, scripts, comments)."""
     if not isinstance(value, str):

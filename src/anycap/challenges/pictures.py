@@ -20,6 +20,7 @@ from anycap.challenges.base import (
     a_count,
     a_flag,
     a_fraction,
+    a_header,
     a_text,
     a_url,
     an_object,
@@ -181,7 +182,7 @@ class RecaptchaGrid(_WithImages[CellsSolution]):
     confidence: float | None = field(default=None, kw_only=True, validator=maybe(a_fraction))
     website_url: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
     website_key: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
 @frozen(repr=False)
@@ -244,7 +245,7 @@ class ComplexImage(_WithImages[CellsSolution]):
         factory=dict, kw_only=True, converter=copied, validator=an_object, hash=False, repr=False
     )
     website_url: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
     def __attrs_post_init__(self) -> None:
         if bool(self.images) is bool(self.image_urls):

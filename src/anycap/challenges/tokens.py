@@ -17,6 +17,7 @@ from anycap.challenges.base import (
     a_count,
     a_flag,
     a_fraction,
+    a_header,
     a_text,
     a_text_or_object,
     a_url,
@@ -58,7 +59,7 @@ class RecaptchaV2(Challenge[TokenSolution]):
         default=None, kw_only=True, converter=copied_or_none, validator=maybe(an_object), hash=False, repr=False
     )
     api_domain: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
     cookies: Mapping[str, str] | None = field(
         default=None, kw_only=True, converter=as_cookies, validator=maybe(cookie_pairs), hash=False, repr=False
     )
@@ -89,7 +90,7 @@ class RecaptchaV3(Challenge[TokenSolution]):
         default=None, kw_only=True, converter=copied_or_none, validator=maybe(an_object), hash=False, repr=False
     )
     api_domain: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
     cookies: Mapping[str, str] | None = field(
         default=None, kw_only=True, converter=as_cookies, validator=maybe(cookie_pairs), hash=False, repr=False
     )
@@ -116,7 +117,7 @@ class Turnstile(Challenge[TokenSolution]):
     cdata: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     page_data: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     api_js_url: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
 @frozen(repr=False)
@@ -141,7 +142,7 @@ class HCaptcha(Challenge[TokenSolution]):
     enterprise_payload: Mapping[str, JSON] | None = field(
         default=None, kw_only=True, converter=copied_or_none, validator=maybe(an_object), hash=False, repr=False
     )
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
 @frozen(repr=False)
@@ -165,7 +166,7 @@ class FunCaptcha(Challenge[TokenSolution]):
     data: str | Mapping[str, JSON] | None = field(
         default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
     )
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
     cookies: Mapping[str, str] | None = field(
         default=None, kw_only=True, converter=as_cookies, validator=maybe(cookie_pairs), hash=False, repr=False
     )
@@ -193,7 +194,7 @@ class GeeTestV3(Challenge[GeeTestSolution]):
     get_lib: str | Mapping[str, JSON] | None = field(
         default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
     )
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
 @frozen(repr=False)
@@ -219,7 +220,7 @@ class GeeTestV4(Challenge[GeeTestSolution]):
     get_lib: str | Mapping[str, JSON] | None = field(
         default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
     )
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
 @frozen(repr=False)
@@ -247,7 +248,7 @@ class AmazonWaf(Challenge[CookiesSolution]):
     jsapi_script: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
     waf_type: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     cookies_wanted: bool = field(default=False, kw_only=True, validator=a_flag)
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
 @frozen(repr=False)
@@ -325,7 +326,7 @@ class MTCaptcha(Challenge[TokenSolution]):
     website_key: str = field(validator=a_text)
     action: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     invisible: bool = field(default=False, kw_only=True, validator=a_flag)
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
 @frozen(repr=False)
@@ -350,4 +351,4 @@ class Yidun(Challenge[TokenSolution]):
     challenge: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     hcg: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     hct: int | None = field(default=None, kw_only=True, validator=maybe(a_count))
-    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))

@@ -23,7 +23,7 @@ from anycap.core.limits import Timing
 from anycap.credentials import Secret, compose
 from anycap.errors import ConfigurationError, InvalidChallenge
 from anycap.images import Image
-from anycap.providers.preflight import check_image, check_proxy
+from anycap.providers.preflight import check_image, check_proxy, check_user_agent
 from anycap.providers.tasks import ProxyRule, Target, TaskBook, TaskSpec
 from anycap.results import Solution
 
@@ -123,6 +123,8 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
             warnings.append(f"{kind}: {provider} takes no {name} for {vendor_type}; it is left out")
             continue
         _check_value(provider, spec, name, value)
+        if name == "user_agent":
+            warnings += check_user_agent(provider, kind, book.user_agent, value)
         for target in targets:
             _put(kind, top if target.top else task, target.path, _converted(kind, provider, name, value, target))
     images = images_of(challenge)

@@ -1,6 +1,6 @@
-"""Checks of images and proxies against one vendor's rules, before anything is sent. Pure: no look-up, no file.
+"""Checks of images, user agents and proxies against one vendor's rules, before anything is sent. Pure: no look-up, no file.
 
-The rules are catalog data (`[images]`, `[proxy]`, or a task's own); what holds at every vendor is checked where a
+The rules are catalog data (`[images]`, `[user_agent]`, `[proxy]`, or a task's own); what holds at every vendor is checked where a
 challenge is made, in `challenges/`. Field checks that need the task's spec are in `encode.py`.
 """
 
@@ -12,7 +12,7 @@ from anycap.challenges.proxy import Proxy
 from anycap.credentials import contains_any
 from anycap.errors import InvalidChallenge
 from anycap.images import Image, inspect_image
-from anycap.providers.tasks import ImageRule, ProxyRule
+from anycap.providers.tasks import ImageRule, ProxyRule, UserAgentRule
 
 _LOCAL = tuple(
     map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
@@ -64,6 +64,15 @@ def _check_header(provider: str, what: str, rule: ImageRule, image: Image) -> No
         raise InvalidChallenge(
             f"{what}: {info.width}x{info.height} pixels; {provider} takes at most {rule.side_max} on a side"
         )
+
+
+def check_user_agent(provider: str, what: str, rule: UserAgentRule, user_agent: str) -> list[str]:
+    """A warning about a user agent that the vendor is likely to refuse; empty when it is fine."""
+    if not rule.contains or any(word in user_agent for word in rule.contains):
+        return []
+    wants = " or ".join(rule.contains)
+    text = f"{what}: {provider} accepts user agents with {wants} in them; this one may be refused"
+    return [text + " (client.user_agent() asks the vendor for the current one, where it names one)"]
 
 
 def check_proxy(provider: str, rule: ProxyRule, proxy: Proxy) -> None:

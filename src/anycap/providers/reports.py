@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from anycap.providers.tasks import MethodSpec
 
 
-def report_method(catalog: Catalog, kind: str, *, correct: bool) -> MethodSpec:
+def report_method(catalog: Catalog, kind: str, *, correct: bool, language_pool: str | None = None) -> MethodSpec:
     """The vendor's method for saying that a solution was right (`correct`) or wrong.
 
-    `kind` is the challenge's kind, as in the ticket. Raises UnsupportedMethod when the vendor has no report methods of
-    this direction at all, and ReportRefused when it has some but none for this kind of challenge.
+    `kind` is the challenge's kind, as in the ticket; `language_pool` the queue of an image (None: the vendor's default,
+    English). Raises UnsupportedMethod when the vendor has no report methods of this direction at all, and ReportRefused
+    when it has some but none for this kind of challenge or this queue.
 
     >>> from anycap.providers.catalog import load_builtin
     >>> report_method(load_builtin("anti-captcha"), "RecaptchaV3", correct=False).name
@@ -31,6 +32,11 @@ def report_method(catalog: Catalog, kind: str, *, correct: bool) -> MethodSpec:
         raise UnsupportedMethod(f"{catalog.title} takes no reports of {direction} solutions. Nothing was sent.")
     for spec in methods:
         if not spec.kinds or kind in spec.kinds:
+            if spec.languages and (language_pool or "en") not in spec.languages:
+                raise ReportRefused(
+                    f"{catalog.title} takes reports about images of the language pool {', '.join(spec.languages)} only, "
+                    f"not {language_pool}. Nothing was sent."
+                )
             return spec
     takes = ", ".join(dict.fromkeys(each for spec in methods for each in spec.kinds))
     raise ReportRefused(

@@ -1,7 +1,7 @@
 """What a vendor's catalog says about tasks: types and fields per challenge, waits, proxy form, images, methods.
 
 Here live the frozen values (`TaskBook`, `TaskSpec`, `MethodSpec` ...) and the strict reader of the catalog's
-`[timing.*] [[tasks]] [proxy] [images] [methods.*]` tables. What is done with them: `encode.py` (requests),
+`[timing.*] [[tasks]] [proxy] [images] [user_agent] [methods.*]` tables. What is done with them: `encode.py` (requests),
 `preflight.py` (checks), `solutions.py` (answers), `reports.py`. The other tables are read in `catalog.py`.
 """
 
@@ -17,7 +17,7 @@ from anycap.challenges import KINDS
 from anycap.core.limits import Timing
 from anycap.providers.section import Section
 
-SECTIONS = ("timing", "tasks", "proxy", "images", "methods")
+SECTIONS = ("timing", "tasks", "proxy", "images", "user_agent", "methods")
 """The tables of a catalog that are read here."""
 
 PROXY_FORMS = ("fields", "fields_without_type", "url", "colon")
@@ -58,6 +58,17 @@ class ProxyRule:
     ip_only: bool = False
     private_refused: bool = False
     login_required: bool = False
+    source: str = ""
+
+
+@frozen
+class UserAgentRule:
+    """Which user agents a vendor's workers can take on: `contains` are words of which one must be in it (empty: any).
+
+    Another one is sent with a warning: what is accepted changes faster than a catalog.
+    """
+
+    contains: tuple[str, ...] = ()
     source: str = ""
 
 
@@ -128,7 +139,7 @@ class MethodSpec:
     `incorrect` or `correct`, `kinds` the challenges it accepts (empty: all), `window_s` the seconds after the end of
     the task in which a report is taken (None: no limit stated), `volume_min` how many tasks of these kinds the
     account must have made in `volume_window_s` for the vendor to count the report, `languages` the language pools it
-    takes, and `constants` what is sent with it. `callable` is False for what has an entrance of its own.
+    takes, and `constants` what is sent with it.
     """
 
     name: str
@@ -137,7 +148,6 @@ class MethodSpec:
     fields: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     read_only: bool = True
-    callable: bool = True
     verb: str = "POST"
     url: str | None = None
     reports: str | None = None
@@ -160,6 +170,7 @@ class TaskBook:
     timings: Mapping[str, Timing] = field(factory=dict)
     proxy: ProxyRule | None = None
     images: ImageRule = field(factory=ImageRule)
+    user_agent: UserAgentRule = field(factory=UserAgentRule)
     methods: Mapping[str, MethodSpec] = field(factory=dict)
 
     def specs_for(self, kind: str) -> tuple[TaskSpec, ...]:
@@ -196,7 +207,15 @@ def load_tasks(raw: Mapping[str, Any], *, file: str | None = None) -> TaskBook:
     images = _images(top.section("images"))
     tasks = tuple(_task(section, timings, proxy, images) for section in top.sections("tasks"))
     methods = {name: _method(name, section) for name, section in top.table("methods").items()}
-    return TaskBook(provider=provider, tasks=tasks, timings=timings, proxy=proxy, images=images, methods=methods)
+    return TaskBook(
+        provider=provider,
+        tasks=tasks,
+        timings=timings,
+        proxy=proxy,
+        images=images,
+        user_agent=_user_agent(top.section("user_agent")),
+        methods=methods,
+    )
 
 
 def _timing(section: Section) -> Timing:
@@ -228,6 +247,12 @@ def _images(section: Section) -> ImageRule:
         side_max=section.count("side_max", None),
         source=section.text("source", ""),
     )
+    section.done()
+    return rule
+
+
+def _user_agent(section: Section) -> UserAgentRule:
+    rule = UserAgentRule(contains=section.texts("contains"), source=section.text("source", ""))
     section.done()
     return rule
 
@@ -266,8 +291,10 @@ def _task(section: Section, timings: Mapping[str, Timing], proxy: ProxyRule | No
         given=section.texts("given"),
         required=section.texts("required"),
         ignored=section.texts("ignored"),
-        allowed={name: tuple(values) for name, values in _plain(section, "allowed").items()},
-        ranges={name: (float(low), float(high)) for name, (low, high) in _plain(section, "ranges").items()},
+        allowed={
+            name: _listed(section, "allowed", name, values) for name, values in _plain(section, "allowed").items()
+        },
+        ranges={name: _range(section, name, ends) for name, ends in _plain(section, "ranges").items()},
         constants=_plain(section, "constants"),
         defaults=_plain(section, "defaults"),
         json_text=section.texts("json_text"),
@@ -299,6 +326,19 @@ def _plain(section: Section, key: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise section.fail(key, f"must be a table, not {value!r}")
     return dict(value)
+
+
+def _listed(section: Section, key: str, name: str, values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, list) or not values:
+        raise section.fail(f"{key}.{name}", f"must be a list of values, not {values!r}")
+    return tuple(values)
+
+
+def _range(section: Section, name: str, ends: Any) -> tuple[float, float]:
+    numbers = _listed(section, "ranges", name, ends)
+    if len(numbers) != 2 or not all(type(end) in (int, float) for end in numbers) or numbers[0] > numbers[1]:
+        raise section.fail(f"ranges.{name}", f"must be two numbers, the smaller first, not {ends!r}")
+    return float(numbers[0]), float(numbers[1])
 
 
 def _named_timing(section: Section, timings: Mapping[str, Timing], default: Timing) -> Timing:
@@ -338,7 +378,6 @@ def _method(name: str, section: Section) -> MethodSpec:
         fields=(*required, *section.texts("fields")),
         required=required,
         read_only=section.flag("read_only", True),
-        callable=section.flag("callable", True),
         verb=section.one_of("verb", ("POST", "GET")) if "verb" in section else "POST",
         url=section.text("url", None),
         reports=section.one_of("reports", ("correct", "incorrect")) if "reports" in section else None,
