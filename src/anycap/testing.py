@@ -13,7 +13,7 @@ import anyio
 
 from anycap.errors import JournalError
 from anycap.journal import Entry, Record
-from anycap.journal.fields import check
+from anycap.journal.fields import admitted
 from anycap.journal.memory import MemoryJournal
 from anycap.settings import JournalSettings
 
@@ -78,7 +78,7 @@ class ModelJournal:
         """Append `records`; they are durable when this returns. Cancelling ends the waiting, not the writing."""
         self._alive()
         for record in records:
-            check(record.kind, record.fields)
+            admitted(record.kind, record.fields)
         number, self.writes = self.writes, self.writes + 1
         fault = self._plan(number, records) if self._plan is not None else None
         if fault is not None:

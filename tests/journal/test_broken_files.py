@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +158,14 @@ def opened_by_somebody_without_rights(path: Path) -> str:
 
 
 @pytest.fixture
-def reachable(tmp_path: Path) -> Path:
-    """A directory that every user can enter, as tests may run as root."""
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.stat().st_uid == os.getuid() and directory != Path("/"):
-            directory.chmod(directory.stat().st_mode | 0o055)
-    return tmp_path
+def reachable() -> Iterator[Path]:
+    """A directory that every user can enter, as tests may run as root; not below pytest's own, which is private."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o755)
+    yield place
+    for directory in (place, *place.iterdir()):
+        directory.chmod(0o755)
+    shutil.rmtree(place)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -172,18 +176,26 @@ async def test_a_directory_without_the_right_to_write(reachable: Path) -> None:
     message = opened_by_somebody_without_rights(place / "tasks.db")
     assert "cannot be opened for writing (Permission denied)" in message
     assert "Check the rights" in message
-    place.chmod(0o755)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_directory_without_the_right_to_enter(reachable: Path) -> None:
+    place = reachable / "private"
+    (place / "inner").mkdir(parents=True)
+    place.chmod(0o000)
+    message = opened_by_somebody_without_rights(place / "inner" / "tasks.db")
+    assert "cannot be opened for writing (Permission denied)" in message
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_file_without_the_right_to_write(written: Path, reachable: Path) -> None:
-    written.chmod(0o444)
-    (reachable / "tasks.db.owners").rmdir()
+    copy = reachable / "tasks.db"
+    shutil.copy(written, copy)
+    copy.chmod(0o444)
     reachable.chmod(0o555)
-    message = opened_by_somebody_without_rights(written)
+    message = opened_by_somebody_without_rights(copy)
     assert "cannot be opened for writing" in message
     assert "Check the rights" in message
-    reachable.chmod(0o755)
 
 
 def test_a_failing_disk_is_explained(path: Path) -> None:

@@ -69,5 +69,5 @@ def test_refused_records_leave_no_trace(tape: Any) -> None:
     journal = MemoryJournal()
     run(journal.open())
     with pytest.raises(JournalError):
-        journal.write([tape(K.INTENT), tape(K.ACCEPTED, clientKey="0123456789abcdef")]).send(None)
+        journal.write([tape(K.INTENT), tape(K.INTENT, "t2", clientKey="0123456789abcdef")]).send(None)
     assert not journal._open

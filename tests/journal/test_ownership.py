@@ -138,6 +138,13 @@ async def test_processes_that_open_at_once_split_the_tickets_of_the_dead(path: P
         heir.finish()
 
 
+async def test_processes_that_make_the_file_at_once_share_it(path: Path) -> None:
+    makers = [Other(path, f"p{number}-", 2) for number in range(5)]
+    assert [maker.owned() for maker in makers] == [[f"p{number}-0", f"p{number}-1"] for number in range(5)]
+    for maker in makers:
+        maker.finish()
+
+
 async def test_one_who_only_looks_owns_and_changes_nothing(path: Path, tape: Any) -> None:
     other = Other(path, "dead", 2)
     other.owned()

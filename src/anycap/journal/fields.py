@@ -1,8 +1,8 @@
 """What a record may not hold: keys, passwords, proxy credentials, image bytes. The last guard before a store.
 
-The engine and the challenges leave these out by themselves; this module is for the day somebody forgets. A record of
-ours that holds one is refused (`JournalError`, before any money is spent). In a vendor's answer (RESULT `body`) such a
-field is dropped instead: the answer is paid for and must not be lost. What records mean is in `kept.py`.
+The engine and the challenges leave these out by themselves; this module is for the day somebody forgets. Before money is
+spent such a record is refused, afterwards it is cleaned: what is paid for must not be lost over it. What records mean is in
+`kept.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ TEXT_CHARS_MAX = 16_384
 """Longest text in a record of ours. Page addresses and one-time values are far shorter; an image is not."""
 
 _DEPTH_MAX = 32
+_LEFT_OUT = "<left out>"
 _KEYS = frozenset({"clientkey", "apikey", "accountkey", "password", "passwd", "secret"})
 _PROXY_CREDENTIALS = frozenset({"login", "user", "username", "pass", "auth", "userinfo"})
 _IMAGES = frozenset({"body", "image", "imagebase64", "imagebody", "images", "queries"})
@@ -43,12 +44,26 @@ def _harmless(name: str) -> bool:
     return plain not in _KEYS and plain not in _IMAGES and "proxy" not in plain
 
 
-def check(kind: str, fields: Mapping[str, Any]) -> None:
-    """Raise JournalError when `fields` of a `kind` record hold a secret or an image; the error names the field only."""
-    for name, value in fields.items():
-        if name == "body" and kind == RecordKind.RESULT:
-            continue
-        _check_one(name, value, False, 0)
+def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields that may be stored of a `kind` record: nearly always `fields` itself.
+
+    An INTENT that holds a secret or an image is refused with JournalError: no money is spent yet. A later record belongs
+    to a task that is paid for, and part of it are a vendor's own words: it is never refused, what may not be stored is left
+    out. The solution (`body` of a RESULT) is not looked at here, but by `without_keys` where it goes to a disk.
+    """
+    try:
+        for name, value in fields.items():
+            if name != "body" or kind != RecordKind.RESULT:
+                _check_one(name, value, False, 0)
+    except JournalError:
+        if kind == RecordKind.INTENT:
+            raise
+    else:
+        return fields
+    cleaned: dict[str, Any] = _cleaned({name: value for name, value in fields.items() if name != "body"}, False, 0)
+    if "body" in fields and kind == RecordKind.RESULT:
+        cleaned["body"] = fields["body"]
+    return cleaned
 
 
 def _check_one(name: str, value: object, in_proxy: bool, depth: int) -> None:
@@ -94,6 +109,31 @@ def _refusal(name: str, what: str) -> JournalError:
         f"The journal refuses a record whose field {name!r} looks like {what}: such values are never stored. "
         "Nothing was written. This is a mistake in the code that made the record, not in the journal file."
     )
+
+
+def _cleaned(value: Any, in_proxy: bool, depth: int) -> Any:
+    """`value` without what `_check_one` would refuse; long text is cut."""
+    if isinstance(value, str):
+        if value.startswith(_IMAGE_STARTS) or (in_proxy and "@" in value):
+            return _LEFT_OUT
+        return value if len(value) <= TEXT_CHARS_MAX else value[: TEXT_CHARS_MAX - 1] + "…"
+    if isinstance(value, bytes | bytearray | memoryview | Secret) or depth >= _DEPTH_MAX:
+        return _LEFT_OUT
+    if isinstance(value, Mapping):
+        kept: dict[str, Any] = {}
+        for name, item in value.items():
+            plain = _plain(str(name))
+            if _is_secret(plain) or (in_proxy and plain in _PROXY_CREDENTIALS) or (plain in _IMAGES and _is_text(item)):
+                continue
+            kept[str(name)] = _cleaned(item, in_proxy or "proxy" in plain, depth + 1)
+        return kept
+    if isinstance(value, list | tuple):
+        return [_cleaned(item, in_proxy, depth + 1) for item in value]
+    return value
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def without_keys(body: Any, depth: int = 0) -> Any:

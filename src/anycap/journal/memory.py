@@ -6,11 +6,12 @@ holds are made in `kept.py`. Nothing here may suspend: `write` is on the path of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from anycap.errors import JournalError
 from anycap.journal import Entry, Record, RecordKind
-from anycap.journal.fields import check
+from anycap.journal.fields import admitted
 from anycap.journal.kept import Kept
 from anycap.settings import JournalSettings
 
@@ -32,26 +33,23 @@ class MemoryJournal:
         """Take the records in, all or none; never suspends."""
         if not self._ready:
             raise JournalError("The journal is not open: open the client first. Nothing was written.")
-        for record in records:
-            if record.fields:
-                check(record.kind, record.fields)
+        allowed = [admitted(record.kind, record.fields) if record.fields else record.fields for record in records]
         tickets = self._open
-        for record in records:
-            ticket_id = record.ticket_id
-            kept = tickets.get(ticket_id)
+        for record, fields in zip(records, allowed, strict=True):
+            kept = tickets.get(record.ticket_id)
             if kept is None:
-                kept = self._begin(record)
+                kept = self._begin(record, fields)
             else:
-                kept.add(record.kind, record.at, record.fields)
+                kept.add(record.kind, record.at, fields)
             if kept.closed:
-                self._close(ticket_id, kept)
+                self._close(record.ticket_id, kept)
 
-    def _begin(self, record: Record) -> Kept:
+    def _begin(self, record: Record, fields: Mapping[str, Any]) -> Kept:
         kept = self._closed.get(record.ticket_id)
         if kept is None:
-            kept = Kept(record.kind, record.at, record.fields)
+            kept = Kept(record.kind, record.at, fields)
         else:
-            kept.add(record.kind, record.at, record.fields)
+            kept.add(record.kind, record.at, fields)
         if not kept.closed:
             self._closed.pop(record.ticket_id, None)
             self._open[record.ticket_id] = kept

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 from anycap.errors import JournalError
@@ -54,9 +55,9 @@ _PAGE_BYTES = 4_096
 
 def connect(path: Path, settings: JournalSettings, *, create: bool) -> sqlite3.Connection:
     """Open and check the journal at `path`, made when it is missing (with `create`). Raises JournalError."""
-    _check_place(path, create)
     connection: sqlite3.Connection | None = None
     try:
+        _check_place(path, create)
         if create:
             _make_private(path)
         connection = sqlite3.connect(
@@ -96,9 +97,11 @@ def _make_private(path: Path) -> None:
 
 def _identify(connection: sqlite3.Connection, path: Path) -> None:
     newest = len(MIGRATIONS)
+    connection.execute("BEGIN")  # one look: another process may be making the tables right now
     application = _one(connection, "PRAGMA application_id")
     version = _one(connection, "PRAGMA user_version")
     tables = _one(connection, "SELECT count(*) FROM sqlite_schema")
+    connection.execute("COMMIT")
     if application != APPLICATION_ID and (application or tables):
         raise JournalError(
             f"The file {path} is another program's SQLite database, not a journal. Name another file. "
@@ -117,17 +120,29 @@ def _identify(connection: sqlite3.Connection, path: Path) -> None:
 def _prepare(connection: sqlite3.Connection, path: Path, settings: JournalSettings) -> None:
     if _one(connection, "PRAGMA page_count") == 0:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+    if _write_ahead(connection, settings.busy_timeout_s) != "wal":
         raise JournalError(
             f"The file system under {path} cannot do write-ahead logging (a network share?). Put the journal on a "
             "local disk. Nothing was sent."
         )
     for pragma in ("synchronous = FULL", "secure_delete = ON", "temp_store = MEMORY", "trusted_schema = OFF",
-                   "cell_size_check = ON"):  # fmt: skip
+                   "cell_size_check = ON", "cache_size = -16384"):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}")
     if settings.file_bytes_max is not None:
         page_bytes = _one(connection, "PRAGMA page_size") or _PAGE_BYTES
         connection.execute(f"PRAGMA max_page_count = {max(1, settings.file_bytes_max // page_bytes)}")
+
+
+def _write_ahead(connection: sqlite3.Connection, busy_timeout_s: float) -> str:
+    """Switch to write-ahead logging. SQLite does not wait by itself when two processes switch a new file at once."""
+    end = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+        time.sleep(0.01)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

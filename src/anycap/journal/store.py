@@ -20,7 +20,7 @@ from attrs import frozen
 
 from anycap.errors import JournalError
 from anycap.journal import Entry, Record, RecordKind
-from anycap.journal.fields import check, without_keys
+from anycap.journal.fields import admitted, without_keys
 from anycap.journal.kept import Kept, kind_of
 from anycap.journal.owners import Ownership
 from anycap.journal.schema import connect, explain
@@ -52,24 +52,27 @@ class Row:
 
 
 def row_of(record: Record, keep_s: float) -> Row:
-    """Check and encode a record, on the caller's side. Raises JournalError when it holds what must not be stored."""
-    fields: Mapping[str, Any] = record.fields
+    """Check and encode a record, on the caller's side. Raises JournalError for an INTENT that must not be stored."""
+    fields: Mapping[str, Any] = admitted(record.kind, record.fields) if record.fields else record.fields
+    strict = record.kind == RecordKind.INTENT
     body: str | None = None
     erase_at = record.at
-    if fields:
-        check(record.kind, fields)
     if record.kind == RecordKind.RESULT:
         rest = dict(fields)
-        body = _encode(without_keys(rest.pop("body", None)))
+        body = _encode(without_keys(rest.pop("body", None)), strict)
         expires_at = rest.get("expires_at")
         erase_at = record.at + keep_s if expires_at is None else float(expires_at)
         fields = rest
-    return Row(record.ticket_id, str(record.kind), record.at, _encode(fields) if fields else "{}", body, erase_at)
+    text = _encode(fields, strict) if fields else "{}"
+    return Row(record.ticket_id, str(record.kind), record.at, text, body, erase_at)
 
 
-def _encode(value: Any) -> str:
+def _encode(value: Any, strict: bool) -> str:
+    """JSON in ASCII. What is no JSON is refused when `strict`, else written as text: the task is paid for."""
     try:
-        return json.dumps(value, separators=(",", ":"), default=_plain, allow_nan=False)
+        return json.dumps(
+            value, separators=(",", ":"), default=_plain if strict else _plain_or_text, allow_nan=not strict
+        )
     except (TypeError, ValueError) as error:
         reason = type(error).__name__
     raise JournalError(f"A record holds a value that is not plain JSON ({reason}). Nothing was written.")
@@ -84,6 +87,13 @@ def _plain(value: object) -> object:
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
         return list(value)
     raise TypeError(type(value).__name__)
+
+
+def _plain_or_text(value: object) -> object:
+    try:
+        return _plain(value)
+    except (TypeError, ValueError):
+        return f"<{type(value).__name__}>"
 
 
 class Store:
