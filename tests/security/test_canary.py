@@ -9,7 +9,7 @@ import logging, sys
 import pytest
 from anycap.credentials import Secret
 
-KEY = "canary-0123456789abcdef"
+KEY = "canary-key-of-nobody-42"
 
 class LeakyAccount:
     """As an Account would be whose repr forgot that the key is secret."""
@@ -70,4 +70,4 @@ def test_every_planted_leak_fails_its_test_and_nothing_else_does(
     assert {name for name, word in outcome.items() if word == "FAILED"} == {
         n for n in outcome if n.startswith("test_leak")
     }
-    assert "canary-0123456789abcdef" not in "".join(line for line in result.outlines if "canary found" in line)
+    assert "canary-key-of-nobody-42" not in "".join(line for line in result.outlines if "canary found" in line)
