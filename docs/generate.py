@@ -19,7 +19,7 @@ from anycap import images, settings
 from anycap.cli.exits import TABLE
 from anycap.core.machine import ENDS, TRANSITIONS, State
 from anycap.journal import fields as journal_fields
-from anycap.providers import adapter, catalog, get, names, wire
+from anycap.providers import catalog, envelope, get, names, wire
 from anycap.taxonomy import CODES, Category, ErrorRow, Retry
 from anycap.transport import exchange
 
@@ -183,7 +183,7 @@ def limits() -> str:
             "longer ones are no ids, and slow to parse",
         ),
         ("characters of a number", str(wire.NUMBER_CHARS_MAX), "-", "money is exact (`Decimal`), not endless"),
-        ("a task id", f"{adapter.TASK_ID_CHARS_MAX} characters", "-", "it is kept, journalled and echoed"),
+        ("a task id", f"{envelope.TASK_ID_CHARS_MAX} characters", "-", "it is kept, journalled and echoed"),
         (
             "text in a journal record",
             f"{journal_fields.TEXT_CHARS_MAX:,} characters",
