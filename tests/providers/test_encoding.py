@@ -26,7 +26,8 @@ from anycap.core.limits import Timing
 from anycap.credentials import Secret, encode_json
 from anycap.errors import InvalidChallenge
 from anycap.providers import BUILT_IN, get
-from anycap.providers.encode import Prepared, summarise
+from anycap.providers.encode import Prepared
+from anycap.providers.summary import summarise
 from anycap.results import CellsSolution, RawSolution, TextSolution, TokenSolution
 
 PAGE = "https://example.com/login"

@@ -305,7 +305,7 @@ def test_capmonster_warns_of_a_user_agent_that_is_not_windows() -> None:
 
 def toy(task: dict[str, Any] | None = None, **tables: Any) -> Any:
     from anycap.providers.catalog import load_builtin
-    from anycap.providers.tasks import load_tasks
+    from anycap.providers.task_tables import load_tasks
 
     row = {"challenge": "ImageToText", "type": "Read", "fields": {"image": "body"}, "solution": "text"} | (task or {})
     return evolve(load_builtin("yescaptcha"), tasks=load_tasks({"tasks": [row], **tables}))
@@ -336,7 +336,7 @@ def test_login_can_be_demanded_of_a_proxy() -> None:
 def test_type_that_needs_a_proxy_says_so() -> None:
     catalog = toy({"type": "Read", "with_proxy": "ReadProxy"})
     assert encode.prepare(catalog, ImageToText(png(), proxy=Proxy("http", "192.0.2.7", 80))).vendor_type == "ReadProxy"
-    from anycap.providers.tasks import load_tasks
+    from anycap.providers.task_tables import load_tasks
 
     only = evolve(
         catalog,

@@ -11,7 +11,7 @@ from anycap.errors import ConfigurationError, ReportRefused, UnsupportedMethod
 from anycap.providers import BUILT_IN, get
 from anycap.providers.matrix import challenge_matrix, method_matrix
 from anycap.providers.reports import report_method
-from anycap.providers.tasks import load_tasks
+from anycap.providers.task_tables import load_tasks
 
 GOOD: dict[str, Any] = {
     "challenge": "Turnstile",

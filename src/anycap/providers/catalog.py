@@ -1,6 +1,6 @@
 """Loads a provider's TOML into a frozen `Catalog`, strictly: a wrong file is refused with its name and the key.
 
-Here live the header, the ban rules and the error rows. The task types are read by `tasks.py`, the meaning of an answer by
+Here live the header, the ban rules and the error rows. The task types are read by `task_tables.py`, the meaning of an answer by
 `adapter.py`, the look-up of an error row by `rows.py`. To add a vendor, add a file to `data/`: nothing here changes.
 """
 
@@ -112,7 +112,7 @@ def load_builtin(name: str) -> Catalog:
 
 def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
     """The catalog that a parsed TOML describes; `file` is what error messages call it."""
-    from anycap.providers.tasks import SECTIONS, load_tasks
+    from anycap.providers.task_tables import SECTIONS, load_tasks
 
     top = Section(file, "", raw)
     head = top.section("provider")

@@ -1,7 +1,8 @@
 """From a challenge to the task object of one vendor, by the vendor's catalog: `prepare`. Pure.
 
-Here live the choice of the task's spec, the field names and conversions, the proxy's form, and the summary that a journal
-may keep. Checks of images and proxies are in `preflight.py`; the request around the task is built in `adapter.py`.
+Here live the choice of the task's spec, the field names and conversions, and the proxy's form. Checks of images, user
+agents and proxies are in `preflight.py`, what a journal may keep is in `summary.py`; the request around the task is built
+in `adapter.py`.
 
 Fields that are None or at their default are not sent. A field the vendor has no place for is refused, unless the catalog
 says that leaving it out does no harm (`ignored`): then `Prepared.warnings` tells.
@@ -11,27 +12,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from attrs import field, fields, frozen
+from attrs import field, frozen
 
 from anycap.challenges import Challenge, Proxy, VendorTask, images_of
-from anycap.challenges.base import default_of
 from anycap.core.limits import Timing
 from anycap.credentials import Secret, compose
 from anycap.errors import ConfigurationError, InvalidChallenge
 from anycap.images import Image
 from anycap.providers.preflight import check_image, check_proxy, check_user_agent
+from anycap.providers.summary import own_fields, summarise
 from anycap.providers.tasks import ProxyRule, Target, TaskBook, TaskSpec
 from anycap.results import Solution
 
 if TYPE_CHECKING:
     from anycap.providers.catalog import Catalog
 
-_COMMON = frozenset({"proxy", "variant", "extra"})
-_SUMMARY_TEXT_MAX = 200
 _NOT_GIVEN: tuple[Any, ...] = (None, (), {})
 
 
@@ -216,14 +213,9 @@ def _type_of(provider: str, spec: TaskSpec, challenge: Challenge[Any]) -> tuple[
     return name, spec.timing
 
 
-@lru_cache(maxsize=256)
-def _own_fields(cls: type[Challenge[Any]]) -> tuple[tuple[str, Any, bool], ...]:
-    return tuple((each.name, default_of(each), bool(each.repr)) for each in fields(cls) if each.name not in _COMMON)
-
-
 def _given(challenge: Challenge[Any]) -> Iterable[tuple[str, Any]]:
     """The fields that say something: those that are not at their default."""
-    for name, default, _ in _own_fields(type(challenge)):
+    for name, default, _ in own_fields(type(challenge)):
         value = getattr(challenge, name)
         if value != default:
             yield name, value
@@ -310,53 +302,3 @@ def _put_proxy(kind: str, provider: str, rule: ProxyRule, task: dict[str, Any], 
                 written["proxyPassword"] = proxy.password or ""
     for name, value in written.items():
         _put(kind, task, (name,), value)
-
-
-def summarise(challenge: Challenge[Any]) -> dict[str, Any]:
-    """What a journal may keep of a challenge: enough to recognise it, nothing that must stay secret.
-
-    Images are kept as SHA-256 and size, addresses without login and query, proxies without login; of fields that may hold
-    secrets or one-time values (`data_s`, cookies, variables, extra fields) only the names.
-
-    >>> from anycap.challenges import RecaptchaV2
-    >>> summarise(RecaptchaV2("https://me:pw@example.com/a?session=1", "KEY", data_s="one-time"))
-    {'website_url': 'https://example.com/a', 'website_key': 'KEY', 'hidden': ['data_s']}
-    """
-    summary: dict[str, Any] = {}
-    hidden = []
-    for name, default, shown in _own_fields(type(challenge)):
-        value = getattr(challenge, name)
-        if value == default:
-            continue
-        if isinstance(value, Image):
-            summary[name] = _image_summary(value)
-        elif isinstance(value, tuple) and all(isinstance(item, Image) for item in value):
-            summary[name] = [_image_summary(item) for item in value]
-        elif not shown or not isinstance(value, (str, int, float)):
-            hidden.append(name)
-        else:
-            summary[name] = _short(value)
-    if challenge.extra:
-        hidden += [f"extra.{name}" for name in challenge.extra]
-    if isinstance(challenge, VendorTask):
-        hidden = [f"fields.{name}" for name in challenge.fields] + [name for name in hidden if name != "fields"]
-    if challenge.variant is not None:
-        summary["variant"] = challenge.variant
-    if challenge.proxy is not None:
-        summary["proxy"] = f"{challenge.proxy.scheme}://{challenge.proxy.host}:{challenge.proxy.port}"
-    if hidden:
-        summary["hidden"] = hidden
-    return summary
-
-
-def _image_summary(image: Image) -> dict[str, Any]:
-    return {"sha256": image.sha256, "bytes": len(image.data)} if image.loaded else {"source": repr(image)}
-
-
-def _short(value: str | float) -> str | float:
-    if not isinstance(value, str):
-        return value
-    if value.startswith(("http://", "https://")):
-        parts = urlsplit(value)
-        value = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return value if len(value) <= _SUMMARY_TEXT_MAX else value[: _SUMMARY_TEXT_MAX - 1] + "…"

@@ -1,7 +1,7 @@
 """Reading a table of a catalog strictly: every key by name and type, nothing left over. Errors name file and key.
 
 Knows TOML values, nothing of vendors: which keys there are is said in `catalog.py` (header, limits, ban rules, errors) and
-`tasks.py` (methods, timing, tasks, proxy, images).
+`task_tables.py` (methods, timing, tasks, proxy, images).
 """
 
 from __future__ import annotations

@@ -1,0 +1,72 @@
+"""What a journal may keep of a challenge: `summarise`. Enough to recognise it, nothing that must stay secret. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import fields
+
+from anycap.challenges import Challenge, VendorTask
+from anycap.challenges.base import default_of
+from anycap.images import Image
+
+_COMMON = frozenset({"proxy", "variant", "extra"})
+_TEXT_CHARS_MAX = 200
+
+
+@lru_cache(maxsize=256)
+def own_fields(cls: type[Challenge[Any]]) -> tuple[tuple[str, Any, bool], ...]:
+    """Name, default and "may be shown" of every field of a challenge class, those that all classes share left out."""
+    return tuple((each.name, default_of(each), bool(each.repr)) for each in fields(cls) if each.name not in _COMMON)
+
+
+def summarise(challenge: Challenge[Any]) -> dict[str, Any]:
+    """What a journal may keep of a challenge: enough to recognise it, nothing that must stay secret.
+
+    Images are kept as SHA-256 and size, addresses without login and query, proxies without login; of fields that may hold
+    secrets or one-time values (`data_s`, cookies, variables, extra fields) only the names.
+
+    >>> from anycap.challenges import RecaptchaV2
+    >>> summarise(RecaptchaV2("https://me:pw@example.com/a?session=1", "KEY", data_s="one-time"))
+    {'website_url': 'https://example.com/a', 'website_key': 'KEY', 'hidden': ['data_s']}
+    """
+    summary: dict[str, Any] = {}
+    hidden = []
+    for name, default, shown in own_fields(type(challenge)):
+        value = getattr(challenge, name)
+        if value == default:
+            continue
+        if isinstance(value, Image):
+            summary[name] = _image_summary(value)
+        elif isinstance(value, tuple) and all(isinstance(item, Image) for item in value):
+            summary[name] = [_image_summary(item) for item in value]
+        elif not shown or not isinstance(value, (str, int, float)):
+            hidden.append(name)
+        else:
+            summary[name] = _short(value)
+    if challenge.extra:
+        hidden += [f"extra.{name}" for name in challenge.extra]
+    if isinstance(challenge, VendorTask):
+        hidden = [f"fields.{name}" for name in challenge.fields] + [name for name in hidden if name != "fields"]
+    if challenge.variant is not None:
+        summary["variant"] = challenge.variant
+    if challenge.proxy is not None:
+        summary["proxy"] = f"{challenge.proxy.scheme}://{challenge.proxy.host}:{challenge.proxy.port}"
+    if hidden:
+        summary["hidden"] = hidden
+    return summary
+
+
+def _image_summary(image: Image) -> dict[str, Any]:
+    return {"sha256": image.sha256, "bytes": len(image.data)} if image.loaded else {"source": repr(image)}
+
+
+def _short(value: str | float) -> str | float:
+    if not isinstance(value, str):
+        return value
+    if value.startswith(("http://", "https://")):
+        parts = urlsplit(value)
+        value = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return value if len(value) <= _TEXT_CHARS_MAX else value[: _TEXT_CHARS_MAX - 1] + "…"
