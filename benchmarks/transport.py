@@ -26,6 +26,7 @@ from anycap.transport.aiohttp import AiohttpTransport
 from anycap.transport.direct import DirectTransport
 from benchmarks.harness import Report, Sample, interleaved, measured
 from benchmarks.server import Address, vendor
+from tests.stepping import cancelled_at
 
 GATE = 64
 KEY = "0123456789abcdef0123456789abcdef"
@@ -152,7 +153,13 @@ async def _load(case: Callable[[Address], Any], address: Address, tasks: int, in
     return {"connections": address.counts()["connections"] - before - 1, "failed": sum(failures.values())}
 
 
+def _steps(case: Callable[[Address], Any], address: Address) -> dict[str, float]:
+    return asyncio.run(_lost_to_cancellation(case, address))
+
+
 def _measure(case: Callable[[Address], Any], address: Address, tasks: int, in_progress: int) -> Sample:
+    if case is httpx_client:
+        tasks = max(in_progress, tasks // 5)  # it takes that long
     return measured(lambda: asyncio.run(_load(case, address, tasks, in_progress)), per=tasks)
 
 
@@ -173,6 +180,34 @@ async def _pool_timeouts(address: Address, tasks: int) -> dict[str, float]:
                 for _ in range(tasks):
                     group.create_task(solve())
     return {"failed": sum(failed.values()), "pool_timeouts": failed["PoolTimeout"]}
+
+
+async def _lost_to_cancellation(case: Callable[[Address], Any], address: Address) -> dict[str, float]:
+    """Cancel a request at its 1st, 2nd, ... suspension, each with a fresh client: how often does the next one get stuck?"""
+    tried = stuck = 0
+    through = None
+    while through is None:
+        tried += 1
+        async with case(address) as post:
+            through = await cancelled_at(partial(post, "/getBalance", {}), tried, "task.cancel as it ends")
+            try:
+                async with asyncio.timeout(1.0):
+                    await post("/getBalance", {})
+            except (TimeoutError, httpx.HTTPError):
+                stuck += 1
+    return {"steps": tried, "stuck": stuck}
+
+
+@asynccontextmanager
+async def httpx_client_of_one(address: Address) -> Any:
+    """`httpx.AsyncClient` with room for one connection, so that a lost one shows at once."""
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=1)) as client:
+
+        async def post(path: str, fields: dict[str, Any]) -> bytes:
+            answer = await client.post(address.base_url + path, json={"clientKey": KEY, **fields})
+            return answer.content
+
+        yield post
 
 
 def run(quick: bool) -> list[Report]:
@@ -199,4 +234,13 @@ def run(quick: bool) -> list[Report]:
                 notes=["not gating: what `httpx.AsyncClient()` as it comes does with 1,000 solves at once"],
             )
         )
+        with vendor() as address:
+            cases = {"httpx.AsyncClient()": httpx_client_of_one, "default transport": default_transport}
+            reports.append(
+                Report(
+                    "transport_cancelled_at_every_step",
+                    {name: [measured(partial(_steps, case, address))] for name, case in cases.items()},
+                    notes=["not gating: after how many of the cancellations the next request found no connection"],
+                )
+            )
     return reports

@@ -126,6 +126,21 @@ async def test_a_connection_that_takes_too_long_is_not_sent(anyio_backend: str) 
         assert "0.02 s" in outcome.detail
 
 
+async def test_a_connection_made_while_the_transport_closes_is_dropped_unused(anyio_backend: str) -> None:
+    async def connect_and_close(target: Target, context: ssl.SSLContext | None) -> Wire:
+        wire = await open_wire(target, context)
+        await stack.aclose()
+        return wire
+
+    stack = stack_with(connect_and_close)
+    with serve(keep_answering) as server:
+        outcome = await stack.send(a_request(server.url), parse_target(f"{server.url}/createTask"))
+        assert await server.gone()
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, outcome.delivery) == (FailureKind.CLOSED, Delivery.NOT_SENT)
+    assert server.requests == []
+
+
 @pytest.mark.parametrize("error", [Broken(FailureKind.TLS, "no"), RuntimeError("with a secret"), OSError(24, "files")])
 async def test_whatever_connecting_raises_is_not_sent(anyio_backend: str, error: Exception) -> None:
     async def fails(target: Target, context: ssl.SSLContext | None) -> Wire:
@@ -208,3 +223,50 @@ async def test_an_unexpected_exception_below_is_a_failure_without_its_text(
     assert isinstance(outcome, Failure)
     assert "RuntimeError" in outcome.detail
     assert "secret" not in outcome.detail
+
+
+async def test_a_paid_request_asks_the_kernel_whether_its_connection_still_stands(anyio_backend: str) -> None:
+    """The loop has been busy and has not seen the server hang up; one look at the socket saves a task in doubt."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(answer())
+
+    transport = DirectTransport()
+    with serve(script) as server:
+        await transport.send(a_request(server.url))
+        end = time.monotonic() + 2.0
+        while server.open and time.monotonic() < end:
+            time.sleep(0.001)  # blocking the loop is the point
+        outcome = await transport.send(a_request(server.url))
+        await transport.aclose()
+    assert isinstance(outcome, Answer)
+    assert (server.accepted, len(server.requests)) == (2, 2)
+
+
+async def test_a_body_of_one_byte_chunks_is_refused_for_its_framing(anyio_backend: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 40_000 + b"0\r\n\r\n")
+
+    transport = DirectTransport()
+    with serve(script) as server:
+        outcome = await transport.send(a_request(server.url, timeout_s=20.0))
+        await transport.aclose()
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, outcome.status) == (FailureKind.TOO_LARGE, 200)
+
+
+@pytest.mark.parametrize(("interim", "comes_through"), [(7, True), (8, False)])
+async def test_a_few_interim_answers_are_skipped_and_a_row_of_them_is_refused(
+    anyio_backend: str, interim: int, comes_through: bool
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * interim + answer())
+
+    transport = DirectTransport()
+    with serve(script) as server:
+        outcome = await transport.send(a_request(server.url))
+        await transport.aclose()
+    assert isinstance(outcome, Answer) is comes_through

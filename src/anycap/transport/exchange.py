@@ -52,7 +52,7 @@ class Connection:
         """Send and read the whole answer. Raises `Broken`; afterwards `is_reusable` says what became of it."""
         self.wire.written = False
         self.wire.received = 0
-        await self._send(request, target, user_agent)
+        await self.wire.send(self._encoded(request, target, user_agent))
         head = await self._receive_head()
         return await self._receive_body(head, request.body_bytes_max)
 
@@ -66,16 +66,6 @@ class Connection:
             return False
         connection.start_next_cycle()
         return True
-
-    async def _send(self, request: Request, target: Target, user_agent: str) -> None:
-        refused: Broken | None = None
-        try:
-            await self.wire.send(self._encoded(request, target, user_agent))
-        except Broken as broken:
-            refused = broken
-        # A server may refuse a long body half-way and say why: the answer outranks the failed write.
-        if refused is not None and (refused.kind is not FailureKind.WRITE or not self.wire.written):
-            raise Broken(refused.kind, refused.detail)
 
     def _encoded(self, request: Request, target: Target, user_agent: str) -> bytes:
         # A frame of its own, gone before anything is awaited: the body with the key is in no traceback.

@@ -112,7 +112,7 @@ class ConnectionStack:
 
     def _may_repeat(self, failure: Failure, kept: Connection, request: Request) -> bool:
         """A kept connection that broke before a byte was written, or before one was received by a harmless request."""
-        if self._closed or failure.kind not in (FailureKind.DISCONNECTED, FailureKind.READ, FailureKind.WRITE):
+        if failure.kind not in (FailureKind.DISCONNECTED, FailureKind.READ, FailureKind.WRITE):
             return False
         return failure.delivery is Delivery.NOT_SENT or (request.idempotent and not kept.wire.received)
 
@@ -148,6 +148,9 @@ class ConnectionStack:
                 f"no connection to {target.host}:{target.port} within {self._connect_timeout_s:g} s",
             )
         self.opened += 1
+        if self._closed:
+            connection.wire.abort()
+            return FailureKind.CLOSED, "the transport was closed while connecting; nothing was sent"
         return connection
 
     async def _exchange(

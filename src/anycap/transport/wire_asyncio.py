@@ -79,9 +79,6 @@ class AsyncioWire(asyncio.Protocol):
         transport.write(payload)
 
     async def receive(self) -> bytes:
-        if self._buffer and self.received >= _PAUSE_BYTES:
-            # A server that sends faster than it is read would otherwise keep the loop, and its deadlines, waiting.
-            await asyncio.sleep(0)
         while not self._buffer:
             if self._aborted:
                 raise Broken(FailureKind.CLOSED, "the transport was closed while the request was in progress")
