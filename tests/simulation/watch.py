@@ -128,7 +128,7 @@ class Watch:
                 del self._refusals[key]
             else:
                 refusal.trial = None
-        if problem is not None and problem.code in _WAITS_S:
+        if problem is not None and problem.code in _WAITS_S and not self._account.fresh_key:
             self._refused(problem.code, name, verdict)
 
     def unsent(self, name: str) -> None:

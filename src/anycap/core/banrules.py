@@ -43,7 +43,7 @@ class RuleCount:
 
     __slots__ = (
         "_careful_until", "_dead_ids", "_edge", "_expiries", "_last_bad", "_submit_only", "bad", "bad_others", "limit", "others",
-        "rule", "submits",
+        "rule", "stale", "submits",
     )  # fmt: skip
 
     def __init__(self, rule: BanRule) -> None:
@@ -54,6 +54,7 @@ class RuleCount:
         self.bad_others = 0
         self.submits = 0
         self.others = 0
+        self.stale = 0
         self._expiries: deque[tuple[float, bool]] = deque()
         self._submit_only = rule.methods == frozenset({SUBMIT_METHOD})
         self._dead_ids = not rule.codes or Code.TASK_NOT_FOUND in rule.codes
@@ -90,8 +91,10 @@ class RuleCount:
             return False
         if submit:
             return self.bad + self.submits < limit
+        if stale and self._dead_ids:
+            return self.bad_others + self.stale < limit
         weight = min(1.0, 2.0 * self.bad_others / self.limit)
-        return self.bad_others + self.others * weight + 1.0 <= limit
+        return self.bad_others + self.stale + (self.others - self.stale) * weight + 1.0 <= limit
 
     def hold(self, now: float, *, own_in_flight: bool) -> Hold:
         """Why `admits` said no. `own_in_flight`: an answer to this account is on its way and will wake the asker."""
@@ -107,22 +110,24 @@ class RuleCount:
             problem = None
         return Hold(until, problem)
 
-    def sent(self, *, submit: bool) -> None:
+    def sent(self, *, submit: bool, stale: bool = False) -> None:
         if submit:
             self.submits += 1
         else:
             self.others += 1
+            self.stale += stale
 
-    def unsent(self, *, submit: bool) -> None:
+    def unsent(self, *, submit: bool, stale: bool = False) -> None:
         """The request was answered, or never left."""
         if submit:
             self.submits -= 1
         else:
             self.others -= 1
+            self.stale -= stale
 
-    def answered(self, now: float, *, submit: bool, problem: Problem | None, lost: bool) -> None:
+    def answered(self, now: float, *, submit: bool, problem: Problem | None, lost: bool, stale: bool = False) -> None:
         """A request was answered: with `problem` (None: well), or not at all (`lost`)."""
-        self.unsent(submit=submit)
+        self.unsent(submit=submit, stale=stale)
         if lost:
             if (submit and self._submit_only) or self._last_bad is not None:
                 self._add(now, submit=submit)

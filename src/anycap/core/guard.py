@@ -205,16 +205,18 @@ class Guard:
                 return rule.hold(now, own_in_flight=self._polls > 0)
         return GO
 
-    def poll_sent(self, now: float, kind: str) -> None:
+    def poll_sent(self, now: float, kind: str, *, stale: bool = False) -> None:
         self._polls += 1
         for rule in self._poll_rules:
-            rule.sent(submit=False)
+            rule.sent(submit=False, stale=stale)
         self._sent(now, Action.POLL, kind)
 
-    def poll_answered(self, now: float, kind: str, verdict: Verdict, proxy: str | None = None) -> None:
-        """The poll came to `verdict`; `proxy` is the task's, for the case that the proxy is what failed."""
+    def poll_answered(
+        self, now: float, kind: str, verdict: Verdict, proxy: str | None = None, *, stale: bool = False
+    ) -> None:
+        """The poll came to `verdict`; `proxy` is the task's (it may be what failed), `stale` as it was sent."""
         self._polls -= 1
-        self._answered(now, Action.POLL, kind, self._poll_rules, verdict, proxy)
+        self._answered(now, Action.POLL, kind, self._poll_rules, verdict, proxy, stale=stale)
         if proxy is not None and verdict.kind is VerdictKind.READY:
             self._proxies.pop(proxy, None)
 
@@ -375,6 +377,8 @@ class Guard:
         rules: tuple[RuleCount, ...],
         verdict: Verdict,
         proxy: str | None,
+        *,
+        stale: bool = False,
     ) -> Stop | None:
         """Count and judge an answer; the account's stop that it opened or lengthened, if any."""
         submit = action is Action.SUBMIT
@@ -382,11 +386,11 @@ class Guard:
         self._address.in_flight[action] -= 1
         if verdict.delivery is Delivery.NOT_SENT:
             for rule in rules:
-                rule.unsent(submit=submit)
+                rule.unsent(submit=submit, stale=stale)
         else:
             lost = verdict.kind is VerdictKind.LOST
             for rule in rules:
-                rule.answered(now, submit=submit, problem=problem, lost=lost)
+                rule.answered(now, submit=submit, problem=problem, lost=lost, stale=stale)
         old_key, self._old_key = self._old_key > 0, max(0, self._old_key - 1)
         opened = self._trip(now, action, name, verdict, problem, proxy, old_key=old_key)
         self._address.heard(now, action, verdict, self.provider, self._chance)

@@ -216,7 +216,7 @@ class Lane:
                 if admission.probe is not None:
                     return self._probe(admission.probe, now)
                 return None
-            self.guard.poll_sent(now, solve.kind)
+            self.guard.poll_sent(now, solve.kind, stale=stale)
             self._in_progress += 1
             self._lateness_s += LATENESS_WEIGHT * (now - due - self._lateness_s)
             solve.state, _ = step(solve.state, Event.DUE)
@@ -348,12 +348,17 @@ class Lane:
         self._in_progress -= 1
         solve.ended_age = now - solve.accepted
         self._gate.answered(solve.ended_age - solve.sent_age)
-        self.guard.poll_answered(now, solve.kind, verdict, proxy=solve.proxy)
+        stale = solve.pacer.may_be_gone(solve.sent_age, solve.processing_age)
+        self.guard.poll_answered(now, solve.kind, verdict, proxy=solve.proxy, stale=stale)
         self._answered()
         solve.strikes = solve.strikes + 1 if is_strike(verdict) else 0
         solve.oversized = solve.oversized + 1 if is_oversized(verdict) else 0
         event = poll_event(verdict, strikes=solve.strikes, oversized=solve.oversized)
-        if event is Event.PROCESSING:
+        if event is Event.PROCESSING and solve.pacer.outlived(solve.sent_age):
+            # It lives, so it is not that old: the wall clock that told the age of a resumed task was wrong.
+            solve.accepted = now
+            solve.sent_age = solve.ended_age = solve.processing_age = 0.0
+        elif event is Event.PROCESSING:
             solve.pacer.processing(after_age_s=solve.processing_age, by_age_s=solve.sent_age)
             solve.processing_age = solve.sent_age
             solve.widen_s = 0.0

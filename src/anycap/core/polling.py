@@ -124,10 +124,12 @@ class Pacer:
 
     def may_be_gone(self, age_s: float, seen_age_s: float) -> bool:
         """Whether the vendor may have dropped a task of this age, last seen in work at `seen_age_s`."""
-        life_s, result_life_s = self._timing.life_s, self._timing.result_life_s
-        if result_life_s is not None and age_s - seen_age_s > result_life_s:
-            return True
-        return life_s is not None and age_s > life_s
+        result_life_s = self._timing.result_life_s
+        return self.outlived(age_s) or (result_life_s is not None and age_s - seen_age_s > result_life_s)
+
+    def outlived(self, age_s: float) -> bool:
+        """Whether a task of this age is older than the vendor keeps any."""
+        return self._timing.life_s is not None and age_s > self._timing.life_s
 
     def processing(self, *, after_age_s: float, by_age_s: float) -> None:
         """Learn that a task, unsolved at `after_age_s`, was unsolved at `by_age_s` too (ages of the polls' sends)."""
