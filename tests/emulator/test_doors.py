@@ -199,6 +199,19 @@ class TestFaults:
             door.add(action="wrong_types")
             assert (await door.create()).json == {"errorId": [0], "taskId": [7654321]}
 
+    async def test_odd_spells_the_same_answer_oddly(self, kind: str) -> None:
+        async with opened(kind) as door:
+            door.add(action="odd")
+            created = {"errorId": 0, "taskId": "7654321", "errorCode": "null", "serverTime": 1}
+            assert (await door.create()).json == created
+            assert (await door.ask("getBalance")).json["balance"] == "99.998"
+            assert (await door.ask("getTaskResult", taskId=1)).json["errorCode"] == "ERROR_NO_SUCH_CAPCHA_ID"
+
+    async def test_a_code_of_digits_is_a_bare_id(self, kind: str) -> None:
+        async with opened(kind) as door:
+            door.add(action="error", code="51")
+            assert (await door.create()).json == {"errorId": 51}
+
     async def test_redirect_names_another_host_and_makes_no_task(self, kind: str) -> None:
         async with opened(kind) as door:
             door.add(action="redirect", location="https://other.invalid/x")

@@ -90,6 +90,8 @@ def spoil(exchange: Exchange, fault: Fault, seed: int) -> Exchange:
             return evolve(exchange, body=body + b" " * max(0, fault.bytes_total - len(body)))
         case "wrong_types":
             return evolve(exchange, body=_with_wrong_types(body))
+        case "odd":
+            return evolve(exchange, body=_oddly_spelled(body))
         case "garbage":
             return evolve(exchange, body=_noise(seed, len(body)))
         case "http":
@@ -116,6 +118,23 @@ def _with_wrong_types(body: bytes) -> bytes:
     if not isinstance(value, Mapping):
         return b"0"
     return json.dumps({name: _other_type(item) for name, item in value.items()}, separators=(",", ":")).encode()
+
+
+def _oddly_spelled(body: bytes) -> bytes:
+    """The same answer as sloppier servers send it; a client has to take it for what it is."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return body
+    if not isinstance(value, dict):
+        return body
+    texts = {
+        name: str(item)
+        for name, item in value.items()
+        if name != "errorId" and isinstance(item, int | float) and not isinstance(item, bool)
+    }
+    code = value.get("errorCode") or "null"
+    return json.dumps({**value, **texts, "errorCode": code, "serverTime": 1}, separators=(",", ":")).encode()
 
 
 def _other_type(value: Any) -> Any:

@@ -16,10 +16,12 @@ from anycap.emulator.accounts import VendorAccount
 from anycap.emulator.answers import TEXT_HEADERS, Reply
 from anycap.emulator.dialects import Trouble
 from anycap.emulator.ledger import Task, TaskState
+from anycap.emulator.rulebook import catalog_of
 from anycap.emulator.solutions import USER_AGENT
 
 if TYPE_CHECKING:
     from anycap.emulator.model import Vendor
+    from anycap.providers.catalog import Catalog
 
 Method = Callable[["Vendor", VendorAccount, Mapping[str, Any], float], Reply]
 
@@ -43,39 +45,14 @@ def without_key(vendor: Vendor, method: str, fields: Mapping[str, Any] | None, v
     return None
 
 
-@cache
 def table(provider: str) -> Mapping[str, Method]:
-    """The methods of this vendor that need a key, but for the main three."""
-    match provider:
-        case "anti-captcha":
-            return {
-                "reportIncorrectImageCaptcha": _report("incorrect", _IMAGES, english_only=True),
-                "reportIncorrectRecaptcha": _report("incorrect", _RECAPTCHA, counted=True),
-                "reportCorrectRecaptcha": _report("correct", _RECAPTCHA, counted=True),
-                "reportIncorrectHcaptcha": _report("incorrect", ("HCaptcha",)),
-                "getSpendingStats": _spending_stats,
-                "getAppStats": _app_stats,
-                "pushAntiGateVariable": _push_variable,
-                "test": _test,
-            }
-        case "capmonster":
-            return {
-                "reportIncorrectImageCaptcha": _report("incorrect", _IMAGES),
-                "reportIncorrectTokenCaptcha": _report("incorrect", _TOKENS),
-                "reportIncorrectRecaptcha": _report("incorrect", _TOKENS),
-            }
-        case "yescaptcha":
-            return {"getSoftID": _soft_id}
-        case "2captcha":
-            return {
-                "reportCorrect": _report("correct", ("",)),
-                "reportIncorrect": _report("incorrect", ("",)),
-                "test": _test,
-            }
-        case "capsolver":
-            return {"feedbackTask": _feedback}
-        case _:
-            return {}
+    """The methods of this vendor that need a key, but for the main three (a stranger: the reports its catalog names)."""
+    return _TABLES[provider] if provider in _TABLES else _stranger(catalog_of(provider))
+
+
+@cache
+def _stranger(catalog: Catalog) -> Mapping[str, Method]:
+    return {name: _report(spec.reports, ("",)) for name, spec in catalog.tasks.methods.items() if spec.reports}
 
 
 def _report(kind: str, types: tuple[str, ...], *, english_only: bool = False, counted: bool = False) -> Method:
@@ -217,3 +194,30 @@ def _soft_id(vendor: Vendor, account: VendorAccount, fields: Mapping[str, Any], 
 def _test(vendor: Vendor, account: VendorAccount, fields: Mapping[str, Any], now: float) -> Reply:
     seen = {name: value for name, value in fields.items() if name != "clientKey"}
     return Reply({"errorId": 0, "status": "success", "request": seen})
+
+
+_TABLES: Mapping[str, Mapping[str, Method]] = {
+    "anti-captcha": {
+        "reportIncorrectImageCaptcha": _report("incorrect", _IMAGES, english_only=True),
+        "reportIncorrectRecaptcha": _report("incorrect", _RECAPTCHA, counted=True),
+        "reportCorrectRecaptcha": _report("correct", _RECAPTCHA, counted=True),
+        "reportIncorrectHcaptcha": _report("incorrect", ("HCaptcha",)),
+        "getSpendingStats": _spending_stats,
+        "getAppStats": _app_stats,
+        "pushAntiGateVariable": _push_variable,
+        "test": _test,
+    },
+    "capmonster": {
+        "reportIncorrectImageCaptcha": _report("incorrect", _IMAGES),
+        "reportIncorrectTokenCaptcha": _report("incorrect", _TOKENS),
+        "reportIncorrectRecaptcha": _report("incorrect", _TOKENS),
+    },
+    "yescaptcha": {"getSoftID": _soft_id},
+    "ezcaptcha": {},
+    "2captcha": {
+        "reportCorrect": _report("correct", ("",)),
+        "reportIncorrect": _report("incorrect", ("",)),
+        "test": _test,
+    },
+    "capsolver": {"feedbackTask": _feedback},
+}

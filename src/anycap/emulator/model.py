@@ -25,11 +25,12 @@ from anycap.emulator.accounts import DEFAULT_KEY, VendorAccount, book_name
 from anycap.emulator.answers import Reply
 from anycap.emulator.bans import Bans
 from anycap.emulator.clock import Clock
-from anycap.emulator.dialects import DIALECTS, Trouble
+from anycap.emulator.dialects import Trouble
 from anycap.emulator.ledger import Ledger, Task, TaskState
 from anycap.emulator.rulebook import TypeSpec, rulebook, type_spec
 from anycap.emulator.solutions import make_solution
 from anycap.emulator.solve_times import SolveTime, solve_seconds
+from anycap.emulator.strangers import dialect_of
 from anycap.emulator.validation import check_task
 from anycap.taxonomy import Code, Scope
 
@@ -90,10 +91,8 @@ class Vendor:
         speed: float = 1.0,
         epoch_s: float = 0.0,
     ) -> None:
-        if provider not in DIALECTS:
-            raise ValueError(f"the emulator does not know the vendor {provider!r}; it has {', '.join(DIALECTS)}")
         self.provider = provider
-        self.dialect = DIALECTS[provider]
+        self.dialect = dialect_of(provider)
         self.clock = clock
         self.solve_time = solve_time
         self.workers = workers
@@ -189,7 +188,9 @@ class Vendor:
         return answers.error(self.dialect, vendor_code, error_id, method, detail, self._order)
 
     def inject(self, method: str, code: str, who: str, address: str) -> Reply:
-        """An error that a fault asks for; it counts like one of the vendor's own."""
+        """An error that a fault asks for; it counts like one of the vendor's own. Digits stand for a bare errorId."""
+        if code.isdecimal():
+            return Reply({"errorId": int(code)}, code=code)
         self.bans.note(method, code, who, address, self.clock())
         return self.error(code, method, "injected fault")
 

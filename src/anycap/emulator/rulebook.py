@@ -7,7 +7,7 @@ write their expectations by hand, because both sides read the same catalog.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,10 +89,13 @@ class TypeSpec:
     image: bool = False
 
 
-@cache
 def rulebook(provider: str) -> Rulebook:
     """The rule book of a vendor: one of ours, or a third party's by entry point."""
-    catalog = catalog_of(provider)
+    return _rulebook(catalog_of(provider))
+
+
+@cache
+def _rulebook(catalog: Catalog) -> Rulebook:
     ids: dict[str, int] = {}
     for number, codes in catalog.ids.items():
         for code in codes:
@@ -100,7 +103,7 @@ def rulebook(provider: str) -> Rulebook:
     urls = (catalog.base_url, *catalog.mirrors.values(), catalog.user_agent_url)
     names = (urlsplit(url).hostname for url in urls if url)
     return Rulebook(
-        provider,
+        catalog.name,
         ids,
         {code: row.code for code, row in catalog.errors.items()},
         catalog.ban_rules,
@@ -113,10 +116,14 @@ def catalog_of(provider: str) -> Catalog:
     return providers.get(provider).catalog
 
 
-@cache
 def type_spec(provider: str, name: str) -> TypeSpec | None:
     """What the vendor documents about this task type; None when it has no such type."""
-    book = catalog_of(provider).tasks
+    return _type_spec(catalog_of(provider), name)
+
+
+@lru_cache(maxsize=10_000)
+def _type_spec(catalog: Catalog, name: str) -> TypeSpec | None:
+    provider, book = catalog.name, catalog.tasks
     specs = [spec for spec in book.tasks if name in spec.types]
     if not specs:
         known = name in _UNMODELLED.get(provider, ()) if book.tasks else any(part in name for part in _FAMILIES)
