@@ -18,10 +18,12 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import anyio
 
+from anycap._bell import AnyBell, Bell, LoopBell
 from anycap._desk import Call, Desk, balance_amount, failure_fields
 from anycap.core.lane import Job, JobKind
 from anycap.core.machine import ENDS, Action, State
@@ -93,6 +95,7 @@ class Engine:
         self.offload = offload
         self.clock: Callable[[], float] = anyio.current_time
         """The event loop's own clock once open: finding out which loop runs costs more than asking it for the time."""
+        self._new_bell: Callable[[], Bell] = AnyBell
         self.phase = Phase.NEW
         self.solves: dict[str, Solve] = {}
         self.untold: OrderedDict[str, Solve] = OrderedDict()
@@ -133,6 +136,7 @@ class Engine:
         trio = sys.modules.get("trio")
         if trio is not None and trio.lowlevel.in_trio_run():
             self.clock = trio.current_time
+            self._new_bell = AnyBell
             if nursery is not None:
                 nursery.start_soon(self._own, started)
             else:
@@ -142,6 +146,7 @@ class Engine:
                 raise ConfigurationError("open(nursery=...) is for trio; on asyncio the client owns its task")
             loop = asyncio.get_running_loop()
             self.clock = loop.time
+            self._new_bell = partial(LoopBell, loop)
             self._owner = loop.create_task(self._own(started), name="anycap engine", context=contextvars.Context())
         await started.wait()
 
@@ -177,7 +182,7 @@ class Engine:
                 await self._close_parts()
             for solve in self.solves.values():
                 if solve.waiter is not None:
-                    solve.waiter.set()
+                    solve.waiter.ring()
             for desk in self.desks.values():
                 for call in desk.calls:
                     call.done.set()
@@ -254,18 +259,15 @@ class Engine:
             while not _settled(solve, accepted):
                 if self.phase is not Phase.OPEN:
                     self.check_open(solve.ticket())
-                waiter = solve.waiter
-                if waiter is None or waiter.is_set():
-                    waiter = solve.waiter = anyio.Event()
-                if deadline == math.inf:
-                    await waiter.wait()
-                else:
-                    with anyio.move_on_at(deadline):
-                        await waiter.wait()
-                    if not waiter.is_set():
-                        return _settled(solve, accepted)
+                bell: Bell | None = solve.waiter
+                if bell is None:
+                    bell = solve.waiter = self._new_bell()
+                if not await bell.wait(deadline):
+                    return _settled(solve, accepted)
         finally:
             solve.waiting -= 1
+            if not solve.waiting:
+                solve.waiter = None
         return True
 
     def hand_over(self, solve: Solve) -> None:
@@ -477,13 +479,13 @@ class Engine:
                 if further:
                     await self._perform(desk, solve, further)
             if solve.wants_id and solve.waiter is not None:
-                solve.waiter.set()
+                solve.waiter.ring()
         if Action.TELL in actions:
             self._tell(solve)
 
     def _tell(self, solve: Solve) -> None:
         if solve.waiter is not None:
-            solve.waiter.set()
+            solve.waiter.ring()
         if solve.state in ENDS and not solve.waiting and self.solves.pop(solve.id, None) is not None:
             self.untold[solve.id] = solve
             while len(self.untold) > UNTOLD_MAX:
