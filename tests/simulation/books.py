@@ -38,9 +38,9 @@ class Books:
             line = self.lines.get(record.ticket_id)
             if line is None:
                 line = self.lines[record.ticket_id] = Line(record.kind, dict(record.fields))
-            elif line.kind.closes and not record.kind.closes and record.kind is not RecordKind.INTENT:
-                raise AssertionError(f"{record.kind} written for {record.ticket_id}, which is {line.kind}")
-            line.kind = record.kind
+            elif record.kind is RecordKind.INTENT or _RANK[record.kind] > _RANK[line.kind]:
+                # A record that a failing journal gave back may come late; it does not undo what came after it.
+                line.kind = record.kind
             if record.kind is RecordKind.ACCEPTED:
                 line.accepted_at = record.at
                 line.task_id = record.fields["task_id"]

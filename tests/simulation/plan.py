@@ -134,7 +134,7 @@ def draw(seed: int, *, solves: int = 200) -> Plan:
     rough = not calm
     restarts: tuple[tuple[float, float], ...] = ()
     if rough and chance.random() < 0.4:
-        restarts = _restarts(chance, span_s)
+        restarts = _restarts(chance, span_s, arrivals)
     suspends: tuple[tuple[float, float, bool], ...] = ()
     if rough and chance.random() < 0.1:
         suspends = ((chance.uniform(0.0, span_s + 60.0), chance.choice((60.0, 7200.0)), chance.random() < 0.5),)
@@ -242,11 +242,15 @@ def _arrivals(
     return tuple(arrivals)
 
 
-def _restarts(chance: Random, span_s: float) -> tuple[tuple[float, float], ...]:
+def _restarts(chance: Random, span_s: float, arrivals: tuple[Arrival, ...]) -> tuple[tuple[float, float], ...]:
     restarts: list[tuple[float, float]] = []
     at = 0.0
     for _ in range(chance.choice((1, 1, 2, 4))):
-        at += chance.uniform(0.1, span_s / 2 + 20.0)
+        if chance.random() < 0.5:
+            # While requests are on their way.
+            at = max(at, chance.choice(arrivals).at) + chance.choice((0.01, 0.1, 1.0)) * (0.1 + chance.random())
+        else:
+            at += chance.uniform(0.1, span_s / 2 + 20.0)
         again = at + chance.choice((0.1, 2.0, 30.0))
         restarts.append((at, again))
         at = again

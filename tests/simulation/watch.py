@@ -120,8 +120,8 @@ class Watch:
             if refusal.name not in (None, name):
                 continue
             if refusal.trial is None:
-                if well and refusal.held is not None:
-                    refusal.held += 1  # sent before the refusal, and taken: there was more room than that
+                if well:
+                    refusal.held = None  # sent before the refusal, and taken: there was more room than that
                 continue
             # While one tries, nothing else is in flight: this is its answer.
             if well or self._is_over(refusal, verdict):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import math
+import traceback
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cache
@@ -226,7 +227,12 @@ class World:
             if self.now > HORIZON_S:
                 self.fault("the world did not come to an end")
                 break
-            act(*args)
+            try:
+                act(*args)
+            except Exception as error:  # whatever breaks is a finding of this seed, not the end of the run
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                self.fault(f"{type(error).__name__} in {where.name}, line {where.lineno}: {error}")
+                break
         checks.final(self)
         return self._outcome()
 
