@@ -136,6 +136,42 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure beside bare loops and write benchmarks/results: `nox -s bench -- transport --quick`, `-- --check`."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """Run simulated worlds with ban rules at full strength: `nox -s simulate -- --seeds 10000`."""
+    install(session, "test")
+    session.run("python", "-m", "tests.simulation", *session.posargs)
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """Kill a solving process again and again and compare journal and ledgers: `nox -s torture -- 1000`."""
+    install(session, "test")
+    session.run("python", "-m", "tests.torture.kill", *(session.posargs or ["1000"]))
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Throw damaged answers at everything that reads them: `nox -s fuzz -- 1000000`."""
+    install(session, "test")
+    session.run("python", "tests/fuzz/fuzz_answers.py", *(session.posargs or ["1000000"]))
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Change core/ in thousands of small ways and see which changes no test notices; long. Writes docs/mutation.md."""
+    install(session, "mutation")
+    session.run("mutmut", "run", *session.posargs, success_codes=[0, 1])
+    session.run("python", "docs/mutation_report.py")
+
+
+@nox.session
 def audit(session: nox.Session) -> None:
     """pip-audit over what the package installs; says clearly when the advisory service cannot be reached."""
     session.install("-e", ".[aiohttp]", *nox.project.dependency_groups(PROJECT, "audit"))
