@@ -81,15 +81,24 @@ def test_decode_gives_an_object_or_a_reason(body: bytes) -> None:
         json.dumps(found, default=str, ensure_ascii=False).encode()  # no surrogate is left
 
 
+def tidied(value: Any) -> Any:
+    """What the standard library reads, with lone surrogates replaced by another road than the decoder's."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {tidied(key): tidied(item) for key, item in value.items()}
+    return [tidied(item) for item in value] if isinstance(value, list) else value
+
+
 @settings(deadline=None)
 @given(values)
+@example("\U00010000\ud800x\udc00")
+@example({"a": {"\ud800": [1.5, 10**17, "0.1"]}})
 def test_decode_agrees_with_the_standard_library_within_the_bounds(value: Any) -> None:
     body = as_bytes({"value": value})
     found = decode(body)
     if isinstance(found, dict):
-        assert json.loads(json.dumps(found, default=float).replace("\\ufffd", "")) == json.loads(
-            json.dumps(json.loads(body)).replace("\\ufffd", "").replace("\\ud800", "")
-        )
+        assert json.loads(json.dumps(found, default=float)) == tidied(json.loads(body))
 
 
 @settings(deadline=None)
