@@ -125,6 +125,7 @@ class Engine:
             for desk in self.desks.values():
                 await desk.keys.refresh(self.offload)
             await self.journal.open()
+            await self.journal.erase_expired(self.wall())  # a process that lives for seconds erases, too
             await self.transport.open()
             opened = True
         finally:

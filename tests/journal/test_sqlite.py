@@ -378,3 +378,88 @@ async def test_a_migration_that_fails_leaves_the_older_file_as_it_was(
     await journal.open()
     assert [entry.ticket_id for entry in await journal.open_entries()] == ["t1"]
     await journal.aclose()
+
+
+async def test_opening_and_closing_twice_are_harmless(path: Path, tape: Any) -> None:
+    journal = SqliteJournal(path)
+    assert journal.commits == 0
+    await journal.open()
+    await journal.open()
+    await journal.write([tape(K.INTENT)])
+    await journal.aclose()
+    await journal.aclose()
+    assert len(list((path.parent / "tasks.db.owners").iterdir())) == 0
+
+
+async def test_a_file_that_vanishes_under_the_journal_gives_typed_errors(path: Path, tape: Any) -> None:
+    journal = SqliteJournal(path)
+    await journal.open()
+    assert journal._store is not None
+    journal._store._open.close()  # what is left is a connection that fails at everything
+    for use in (
+        journal.write([tape(K.INTENT)]),
+        journal.open_entries(),
+        journal.find("t1"),
+        journal.erase_expired(0.0),
+    ):
+        with pytest.raises(JournalError, match="failed"):
+            await use
+    await journal.aclose()
+    assert len(list((path.parent / "tasks.db.owners").iterdir())) == 0
+
+
+async def test_an_opening_that_fails_late_leaves_no_lock(path: Path) -> None:
+    owners = path.parent / "tasks.db.owners"
+    owners.write_text("a file is in the way")
+    journal = SqliteJournal(path)
+    with pytest.raises(JournalError, match="owner files"):
+        await journal.open()
+    owners.unlink()
+    await journal.open()
+    await journal.aclose()
+
+
+async def test_a_fault_of_our_own_in_a_transaction_is_rolled_back(path: Path, tape: Any, monkeypatch: Any) -> None:
+    journal = SqliteJournal(path)
+    await journal.open()
+    append = Store._append
+
+    def broken(self: Store, connection: Any, rows: Any) -> None:
+        append(self, connection, rows)
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_append", broken)
+        with pytest.raises(ZeroDivisionError):
+            await journal.write([tape(K.INTENT, "broken")])
+    await journal.write([tape(K.INTENT, "whole")])
+    assert [entry.ticket_id for entry in await journal.open_entries()] == ["whole"]
+    await journal.aclose()
+
+
+async def test_an_opening_cancelled_while_the_thread_works_is_undone(path: Path, tape: Any, monkeypatch: Any) -> None:
+    entered, release, closed = threading.Event(), threading.Event(), threading.Event()
+    opened, close = Store.open, Store.close
+
+    def slow_open(self: Store) -> None:
+        entered.set()
+        release.wait(10)
+        opened(self)
+
+    def told_close(self: Store) -> None:
+        close(self)
+        closed.set()
+
+    monkeypatch.setattr(Store, "open", slow_open)
+    monkeypatch.setattr(Store, "close", told_close)
+    journal = SqliteJournal(path)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.open)
+        while not entered.is_set():
+            await anyio.sleep(0.002)
+        tasks.cancel_scope.cancel()
+    release.set()
+    assert await anyio.to_thread.run_sync(closed.wait, 10)
+    assert list((path.parent / "tasks.db.owners").iterdir()) == []
+    await journal.open()
+    await journal.aclose()

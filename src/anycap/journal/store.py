@@ -137,17 +137,16 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             result = statements(connection)
             connection.execute("COMMIT")
-        except (sqlite3.Error, JournalError) as error:
-            trouble = error
+        except sqlite3.Error as error:
+            trouble = explain(error, self.path)
+        except BaseException:
+            _roll_back(connection)
+            raise
         else:
             self.commits += 1
             return result
-        try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            pass
-        raise explain(trouble, self.path) if isinstance(trouble, sqlite3.Error) else trouble.with_traceback(None)
+        _roll_back(connection)
+        raise trouble
 
     def append(self, rows: Sequence[Row]) -> None:
         """Append the rows in their order, in one transaction. Raises JournalError: then none was written."""
@@ -306,6 +305,14 @@ class Store:
         finally:
             self._connection = None
             self._ownership.release()
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        return  # SQLite has rolled back by itself: so it does after the worst errors
 
 
 def _sums(rows: Iterable[tuple[str, str, str, float, str, str | None]]) -> Iterator[tuple[str, str, Kept]]:
