@@ -27,8 +27,9 @@ DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
 
 sys.path.insert(0, str(DOCS))
-from api_reference import api_reference  # noqa: E402 - a neighbour of this script, not a package
-from vendor_tables import vendors  # noqa: E402 - a neighbour of this script, not a package
+from api_reference import api_reference  # noqa: E402 - neighbours of this script, not a package
+from benchmark_page import benchmarks, plots  # noqa: E402
+from vendor_tables import vendors  # noqa: E402
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -204,6 +205,7 @@ def limits() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_reference,
+    "benchmarks.md": benchmarks,
     "decisions/index.md": decisions,
     "errors.md": errors,
     "exit-codes.md": exit_codes,
@@ -220,6 +222,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
 def pages() -> dict[Path, str]:
     """Every page with its text as it should be."""
     texts = {DOCS / name: NOTE + make() for name, make in PAGES.items()}
+    texts |= {DOCS / name: text for name, text in plots().items()}
     for name, parts in PARTS.items():
         text = DOCS.joinpath(name).read_text(encoding="utf-8")
         for part, make in parts.items():
@@ -243,6 +246,7 @@ def main() -> int:
             continue
         stale.append(path.resolve().relative_to(DOCS.resolve().parent).as_posix())
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     if stale:
         print(("not current, run `python docs/generate.py`: " if check else "written: ") + ", ".join(stale))
