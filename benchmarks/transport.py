@@ -2,7 +2,7 @@
 
 Loads: 1,000 exchanges at once behind a gate of 64, and 50 in progress with a round trip of 50 ms; http and https. The
 engine is not in these numbers; `throughput.py` has the whole client. "stack of httpcore" is the other way our default
-transport could have been built (docs/decisions/0002-own-connection-stack.md).
+transport could have been built (docs/decisions/0003-own-connection-stack.md).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import anyio
 import httpx
 import pytest
 import respx
@@ -119,7 +120,7 @@ async def test_a_server_that_never_answers_is_maybe_sent_and_one_that_never_shak
     with serve(silent) as server:
         async with httpx.AsyncClient(verify=certificates.client_context()) as client:
             waiting = await sent_through(client, a_request(server.url, timeout_s=0.1))
-            shaking = await sent_through(client, a_request(server.url.replace("http", "https"), timeout_s=0.1))
+            shaking = await sent_through(client, a_request(server.url.replace("http", "https"), timeout_s=4.0))
         assert await server.gone()
     assert isinstance(waiting, Failure)
     assert (waiting.kind, waiting.delivery) == (FailureKind.TIMEOUT, Delivery.MAYBE_SENT)
@@ -155,12 +156,27 @@ async def test_an_unknown_authority_is_not_sent(anyio_backend: str, certificates
 async def test_a_full_pool_is_not_sent(anyio_backend: str) -> None:
     with serve(keep_answering) as server:
         limits = httpx.Limits(max_connections=1)
-        async with httpx.AsyncClient(limits=limits) as client, client.stream("POST", server.url):
-            outcome = await sent_through(client, a_request(server.url, timeout_s=0.3))
+        async with httpx.AsyncClient(limits=limits) as client:
+            transport = HttpxTransport(HttpSettings(), client)
+            assert isinstance(await transport.send(a_request(server.url)), Answer)
+            async with client.stream("POST", server.url):
+                outcome = await transport.send(a_request(server.url, timeout_s=0.1))
         assert await server.gone()
     assert isinstance(outcome, Failure)
-    assert (outcome.kind, outcome.delivery) == (FailureKind.CONNECT_TIMEOUT, Delivery.NOT_SENT)
-    assert len(server.requests) == 1
+    assert outcome.kind in (FailureKind.CONNECT_TIMEOUT, FailureKind.TIMEOUT)
+    assert outcome.delivery is Delivery.NOT_SENT
+    assert len(server.requests) == 2
+
+
+async def test_a_transport_that_says_nothing_leaves_it_open_whether_anything_was_sent(anyio_backend: str) -> None:
+    async def never(request: httpx.Request) -> httpx.Response:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(never)) as client:
+        outcome = await sent_through(client, a_request(URL, timeout_s=0.02))
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, outcome.delivery) == (FailureKind.TIMEOUT, Delivery.MAYBE_SENT)
 
 
 @pytest.mark.parametrize("how", ["refuses", "closes"])

@@ -171,6 +171,34 @@ async def test_connections_expire_by_the_clock_given(anyio_backend: str) -> None
         assert await server.gone()
 
 
+async def test_connections_of_a_past_burst_are_closed_once_they_have_expired(anyio_backend: str) -> None:
+    now = [1000.0]
+    stack = ConnectionStack(
+        no_tls, user_agent="test", keep_alive_s=20.0, connect_timeout_s=5.0, connect=open_wire, clock=lambda: now[0]
+    )
+    together = threading.Barrier(3)
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        together.wait(5.0)
+        peer.send(answer())
+        keep_answering(peer)
+
+    with serve(script) as server:
+        target = parse_target(f"{server.url}/createTask")
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(stack.send, a_request(server.url), target)
+        assert (stack.idle, server.open) == (3, 3)
+        for _ in range(3):
+            now[0] += 10.0
+            await stack.send(a_request(server.url), target)
+        await anyio.sleep(0.02)
+        assert (stack.idle, server.open, stack.opened) == (1, 1, 3)
+        await stack.aclose()
+        assert await server.gone()
+
+
 async def test_a_kept_connection_known_to_be_dead_is_replaced_for_a_paid_request_too(anyio_backend: str) -> None:
     """Nothing was written on the dead one, so this cannot pay twice."""
     wires: list[Wire] = []

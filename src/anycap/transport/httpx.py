@@ -51,6 +51,7 @@ class HttpxTransport:
         self._targets = Targets(allow_http=allow_http)
         self._user_agent = user_agent
         self._closed = False
+        self._tracing: set[tuple[str, str, int]] = set()
 
     async def open(self) -> None:
         """Get ready: a client of our own if none was given."""
@@ -72,7 +73,7 @@ class HttpxTransport:
         target = self._targets[request.url]
         if self._client is None or self._closed:
             return Failure(Delivery.NOT_SENT, FailureKind.CLOSED, "the transport is not open; nothing was sent")
-        trace = _Trace()
+        trace = _Trace(known_to_trace=target.origin in self._tracing)
         outcome: Answer | _Broken | None = None
         with anyio.move_on_after(request.timeout_s):
             try:
@@ -80,6 +81,8 @@ class HttpxTransport:
             except BaseException as cancelled:  # noqa: BLE001 - re-raised as it is
                 # The library's frames below hold the body; a cancellation needs none of them.
                 raise cancelled.with_traceback(None)  # noqa: B904 - the same exception, without those frames
+        if trace.seen:
+            self._tracing.add(target.origin)
         if isinstance(outcome, Answer):
             return outcome
         if outcome is None:
@@ -129,24 +132,25 @@ class HttpxTransport:
 class _Trace:
     """httpcore's public `trace` extension: remembers whether the request itself began to be written."""
 
-    __slots__ = ("connecting", "writing")
+    __slots__ = ("seen", "silence_tells", "writing")
 
-    def __init__(self) -> None:
-        self.connecting = False
+    def __init__(self, *, known_to_trace: bool) -> None:
+        self.seen = False
         self.writing = False
+        # Somebody's own transport may not trace at all; then hearing nothing says nothing.
+        self.silence_tells = known_to_trace
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
-        if event.endswith(".send_request_headers.started"):
-            # A CONNECT to a proxy is written too, but is not the request.
-            if getattr(info.get("request"), "method", b"") != b"CONNECT":
-                self.writing = True
-        elif event.startswith(("connection.connect_", "connection.start_tls")):
-            self.connecting = True
+        self.seen = True
+        # A CONNECT to a proxy is written too, but is not the request.
+        is_connect = getattr(info.get("request"), "method", b"") == b"CONNECT"
+        if event.endswith(".send_request_headers.started") and not is_connect:
+            self.writing = True
 
     def delivery(self, kind: FailureKind) -> Delivery:
         """NOT_SENT only when that is certain: nothing written, and seen or told to have stopped before writing."""
         before_writing = kind in (FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT, FailureKind.TLS, FailureKind.PROXY)
-        if not self.writing and (before_writing or self.connecting):
+        if not self.writing and (before_writing or self.seen or self.silence_tells):
             return Delivery.NOT_SENT
         return Delivery.MAYBE_SENT
 

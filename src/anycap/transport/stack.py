@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -58,7 +59,7 @@ class ConnectionStack:
         self._connect_timeout_s = connect_timeout_s
         self._connect = connect
         self._clock = clock
-        self._idle: dict[tuple[str, str, int], list[Connection]] = {}
+        self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
         self._busy: set[Connection] = set()
         self._closed = False
 
@@ -127,6 +128,15 @@ class ConnectionStack:
             connection.wire.abort()
         return None
 
+    def _keep(self, connection: Connection, target: Target) -> None:
+        stack = self._idle.setdefault(target.origin, deque())
+        now = self._clock()
+        connection.expires_at = now + self._keep_alive_s
+        stack.append(connection)
+        # The oldest are at the bottom, where a quiet client would never look again.
+        while stack[0].expires_at <= now:
+            stack.popleft().wire.abort()
+
     async def _open(self, target: Target) -> Connection | tuple[FailureKind, str]:
         broken: tuple[FailureKind, str] | None = None
         connection: Connection | None = None
@@ -172,8 +182,7 @@ class ConnectionStack:
         finally:
             self._busy.discard(connection)
             if answer is not None and not self._closed and connection.is_reusable():
-                connection.expires_at = self._clock() + self._keep_alive_s
-                self._idle.setdefault(target.origin, []).append(connection)
+                self._keep(connection, target)
             else:
                 connection.wire.abort()
         if answer is not None:
