@@ -428,6 +428,31 @@ def test_a_failed_status_without_a_code_ends_the_task_unsolved(provider: str, wo
     assert word in verdict.problem.row.meaning
 
 
+@pytest.mark.parametrize("provider", ALL)
+@pytest.mark.parametrize("word", ["error", "failed", "fail", "down"])
+@pytest.mark.parametrize(
+    ("status", "kind", "doubtful"),
+    [
+        (502, K.LOST, K.LOST),
+        (503, None, K.LOST),
+        (404, K.PROBLEM, K.PROBLEM),
+        (429, K.PROBLEM, K.PROBLEM),
+        (200, None, K.LOST),
+    ],
+)
+def test_a_gateways_json_never_ends_a_task(
+    provider: str, word: str, status: int, kind: VerdictKind | None, doubtful: VerdictKind
+) -> None:
+    body = {"status": word, "message": "upstream connect error"}
+    verdict = poll(provider, body, status)
+    if kind is None:  # CapMonster's 503, or a status word that is unknown at some vendors
+        assert verdict.kind in (K.LOST, K.PROCESSING)
+    else:
+        assert verdict.kind is kind
+    assert verdict.problem is None or (verdict.problem.vendor_code is None and verdict.problem.row.code != "unsolvable")
+    assert submit(provider, body, status).kind is doubtful
+
+
 def test_a_failed_status_with_a_code_is_that_code() -> None:
     verdict = poll("capsolver", {"errorId": 0, "status": "failed", "errorCode": "ERROR_TASK_TIMEOUT"})
     assert code_of(verdict) is Code.SOLVE_TIMEOUT

@@ -79,6 +79,7 @@ def rules_for(catalog: Catalog) -> list[Rule]:
         Rule("an empty body", GET_TASK_RESULT, 200, b"", K.LOST),
         Rule("half an answer", GET_TASK_RESULT, 200, b'{"errorId":0,"sta', K.LOST),
         Rule("a 502 page", GET_TASK_RESULT, 502, HTML, K.LOST),
+        Rule("a gateway's JSON", GET_TASK_RESULT, 502, _json(status="error", message="upstream"), K.LOST),
         Rule("a 429 page", GET_TASK_RESULT, 429, HTML, K.PROBLEM, Code.RATE_LIMITED),
         Rule("a redirect", GET_TASK_RESULT, 302, HTML, K.REDIRECT),
         Rule("success", OTHER_METHOD, 200, _json(errorId=0, balance=14.12), K.DONE),

@@ -137,7 +137,7 @@ class Adapter:
         solution = read_solution(body)
         if solution is not None and (status is None or status in self.catalog.ready_statuses):
             return Verdict(VerdictKind.READY, task_id=task_id, solution=solution, body=body, status=status)
-        if status in self.catalog.failed_statuses:
+        if status in self.catalog.failed_statuses and envelope.error_id is not None:
             return self._failed_status(envelope, CREATE_TASK, outcome.status, wait)
         if task_id is not None:
             return Verdict(VerdictKind.ACCEPTED, task_id=task_id, body=body, status=status, retry_after_s=wait)
@@ -173,7 +173,11 @@ class Adapter:
             return Verdict(VerdictKind.READY, solution=solution, body=body, status=status)
         if status is None:
             return self._without_json(outcome, GET_TASK_RESULT, "JSON without a status", wait)
-        if status in self.catalog.failed_statuses:
+        if envelope.error_id is None and status not in self.catalog.processing_statuses:
+            # A gateway's {"status": "error", "message": ...} must not end a paid task: only the vendor's envelope may.
+            if not 200 <= outcome.status <= 299 or status in self.catalog.failed_statuses:
+                return self._without_json(outcome, GET_TASK_RESULT, "JSON that is not the vendor's", wait)
+        elif status in self.catalog.failed_statuses:
             return self._failed_status(envelope, GET_TASK_RESULT, outcome.status, wait)
         if plain and status == "processing" and len(outcome.body) <= _REMEMBERED_BYTES_MAX:
             self._processing_body = outcome.body
