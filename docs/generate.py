@@ -56,6 +56,11 @@ def decisions() -> str:
     return "# Decisions\n\nWhy things are as they are, half a page each.\n\n" + "\n".join(lines) + "\n"
 
 
+def decision_pages() -> str:
+    """The decision records as lines of the site's navigation."""
+    return "".join(f'    "decisions/{path.name}",\n' for path in sorted(DOCS.joinpath("decisions").glob("[0-9]*.md")))
+
+
 def state_diagram() -> str:
     """The life of a solve as a diagram, drawn from the transition table."""
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {State.QUEUED}"]
@@ -215,6 +220,7 @@ PAGES: dict[str, Callable[[], str]] = {
 # Parts of hand-written pages, between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "../SECURITY.md": {"limits": limits},
+    "../zensical.toml": {"decision pages": decision_pages},
     "architecture.md": {"state diagram": state_diagram, "state table": state_table},
 }
 
@@ -226,7 +232,11 @@ def pages() -> dict[Path, str]:
     for name, parts in PARTS.items():
         text = DOCS.joinpath(name).read_text(encoding="utf-8")
         for part, make in parts.items():
-            begin, end = f"<!-- begin {part} -->\n", f"<!-- end {part} -->"
+            begin, end = (
+                (f"# begin {part}\n", f"# end {part}")
+                if name.endswith(".toml")
+                else (f"<!-- begin {part} -->\n", f"<!-- end {part} -->")
+            )
             if begin not in text or end not in text:
                 raise SystemExit(f"docs/{name} lacks the markers {begin.strip()} and {end}")
             head, rest = text.split(begin, 1)
