@@ -142,7 +142,9 @@ class Image:
                 f"not {type(source).__name__}"
             )
         if self._data is not None and len(self._data) > IMAGE_BYTES_MAX:
-            raise InvalidChallenge(_too_large(f"{len(self._data):,}"))
+            raise InvalidChallenge(
+                f"the image has more than {IMAGE_BYTES_MAX:,} bytes; no vendor takes more than 500,000"
+            )
 
     @property
     def loaded(self) -> bool:
@@ -175,9 +177,7 @@ class Image:
             raise InvalidChallenge(f"the image {self._where()} cannot be read: {error}") from None
         if not isinstance(data, bytes):
             raise InvalidChallenge(f"the image {self._where()} gave text: open the file in binary mode ('rb')")
-        if len(data) > IMAGE_BYTES_MAX:
-            raise InvalidChallenge(_too_large(f"over {IMAGE_BYTES_MAX:,}"))
-        return Image(data)
+        return Image(data)  # which refuses what is too large
 
     def to_base64(self) -> str:
         """The bytes as base64 on one line without a `data:` prefix, as every vendor wants it."""
@@ -219,7 +219,3 @@ def _decode(text: str) -> bytes:
     if not data:
         raise InvalidChallenge("the image is empty")
     return data
-
-
-def _too_large(size: str) -> str:
-    return f"the image has {size} bytes; no vendor takes more than 500,000"

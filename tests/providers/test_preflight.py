@@ -16,6 +16,7 @@ from anycap.challenges import (
     Challenge,
     FunCaptchaGrid,
     HCaptcha,
+    HCaptchaGrid,
     ImageToText,
     Prosopo,
     Proxy,
@@ -406,3 +407,13 @@ def test_broken_gif_ends_the_count_of_frames() -> None:
 def test_any_bytes_give_a_header_or_none(head: bytes, rest: bytes) -> None:
     info = inspect_image(head + rest)
     assert info is None or (info.width >= 0 and info.height >= 0)
+
+
+def test_jpeg_size_is_found_behind_a_huffman_table() -> None:
+    table = b"\xff\xc4" + struct.pack(">H", 9) + bytes(7)
+    assert inspect_image(b"\xff\xd8" + table + jpeg(30, 20)[20:]) == ImageInfo("jpg", 30, 20, False)
+
+
+def test_vendor_that_lacks_a_type_does_not_name_itself() -> None:
+    with pytest.raises(InvalidChallenge, match="No provider known here"):
+        encode.prepare(toy(), HCaptchaGrid(png(), "boats"))

@@ -331,3 +331,9 @@ def test_grid_answer_that_is_neither_list_nor_grid_has_no_cells() -> None:
     assert isinstance(solution, CellsSolution) and solution.cells == (0, 2)
     with pytest.raises(SolutionShapeError, match="has no objects or answer"):
         read("yescaptcha", "HCaptchaGrid", '{"solution":{"type":"multi"}}')
+
+
+def test_each_kind_reads_its_own_name_first_when_both_are_there() -> None:
+    text = '{"solution":{"token":"A","gRecaptchaResponse":"B"}}'
+    for kind, token in (("RecaptchaV2", "B"), ("HCaptcha", "B"), ("Turnstile", "A"), ("FunCaptcha", "A")):
+        assert getattr(read("yescaptcha", kind, text), "token", None) == token

@@ -9,7 +9,7 @@ import pytest
 from anycap.challenges import KINDS
 from anycap.errors import ConfigurationError, ReportRefused, UnsupportedMethod
 from anycap.providers import BUILT_IN, get
-from anycap.providers.matrix import challenge_matrix, method_matrix
+from anycap.providers.matrix import cell_of, challenge_matrix, method_matrix
 from anycap.providers.reports import report_method
 from anycap.providers.task_tables import load_tasks
 
@@ -206,3 +206,13 @@ def test_report_about_an_image_of_another_language_pool_is_refused() -> None:
     )
     with pytest.raises(ReportRefused, match="language pool en only, not rn"):
         report_method(catalog, "ImageToText", correct=False, language_pool="rn")
+
+
+def test_matrix_tells_whether_a_proxy_is_needed() -> None:
+    def proxy_of(*rows: dict[str, Any]) -> str:
+        tasks = [{**{key: value for key, value in GOOD.items() if key != "type"}, **row} for row in rows]
+        return cell_of(load_tasks({"tasks": tasks}).tasks).proxy
+
+    needs, takes, none = {"with_proxy": "P"}, {"type": "T", "with_proxy": "P"}, {"type": "T"}
+    assert proxy_of(needs) == "required" and proxy_of(takes) == "optional" and proxy_of(none) == "no"
+    assert proxy_of(needs, none) == "optional"

@@ -133,7 +133,7 @@ def one_of(*choices: object) -> Check:
     """A check for one of `choices`."""
 
     def check(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
-        if isinstance(value, bool) or value not in choices:
+        if value not in choices:
             said = ", ".join(repr(choice) for choice in choices)
             raise _refuse(challenge, attribute, f"must be one of {said}, not {value!r}")
 

@@ -49,7 +49,7 @@ def challenge_matrix(providers: Sequence[str] | None = None) -> list[ChallengeRo
     """
     books = [_book(name) for name in _names(providers)]
     return [
-        ChallengeRow(kind, tuple(_cell(book.specs_for(kind)) for book in books))
+        ChallengeRow(kind, tuple(cell_of(book.specs_for(kind)) for book in books))
         for kind in KINDS
         if kind != "VendorTask"
     ]
@@ -79,7 +79,8 @@ def _book(name: str) -> TaskBook:
     return registry.get(name).catalog.tasks
 
 
-def _cell(specs: Sequence[TaskSpec]) -> Cell:
+def cell_of(specs: Sequence[TaskSpec]) -> Cell:
+    """How one vendor takes one challenge, from its specs for it."""
     if not specs:
         return Cell()
     main = [name for spec in specs for name in (spec.type, spec.type_with_proxy) if name]
