@@ -102,7 +102,9 @@ class Client(VendorMethods):
                 account, adapter, addresses[place], self._settings, chance=self._surroundings.chance
             )
         self._journal = open_journal(journal, self._settings.journal)
-        self._transport: Transport = choose(http, self._settings.http)
+        self._transport: Transport = choose(
+            http, self._settings.http, allow_http=self._settings.allow_http, offload=self._surroundings.offload
+        )
         self._events = Events(on_event)
         self._engine = Engine(
             list(self._desks.values()),
