@@ -1,8 +1,9 @@
 """The canary: fails any test whose prints, log records or files hold a secret that the test made.
 
 Every `Secret` made while a test runs (account keys, proxy logins and passwords) is remembered, and after the test all that
-it printed, logged and wrote below `tmp_path` is searched for it; tokens are searched for in log records. Loaded for the
-whole suite by tests/conftest.py; `tests/security/test_canary.py` plants leaks and sees them caught.
+it printed, logged and wrote below `tmp_path` is searched for it. The tokens of solutions, which a program may well print or
+keep, are searched for in log records only. Loaded for the whole suite by tests/conftest.py; `tests/security/test_canary.py`
+plants leaks and sees them caught.
 
 A test that must write a key to a file (one for `..._KEY_FILE`) says so: `@pytest.mark.writes_secret`.
 """
@@ -17,14 +18,19 @@ from typing import Any
 import pytest
 
 from anycap.credentials import Secret
+from anycap.results import TokenSolution
 
 SECRET_CHARS_MIN = 8  # shorter ones ("user") occur in ordinary text
+TOKEN_CHARS_MIN = 24
 FILE_BYTES_MAX = 1 << 24
+_LOG = "a log record of "
 
 _of_session: set[str] = set()
 _of_test: set[str] | None = None
 _seen: list[tuple[str, str]] = []
+_tokens: set[str] = set()
 _make_secret = Secret.__init__
+_make_solution = TokenSolution.__init__
 _CAUGHT = pytest.StashKey[bool]()
 
 
@@ -35,6 +41,12 @@ def _remember(self: Secret, value: Any) -> None:
         (_of_session if _of_test is None else _of_test).add(text)
 
 
+def _remember_token(self: TokenSolution, **fields: Any) -> None:
+    _make_solution(self, **fields)
+    if len(self.token) >= TOKEN_CHARS_MIN:
+        _tokens.add(self.token)
+
+
 class _Listener(logging.Handler):
     """Keeps what every log record would show, whatever formatter is used: message, arguments and traceback."""
 
@@ -42,7 +54,7 @@ class _Listener(logging.Handler):
         text = f"{record.getMessage()} {record.args!r}"
         if record.exc_info:
             text += logging.Formatter().formatException(record.exc_info)
-        _seen.append((f"a log record of {record.name!r}", text))
+        _seen.append((f"{_LOG}{record.name!r}", text))
 
 
 _listener = _Listener(level=0)
@@ -51,11 +63,13 @@ _listener = _Listener(level=0)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "writes_secret: this test writes a secret to a file on purpose")
     Secret.__init__ = _remember  # type: ignore[method-assign]
+    TokenSolution.__init__ = _remember_token  # type: ignore[method-assign]
     logging.getLogger().addHandler(_listener)
 
 
 def pytest_unconfigure() -> None:
     Secret.__init__ = _make_secret  # type: ignore[method-assign]
+    TokenSolution.__init__ = _make_solution  # type: ignore[method-assign]
     logging.getLogger().removeHandler(_listener)
 
 
@@ -77,6 +91,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     global _of_test
     _of_test = set()
     _seen.clear()
+    _tokens.clear()
     try:
         return (yield)
     finally:
@@ -97,6 +112,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 def find_leaks(item: pytest.Item, report: pytest.TestReport) -> Iterator[str]:
     """Where a secret of this test is to be read; the secret itself is not repeated."""
+    for name, text in _seen:
+        if name.startswith(_LOG) and any(token in text for token in _tokens):
+            yield f"{name} (a token)"
     secrets = {*_of_session, *(_of_test or ())}
     if not secrets:
         return

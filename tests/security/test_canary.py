@@ -8,6 +8,7 @@ INNER_TESTS = '''
 import logging, sys
 import pytest
 from anycap.credentials import Secret
+from anycap.results import TokenSolution
 
 KEY = "canary-key-of-nobody-42"
 
@@ -46,6 +47,16 @@ def test_leak_read_by_capsys(capsys):
 def test_leak_in_file(tmp_path):
     (tmp_path / "tasks.db").write_text(repr(LeakyAccount(KEY)))
 
+def test_leak_of_a_token_in_log():
+    solution = TokenSolution(token="03AFcWeA-a-token-of-a-good-length")
+    logging.info("solved: %s", solution)
+    logging.warning("solved: %s", solution.token)
+
+def test_clean_token_printed_and_fingerprint_logged():
+    solution = TokenSolution(token="03AFcWeA-a-token-of-a-good-length")
+    print(solution.token)
+    logging.warning("solved: %r", solution)
+
 def test_clean_secret_shown_as_one(caplog):
     print(Secret(KEY))
     logging.warning("%r", Secret(KEY))
@@ -66,7 +77,7 @@ def test_every_planted_leak_fails_its_test_and_nothing_else_does(
     outcome = {
         line.split("::")[1].split()[0]: line.split()[1] for line in result.outlines if "::test" in line and "%]" in line
     }
-    assert len(outcome) == 9
+    assert len(outcome) == 11
     assert {name for name, word in outcome.items() if word == "FAILED"} == {
         n for n in outcome if n.startswith("test_leak")
     }
