@@ -311,6 +311,11 @@ class Process:
         if then is not None:
             then(ok)
 
+    def close(self) -> None:
+        """Close in peace: what the journal refused is written now."""
+        self.world.books.write(self._unwritten)
+        self._unwritten = []
+
     def kill(self) -> None:
         """Die now. What was being written may or may not have become durable."""
         self.alive = False

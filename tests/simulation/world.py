@@ -233,6 +233,8 @@ class World:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 self.fault(f"{type(error).__name__} in {where.name}, line {where.lineno}: {error}")
                 break
+        if self.process is not None:
+            self.process.close()
         checks.final(self)
         return self._outcome()
 
