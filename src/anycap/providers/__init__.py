@@ -7,10 +7,13 @@ A provider is a TOML file (`data/`, read by `catalog.py`) and one of three diale
 
 from __future__ import annotations
 
+import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from collections.abc import Callable
+    from importlib.metadata import EntryPoint, EntryPoints
 
     from anycap.providers.adapter import Adapter
     from anycap.providers.catalog import Catalog
@@ -93,6 +96,12 @@ def _unknown(name: object) -> str:
 def _entry_points() -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points
 
+    return _look_up(entry_points, tuple(sys.path))
+
+
+@lru_cache(maxsize=8)
+def _look_up(entry_points: Callable[..., EntryPoints], import_path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """The entry points of installed packages; a look-up costs milliseconds, so once per import path is enough."""
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
