@@ -248,6 +248,11 @@ class Challenge(Generic[S_co], metaclass=_NamesFields):
     on as they are (`{"nocache": True}`); they may add to a task, never replace what the challenge itself says.
 
     Raises InvalidChallenge (also a ValueError) for a wrong or missing field; nothing has been sent then.
+
+    >>> from anycap.challenges import Turnstile
+    >>> Turnstile("example.com", "0x4AAA")
+    Traceback (most recent call last):
+    anycap.errors.InvalidChallenge: Turnstile: website_url must be the page's full address, starting with http:// or https://
     """
 
     solution_type: ClassVar[type[Solution]] = Solution

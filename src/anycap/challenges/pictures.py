@@ -90,7 +90,11 @@ class _WithImages(Challenge[S_co]):
 
 
 def images_of(challenge: Challenge[Any]) -> list[Image]:
-    """Every image that a challenge carries, in field order."""
+    """Every image that a challenge carries, in field order.
+
+    >>> images_of(FunCaptchaGrid([b"GIF89a", b"GIF87a"], "which one?"))
+    [<image 6 bytes sha256:610f5ae4>, <image 6 bytes sha256:9faccac8>]
+    """
     found: list[Image] = []
     for each in fields(type(challenge)):
         value = getattr(challenge, each.name)

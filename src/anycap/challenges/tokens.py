@@ -1,7 +1,8 @@
 """Challenges that a page shows as a widget and that are solved by a token, or by values and cookies like one.
 
 Vendor-neutral fields only; the vendors' names for them are in `providers/data/*.toml`. Pictures are in `pictures.py`.
-Every field that is None or left at its default is not sent, so the vendor's own default holds.
+Every field that is None or left at its default is not sent, so the vendor's own default holds. One-time values of a
+challenge are not shown and not journalled (`repr=False`).
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Turnstile(Challenge[TokenSolution]):
     website_url: str = field(validator=a_url)
     website_key: str = field(validator=a_text)
     action: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
-    cdata: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    cdata: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     page_data: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     api_js_url: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
@@ -189,7 +190,7 @@ class GeeTestV3(Challenge[GeeTestSolution]):
 
     website_url: str = field(validator=a_url)
     gt: str = field(validator=a_text)
-    challenge: str = field(validator=a_text)
+    challenge: str = field(repr=False, validator=a_text)
     api_server: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     get_lib: str | Mapping[str, JSON] | None = field(
         default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
@@ -241,8 +242,8 @@ class AmazonWaf(Challenge[CookiesSolution]):
 
     website_url: str = field(validator=a_url)
     website_key: str | None = field(default=None, validator=maybe(a_text))
-    iv: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
-    context: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    iv: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
+    context: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     captcha_script: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
     challenge_script: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
     jsapi_script: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
@@ -304,10 +305,10 @@ class Altcha(Challenge[TokenSolution]):
     challenge_json: str | Mapping[str, JSON] | None = field(
         default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
     )
-    challenge: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    challenge: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     iterations: int | None = field(default=None, kw_only=True, validator=maybe(a_count))
-    salt: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
-    signature: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    salt: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
+    signature: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
 
 
 @frozen(repr=False)
@@ -348,7 +349,7 @@ class Yidun(Challenge[TokenSolution]):
     website_key: str = field(validator=a_text)
     get_lib: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     api_server: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
-    challenge: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
-    hcg: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    challenge: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
+    hcg: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     hct: int | None = field(default=None, kw_only=True, validator=maybe(a_count))
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))

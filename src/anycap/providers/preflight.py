@@ -25,6 +25,9 @@ def check_image(provider: str, what: str, rule: ImageRule, image: Image) -> list
 
     `what` names challenge and field in messages. Raises InvalidChallenge for an image that is too small or too large in
     bytes or pixels, of a format the vendor does not take, or no image at all.
+
+    >>> check_image("capmonster", "ImageToText", ImageRule(bytes_warn=5, bytes_max=10), Image(b"GIF89a"))
+    ['ImageToText: 6 bytes; capmonster states 5 as its limit and may refuse the image']
     """
     size = len(image.data)
     if size < rule.bytes_min:
@@ -67,7 +70,11 @@ def _check_header(provider: str, what: str, rule: ImageRule, image: Image) -> No
 
 
 def check_user_agent(provider: str, what: str, rule: UserAgentRule, user_agent: str) -> list[str]:
-    """A warning about a user agent that the vendor is likely to refuse; empty when it is fine."""
+    """A warning about a user agent that the vendor is likely to refuse; empty when it is fine.
+
+    >>> check_user_agent("capmonster", "Turnstile", UserAgentRule(contains=("Windows",)), "Mozilla/5.0 (Windows NT 10.0)")
+    []
+    """
     if not rule.contains or any(word in user_agent for word in rule.contains):
         return []
     wants = " or ".join(rule.contains)
@@ -76,7 +83,10 @@ def check_user_agent(provider: str, what: str, rule: UserAgentRule, user_agent: 
 
 
 def check_proxy(provider: str, rule: ProxyRule, proxy: Proxy) -> None:
-    """Raises InvalidChallenge when the vendor cannot use this proxy. Host names are never looked up."""
+    """Raises InvalidChallenge when the vendor cannot use this proxy. Host names are never looked up.
+
+    >>> check_proxy("anti-captcha", ProxyRule(ip_only=True, private_refused=True), Proxy("http", "192.0.2.7", 8080))
+    """
     if proxy.scheme not in rule.schemes:
         raise InvalidChallenge(f"{provider} takes {', '.join(rule.schemes)} proxies here, not {proxy.scheme}")
     address = proxy.address
