@@ -6,7 +6,8 @@ Importing this module imports httpx; nothing of httpx leaves it. Without an inje
 from __future__ import annotations
 
 import ssl
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, Self
 
 import anyio
 import anyio.to_thread
@@ -126,7 +127,39 @@ class HttpxTransport:
         timeout = httpx.Timeout(each_s, connect=min(self._settings.connect_timeout_s, each_s))
         prepared = client.build_request(request.verb, request.url, headers=headers, content=content, timeout=timeout)
         prepared.extensions["trace"] = trace
+        if content is not None:
+            prepared.stream = _Whole(content)
         return prepared
+
+
+class _Whole(httpx.AsyncByteStream):
+    """A request body in one piece.
+
+    httpx's own is an async generator; trio complains of it when a request is cancelled before it was read to its end.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Pieces([self._content])
+
+
+class _Pieces:
+    """Gives the pieces one after the other."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = iter(pieces)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
 
 
 class _Trace:
