@@ -297,15 +297,15 @@ class TestSelectors:
         assert await self.pattern(1, emulator, until_s=0.05) == "."
 
     async def test_the_first_of_two_faults_wins_and_both_count(self) -> None:
-        emulator = Emulator(faults=[Fault(action="http", status=500, nth=1), Fault(action="http", status=501, nth=2)])
+        emulator = Emulator(faults=[Fault(action="http", status=500, nth=1), Fault(action="http", status=501, count=2)])
         door = InProcess(emulator, latency_s=0.0)
         statuses = []
         for _ in range(3):
             got = await door.send(Request(f"{emulator.base_url(VENDOR)}/getBalance", None, 1.0))
             assert isinstance(got, Answer)
             statuses.append(got.status)
-        assert statuses == [500, 501, 200]
-        assert [(entry["seen"], entry["hits"]) for entry in emulator.faults.to_json()] == [(3, 1), (3, 1)]
+        assert statuses == [500, 501, 501]
+        assert [(entry["seen"], entry["hits"]) for entry in emulator.faults.to_json()] == [(3, 1), (3, 2)]
 
 
 class TestInProcess:

@@ -77,7 +77,6 @@ class Dialect:
     checks_image_format: bool = False
     error_status: int = 200
     statuses: Mapping[str, int] = {}
-    report_window_s: float | None = None
     first_task_id: int = 7_654_321
     callbacks: bool = False
 
@@ -222,7 +221,7 @@ DIALECTS: Mapping[str, Dialect] = {
             "anti-captcha", Style.ANTI_CAPTCHA, _ANTI_CAPTCHA_CODES, uuid_ids=False, numeric_error_ids=True,
             image_price=Decimal("0.0007"), price=Decimal("0.002"), balance=Decimal(100), currency="USD",
             charges_failures=frozenset({"ERROR_CAPTCHA_UNSOLVABLE"}), checks_image_format=True,
-            report_window_s=60.0, callbacks=True,
+            callbacks=True,
         ),
         Dialect(
             "capmonster", Style.CAPMONSTER, _CAPMONSTER_CODES, uuid_ids=False, numeric_error_ids=False,

@@ -69,12 +69,11 @@ def _report(kind: str, types: tuple[str, ...], *, english_only: bool = False, co
 
 
 def _reportable(vendor: Vendor, account: VendorAccount, fields: Mapping[str, Any], now: float) -> Task | None:
-    """The finished task that may still be reported: inside the vendor's window and not reported yet."""
+    """The finished task that may still be reported: as long as its result is kept (60 s at anti-captcha), and once."""
     task = vendor.find(account, fields.get("taskId"))
-    if isinstance(task, Trouble) or task.state is not TaskState.SOLVED or task.report or task.settled_at is None:
+    if isinstance(task, Trouble) or task.state is not TaskState.SOLVED or task.report:
         return None
-    window_s = vendor.dialect.report_window_s
-    return None if window_s is not None and now - task.settled_at > window_s else task
+    return task
 
 
 def _tasks_in_a_day(vendor: Vendor, account: VendorAccount, now: float) -> int:
