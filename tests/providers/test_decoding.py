@@ -453,6 +453,14 @@ def test_a_gateways_json_never_ends_a_task(
     assert submit(provider, body, status).kind is doubtful
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"), [(199, K.LOST), (200, K.PROCESSING), (299, K.PROCESSING), (300, K.REDIRECT)]
+)
+def test_an_unknown_status_without_errorId_counts_under_2xx_only(status: int, kind: VerdictKind) -> None:
+    assert poll("anti-captcha", {"status": "queued"}, status).kind is kind
+    assert poll("anti-captcha", {"status": "queued", "errorId": 0}, status).kind is K.PROCESSING
+
+
 def test_a_failed_status_with_a_code_is_that_code() -> None:
     verdict = poll("capsolver", {"errorId": 0, "status": "failed", "errorCode": "ERROR_TASK_TIMEOUT"})
     assert code_of(verdict) is Code.SOLVE_TIMEOUT

@@ -62,6 +62,7 @@ def test_mapping_str_and_bytes_are_read_alike(provider: str, form: Callable[[Map
         {"errorCode": None},
         {"errorCode": ""},
         {"errorCode": "null"},
+        {"errorCode": 0},
         {"errorId": 1, "errorCode": "CAPTCHA_NOT_READY"},
         {"errorId": 0, "status": "something new"},
     ],
