@@ -118,8 +118,9 @@ def test_a_total_outage_costs_at_most_a_fifth_more_submits() -> None:
         assert rough.solved + rough.failed + rough.in_doubt == 300
         # anti-captcha drops a result after 60 s: what was at work when 100 s of silence began (1.5 a second, 12 s each)
         assert rough.failed <= 30, mode
-        # each createTask without an answer may have cost money: five, then one at a time, ever more seldom
-        assert rough.in_doubt <= 12, mode
+        # each createTask without an answer may have cost money: five, then one at a time, ever more seldom; where it
+        # takes 30 s to see that there is no answer, what came in that time
+        assert rough.in_doubt <= (45 if mode == "hang" else 12), mode
         assert rough.submits <= 1.2 * calm.submits, mode
 
 
