@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 
 import anyio
@@ -225,3 +226,14 @@ async def test_unopened_and_closed_transports_send_nothing(anyio_backend: str) -
     for outcome in (before, after):
         assert isinstance(outcome, Failure)
         assert (outcome.kind, outcome.delivery) == (FailureKind.CLOSED, Delivery.NOT_SENT)
+
+
+async def test_logs_at_debug_show_neither_body_nor_key(anyio_backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with serve(keep_answering) as server:
+        async with httpx.AsyncClient() as client:
+            await sent_through(client, a_request(server.url))
+        assert await server.gone()
+    assert "send_request_body" in caplog.text  # httpcore does log, only not the body
+    assert KEY not in caplog.text
+    assert "clientKey" not in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 
@@ -327,3 +328,15 @@ async def test_the_default_counts_its_connections_and_uses_the_last_returned_fir
         await transport.aclose()
     assert len(set(seen[2:])) == 1
     assert (transport.connections.busy, transport.connections.idle) == (0, 0)
+
+
+async def test_logs_at_debug_show_neither_body_nor_key(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    transport = await opened(make())
+    with serve(keep_answering) as server:
+        await transport.send(a_request(server.url))
+        await transport.send(a_request(server.url, timeout_s=0.0001))
+        await transport.aclose()
+        assert await server.gone()
+    assert KEY not in caplog.text
+    assert "clientKey" not in caplog.text
