@@ -159,7 +159,7 @@ def _steps(case: Callable[[Address], Any], address: Address) -> dict[str, float]
 
 def _measure(case: Callable[[Address], Any], address: Address, tasks: int, in_progress: int) -> Sample:
     if case is httpx_client:
-        tasks = max(in_progress, tasks // 5)  # it takes that long
+        tasks = max(in_progress, tasks // 10)  # it takes that long
     return measured(lambda: asyncio.run(_load(case, address, tasks, in_progress)), per=tasks)
 
 
@@ -213,7 +213,7 @@ async def httpx_client_of_one(address: Address) -> Any:
 def run(quick: bool) -> list[Report]:
     """One report per load and scheme."""
     reports = []
-    rounds, tasks = (3, 200) if quick else (7, 1000)
+    rounds, tasks = (3, 200) if quick else (5, 1000)
     loads = {"at once": (0.0, GATE, tasks), "50 in progress": (0.05, 50, max(200, tasks // 2))}
     for load, (rtt_s, in_progress, count) in loads.items():
         for tls in (False, True):
