@@ -224,9 +224,14 @@ class _NamesFields(type):
                 try:
                     signature(cls.__init__).bind(None, *args, **kwargs)
                 except TypeError as error:
-                    known = ", ".join(f.name for f in fields(cls))
+                    known = ", ".join(each.name for each in _own_first(cls))
                     raise InvalidChallenge(f"{cls.__name__}: {error}. Fields: {known}") from None
                 raise
+
+
+def _own_first(cls: type[Any]) -> list[Attribute[Any]]:
+    """The fields of a challenge class, those that all classes share last."""
+    return sorted(fields(cls), key=lambda each: each.inherited)
 
 
 def _a_proxy(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -280,7 +285,7 @@ class Challenge(Generic[S_co], metaclass=_NamesFields):
 
     def __repr__(self) -> str:
         shown = []
-        for each in fields(type(self)):
+        for each in _own_first(type(self)):
             value = getattr(self, each.name)
             if value != default_of(each):
                 shown.append(f"{each.name}={value!r}" if each.repr else f"{each.name}=<hidden>")
