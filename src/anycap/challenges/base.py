@@ -231,7 +231,8 @@ class _NamesFields(type):
 
 def _own_first(cls: type[Any]) -> list[Attribute[Any]]:
     """The fields of a challenge class, those that all classes share last."""
-    return sorted(fields(cls), key=lambda each: each.inherited)
+    shared = {each.name for each in fields(Challenge)}
+    return sorted(fields(cls), key=lambda each: each.name in shared)
 
 
 def _a_proxy(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
