@@ -4,6 +4,11 @@ from typing import Any
 
 import pytest
 
+from anycap.core.limits import Timing
+from anycap.emulator.dialects import DIALECTS, Trouble
+from anycap.emulator.rulebook import TypeSpec
+from anycap.emulator.validation import Finding, check_task
+from anycap.providers.tasks import ProxyRule
 from tests.emulator.world_for_tests import PAGE, TOKEN_TASKS, Desk, b64, png
 
 PROXY = {
@@ -97,6 +102,19 @@ class TestImages:
         task = {"type": "ReCaptchaV2Classification", "image": image, "question": "/m/0k4j"}
         assert code_of("yescaptcha", task) == code
 
+    def test_an_image_that_is_none_cannot_be_measured(self) -> None:
+        for data in (b"x" * 200, b"\xff\xd8\xff" + bytes(200), b"\xff\xd8\xff\xe0\x00\x02"):
+            task = {"type": "ReCaptchaV2Classification", "image": b64(data + bytes(100)), "question": "/m/0k4j"}
+            assert code_of("yescaptcha", task) == "ERROR_PARSE_IMAGE_FAIL"
+
+    def test_a_gif_is_measured_too(self) -> None:
+        gif = b"GIF89a" + (300).to_bytes(2, "little") * 2 + bytes(200)
+        task = {"type": "ReCaptchaV2Classification", "image": b64(gif), "question": "/m/0k4j"}
+        assert code_of("yescaptcha", task) == "ok"
+
+    def test_an_image_that_is_no_text_is_a_wrong_field(self) -> None:
+        assert code_of("anti-captcha", {"type": "ImageToTextTask", "body": 7}) == "ERROR_INCORRECT_SESSION_DATA"
+
     def test_an_unknown_question_is_said_so(self) -> None:
         task = {"type": "ReCaptchaV2Classification", "image": b64(png()), "question": "cars"}
         assert code_of("yescaptcha", task) == "ERROR_UNKNOWN_QUESTION"
@@ -135,6 +153,43 @@ class TestProxies:
 
     def test_a_port_as_text_is_taken(self) -> None:
         assert code_of("capmonster", {"type": "RecaptchaV2Task", **PAGE, **PROXY, "proxyPort": "8080"}) == "ok"
+
+
+class TestProxyTexts:
+    """YesCaptcha takes one URL in `proxy`, CapSolver `type:ip:port:user:pass` as well; checked on the rules themselves."""
+
+    @pytest.mark.parametrize(
+        ("form", "proxy", "good"),
+        [
+            ("url", "http://user:pass@192.0.2.9:8080", True),
+            ("url", "socks5://192.0.2.9:1080", True),
+            ("url", "ftp://192.0.2.9:21", False),
+            ("url", "http://192.0.2.9", False),
+            ("url", "http://192.0.2.9:port", False),
+            ("url", "nonsense", False),
+            ("url", 7, False),
+            ("colon", "http:192.0.2.9:8080:user:pass", True),
+            ("colon", "http:192.0.2.9:8080", True),
+            ("colon", "http:192.0.2.9", False),
+            ("colon", "http::8080", False),
+            ("colon", "http:192.168.0.1:8080", False),
+        ],
+    )
+    def test_one_string_holds_the_whole_proxy(self, form: str, proxy: object, good: bool) -> None:
+        rule = ProxyRule(form=form, private_refused=True)
+        spec = TypeSpec("CloudFlareTaskS2", Timing(), proxy="required", proxy_rule=rule)
+        found = check_task(DIALECTS["yescaptcha"], spec, {"type": "CloudFlareTaskS2", "proxy": proxy})
+        assert found == (None if good else Finding(Trouble.PROXY, "proxy"))
+
+    def test_a_required_proxy_text_must_be_there(self) -> None:
+        spec = TypeSpec("CloudFlareTaskS2", Timing(), proxy="required", proxy_rule=ProxyRule(form="url"))
+        assert check_task(DIALECTS["yescaptcha"], spec, {"type": "CloudFlareTaskS2"}) == Finding(Trouble.PROXY, "proxy")
+
+    def test_a_login_may_be_demanded(self) -> None:
+        spec = TypeSpec("AnyTask", Timing(), proxy_rule=ProxyRule(login_required=True))
+        task = {"type": "AnyTask", "proxyType": "http", "proxyAddress": "192.0.2.9", "proxyPort": 8080}
+        assert check_task(DIALECTS["capmonster"], spec, task) == Finding(Trouble.PROXY, "proxyLogin")
+        assert check_task(DIALECTS["capmonster"], spec, {**task, "proxyLogin": "u", "proxyPassword": "p"}) is None
 
 
 class TestForms:

@@ -6,6 +6,7 @@ What fields a solution has follows the vendor's documentation of the task type; 
 from __future__ import annotations
 
 import random
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,13 +15,12 @@ USER_AGENT = (
 )
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
 _Make = Callable[[random.Random, str, Mapping[str, Any]], dict[str, Any]]
 
 
 def _token(rng: random.Random, prefix: str, length: int = 96) -> str:
-    return prefix + "".join(rng.choices(_ALPHABET, k=length))
+    return prefix + urlsafe_b64encode(rng.randbytes(length)).decode("ascii")[:length]
 
 
 def _text(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
