@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from anycap._bell import AnyBell, Bell, LoopBell
 from anycap._desk import Call, Desk, balance_amount, failure_fields
@@ -46,6 +47,8 @@ HOUSEKEEPING_S = 60.0
 KEY_RECHECK_S = 10.0
 """How often at most a rejected key is read again."""
 SHORTEST_SLEEP_S = 0.001
+TURNS_TO_TAKE = 10
+"""Turns of the event loop that callers have on closing to take a solution they were told of; one or two are enough."""
 CLOSE_SHARE = 0.7
 """Part of the closing grace that createTask requests in flight may use; the rest is for the journal."""
 
@@ -177,10 +180,13 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - whatever broke the engine: callers must be told, the host spared
             self._broke(error)
         finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(max(self._grace_s * (1 - CLOSE_SHARE), 0.5)):
+                await self._let_told_callers_take()
+                if self.phase is not Phase.BROKEN:
+                    self.phase = Phase.CLOSED
+                await self._close_parts()
             if self.phase is not Phase.BROKEN:
                 self.phase = Phase.CLOSED
-            with anyio.CancelScope(shield=True), anyio.move_on_after(max(self._grace_s * (1 - CLOSE_SHARE), 0.5)):
-                await self._close_parts()
             for solve in self.solves.values():
                 if solve.waiter is not None:
                     solve.waiter.ring()
@@ -189,6 +195,13 @@ class Engine:
                     call.done.set()
             started.set()
             self._done.set()
+
+    async def _let_told_callers_take(self) -> None:
+        """Whoever was told of a solution takes it now, while the journal can still hear of it: else it comes twice."""
+        for _ in range(TURNS_TO_TAKE):
+            if not any(solve.waiting and solve.state is State.SOLVED for solve in self.solves.values()):
+                return
+            await anyio.lowlevel.checkpoint()
 
     async def _close_parts(self) -> None:
         records, self._unwritten, self._behind = self._unwritten + self._behind, [], []
