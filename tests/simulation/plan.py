@@ -163,13 +163,13 @@ def _vendor(chance: Random, provider: str, count: int, span_s: float, *, calm: b
     if not calm:
         for index in range(2):
             if chance.random() < 0.5:
-                level = chance.choice((0.01, 0.05, 0.3))
+                level = chance.choice((0.01, 0.1, 0.6))
                 losses[index] = Losses(
-                    unsent=level * chance.random(),
-                    before=level * chance.random() / 2,
-                    after=level * chance.random() / 2,
-                    page=level * chance.random() / 2,
-                    torn=level * chance.random() / 2,
+                    unsent=level * chance.random() * 0.3,
+                    before=level * chance.random() * 0.2,
+                    after=level * chance.random() * 0.2,
+                    page=level * chance.random() * 0.15,
+                    torn=level * chance.random() * 0.15,
                     limited=chance.choice((0.0, 0.0, 0.02)),
                 )
     outages: list[Outage] = []

@@ -6,8 +6,8 @@ its arrival, so whatever moment in between the vendor counted it, our sum covers
 
 Three shades, each bounded by the unused half:
 - No answer may be an answer that we did not see. A lost createTask counts as bad where the rule is about createTask
-  alone. Elsewhere what is lost counts as the last heard answer under the rule did: polls must not stop, and results
-  expire, because submits get lost or because 30 % of healthy polls do.
+  alone. Elsewhere what is lost counts when the last answer heard under the rule was bad and about the account (or the
+  task may be gone): polls must not stop, and results expire, because submits or 30 % of healthy polls get lost.
 - Where the number is our assumption and not the vendor's, bad submits stop submits at half, and polls in flight weigh by
   how many bad polls the window holds already (none: nothing; half of our limit: fully). The plain sum of all stays below
   the assumed number. Otherwise a guess would make thousands of paid tasks wait in line for a rule nobody has seen.
@@ -129,7 +129,7 @@ class RuleCount:
         """A request was answered: with `problem` (None: well), or not at all (`lost`)."""
         self.unsent(submit=submit, stale=stale)
         if lost:
-            if (submit and self._submit_only) or self._last_bad is not None:
+            if self._submit_only if submit else self._was_bad_for_all(stale=stale):
                 self._add(now, submit=submit)
         elif problem is not None and self._counts(problem.code):
             self._last_bad = problem
@@ -147,6 +147,11 @@ class RuleCount:
         if self.bad:
             self._forget(now)
         return RuleHealth(self.rule.name, self.bad, self.submits + self.others, self.limit, self.rule.count_max)
+
+    def _was_bad_for_all(self, *, stale: bool) -> bool:
+        """Whether the last answer heard makes it likely that one we did not hear was bad too."""
+        last = self._last_bad
+        return last is not None and (stale or last.category in (Category.ACCOUNT, Category.BLOCKED))
 
     def _counts(self, code: Code) -> bool:
         return not self.rule.codes or code in self.rule.codes
