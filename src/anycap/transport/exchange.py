@@ -38,14 +38,13 @@ def _head(verb: str, path: str, authority: str, user_agent: str, length: int | N
 
 
 class Connection:
-    """A wire and the HTTP/1.1 state on it. `target` is what it is connected to; one request at a time."""
+    """A wire and the HTTP/1.1 state on it; one request at a time."""
 
-    __slots__ = ("_h11", "_target", "expires_at", "wire")
+    __slots__ = ("_h11", "expires_at", "wire")
 
-    def __init__(self, wire: Wire, target: Target) -> None:
+    def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.expires_at = 0.0
-        self._target = target
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
 
     async def exchange(self, request: Request, target: Target, user_agent: str) -> Answer:

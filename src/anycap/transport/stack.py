@@ -143,7 +143,7 @@ class ConnectionStack:
         try:
             with anyio.move_on_after(self._connect_timeout_s):
                 context = await self._ssl_context() if target.is_https else None
-                connection = Connection(await self._connect(target, context), target)
+                connection = Connection(await self._connect(target, context))
         except Broken as error:
             broken = error.kind, error.detail
         except ConfigurationError:

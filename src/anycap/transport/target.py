@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -26,7 +27,7 @@ class Target:
     port: int
     path: str
 
-    @property
+    @cached_property
     def origin(self) -> tuple[str, str, int]:
         return self.scheme, self.host, self.port
 
@@ -34,7 +35,7 @@ class Target:
     def is_https(self) -> bool:
         return self.scheme == "https"
 
-    @property
+    @cached_property
     def authority(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.is_https else 80) else f"{host}:{self.port}"

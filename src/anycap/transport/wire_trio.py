@@ -54,7 +54,8 @@ class TrioWire:
         return Broken(kind, f"the connection broke ({name})")
 
     def is_alive(self, *, look_closely: bool) -> bool:
-        # trio reads nothing by itself, so the kernel has to be asked every time.
+        # trio reads nothing by itself, so the kernel has to be asked every time. What it cannot know of is a TLS record
+        # that came in one packet with the answer before it; asyncio's loop has decrypted that by now.
         return not self._aborted and not peer_has_closed(self._tcp.socket.fileno(), or_sent=True)
 
     def abort(self) -> None:
