@@ -68,7 +68,7 @@ class AnyBell:
     async def wait(self, deadline: float) -> bool:
         """Wait for the next ring, until `deadline` at most."""
         event = self._event
-        with anyio.move_on_at(deadline):
+        with anyio.CancelScope(deadline=deadline):
             await event.wait()
         return event.is_set()
 

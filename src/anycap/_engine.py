@@ -332,7 +332,7 @@ class Engine:
         self.check_open()
         desk.calls.append(call)
         self._kick.set()
-        with anyio.move_on_at(deadline):
+        with anyio.CancelScope(deadline=deadline):
             await call.done.wait()
         if call.verdict is None:
             if call in desk.calls:
@@ -359,7 +359,7 @@ class Engine:
             if soonest == math.inf:
                 await self._kick.wait()
             else:
-                with anyio.move_on_at(soonest):
+                with anyio.CancelScope(deadline=soonest):
                     await self._kick.wait()
 
     def _begin(self, desk: Desk, job: Job) -> None:
