@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from anycap.emulator import DEFAULT_KEY, Emulator
 from anycap.emulator.command import main
+from anycap.emulator.thread import serve_in_thread
 from tests.emulator.world_for_tests import TOKEN_TASKS
 
 COMMAND = [sys.executable, "-m", "anycap.emulator.command"]
@@ -133,6 +135,15 @@ def test_the_fixtures_work_as_their_page_says(tmp_path: Path) -> None:
     last = run.stdout.strip().splitlines()[-1]
     assert last.startswith(("3 passed, 1 error", "4 passed, 1 error")), run.stdout
     assert "balance 101, by the ledger 100" in run.stdout
+
+
+def test_code_without_an_event_loop_is_served_from_a_thread() -> None:
+    emulator = Emulator(providers=["capmonster"])
+    with serve_in_thread(emulator) as urls:
+        answer = httpx.post(f"{urls['capmonster']}/getBalance", json={"clientKey": DEFAULT_KEY}, trust_env=False)
+        assert answer.json() == {"errorId": 0, "balance": 100.0}
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(urls.control, trust_env=False)
 
 
 def test_tasks_of_every_vendor_are_documented_types() -> None:

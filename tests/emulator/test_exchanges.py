@@ -309,6 +309,16 @@ class TestTheOthers:
         answer = json.loads(Desk(provider).ask("createTask", body))
         assert answer["errorId"] != 0
 
+    def test_half_a_surrogate_pair_goes_back_as_an_escape(self) -> None:
+        desk = Desk("anti-captcha")
+        page = {"websiteURL": "https://example.com/", "gt": "g", "challenge": "\\ud800"}
+        task = json.dumps({"clientKey": "KEY", "task": {"type": "GeeTestTaskProxyless", **page}}).replace("\\\\", "\\")
+        task_id = json.loads(desk.ask("createTask", task))["taskId"]
+        desk.clock.advance(10)
+        body = desk.ask("getTaskResult", json.dumps({"clientKey": "KEY", "taskId": task_id}))
+        assert b'"challenge":"\\ud800"' in body
+        assert json.loads(body)["status"] == "ready"
+
     def test_a_byte_order_mark_is_no_harm(self) -> None:
         assert json.loads(Desk("anti-captcha").ask("getBalance", b'\xef\xbb\xbf{"clientKey":"KEY"}'))["errorId"] == 0
 

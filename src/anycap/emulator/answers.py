@@ -34,7 +34,8 @@ class Reply:
         """The body as bytes."""
         if self.raw is not None:
             return self.raw
-        return json.dumps(self.fields, separators=(",", ":"), ensure_ascii=False).encode()
+        text = json.dumps(self.fields, separators=(",", ":"), ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace")  # half a surrogate pair, sent by a client, goes back as \\udXXX
 
 
 # YesCaptcha describes some errors in Chinese and some in English; the wording here is ours.

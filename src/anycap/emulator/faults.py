@@ -7,6 +7,7 @@ A `Fault` can be written in Python, in a JSON file or sent to the control route;
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ ACTIONS: Mapping[str, str] = {
     "garbage": "the vendor acts, the body is noise",
     "duplicate_id": "the task made gets the answer of the task before it: two creates, one id",
 }
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [!-~](?:[ -~]*[!-~])?")
 _NEEDS_CODE = ("error", "fail_task")
 _AMBIGUOUS = frozenset(
     ("reset", "drop_after_create", "truncate", "hang", "oversized", "wrong_types", "garbage"),
@@ -90,8 +92,12 @@ class Fault:
                 raise ConfigurationError(f"fault {self.action}: {name} counts from 1, not {value}")
         if self.probability is not None and not 0 <= self.probability <= 1:
             raise ConfigurationError(f"fault {self.action}: probability lies between 0 and 1, not {self.probability}")
-        if not 100 <= self.status <= 599:
-            raise ConfigurationError(f"fault {self.action}: {self.status} is no HTTP status")
+        if not 200 <= self.status <= 599:
+            raise ConfigurationError(f"fault {self.action}: {self.status} is no HTTP status of an answer (200 to 599)")
+        headers: tuple[tuple[str, object], ...] = (*self.headers.items(), ("Location", self.location))
+        for name, value in headers:
+            if not (isinstance(value, str) and _HEADER.fullmatch(f"{name}: {value}")):
+                raise ConfigurationError(f"fault {self.action}: {name!r}: {value!r} is no HTTP header")
         if self.action == "drop_after_create" and self.method not in (None, "createTask"):
             raise ConfigurationError("fault drop_after_create: its method is createTask")
 

@@ -58,7 +58,6 @@ class Task:
     callback_url: str | None = None
     soft_id: int | str | None = None
     waits_for: set[str] = field(factory=set)
-    pushed: dict[str, Any] = field(factory=dict, repr=False)
 
     @property
     def paid(self) -> Decimal:

@@ -180,7 +180,6 @@ def _push_variable(vendor: Vendor, account: VendorAccount, fields: Mapping[str, 
     if not isinstance(name, str) or "value" not in fields or name not in task.waits_for:
         return vendor.error(Trouble.FIELDS, method, "name")
     task.waits_for.discard(name)
-    task.pushed[name] = fields["value"]
     if not task.waits_for:
         vendor.start(task, now)
     return Reply(_SUCCESS)
@@ -191,8 +190,7 @@ def _soft_id(vendor: Vendor, account: VendorAccount, fields: Mapping[str, Any], 
 
 
 def _test(vendor: Vendor, account: VendorAccount, fields: Mapping[str, Any], now: float) -> Reply:
-    seen = {name: value for name, value in fields.items() if name != "clientKey"}
-    return Reply({"errorId": 0, "status": "success", "request": seen})
+    return Reply(_SUCCESS)
 
 
 _TABLES: Mapping[str, Mapping[str, Method]] = {

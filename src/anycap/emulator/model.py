@@ -415,10 +415,7 @@ class Vendor:
         return answers.ready(self.dialect, task, self._solution(task), self.epoch_s)
 
     def _solution(self, task: Task) -> dict[str, Any]:
-        solution = make_solution(self.provider, task.fields, task.seed)
-        if task.pushed:
-            solution["variables"] = dict(task.pushed)
-        return solution
+        return make_solution(self.provider, task.fields, task.seed)
 
     def _flavour(self) -> str:
         if self.processing != "mixed":

@@ -84,6 +84,8 @@ class _Connection:
                 self.http.start_next_cycle()
         except _GONE:
             pass
+        except h11.LocalProtocolError as error:
+            self.emulator.defects.append(repr(error))
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(self.stream)

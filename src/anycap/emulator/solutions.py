@@ -49,7 +49,7 @@ def _recaptcha(rng: random.Random, provider: str, task: Mapping[str, Any]) -> di
 def _hcaptcha(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "gRecaptchaResponse": _token(rng, "P1_", 160),
-        "userAgent": task.get("userAgent") or USER_AGENT,
+        "userAgent": str(task.get("userAgent") or USER_AGENT),
         "respKey": _token(rng, "E1_", 24),
     }
 
@@ -63,7 +63,7 @@ def _token_and_agent(rng: random.Random, provider: str, task: Mapping[str, Any])
         return {"cf_clearance": _token(rng, "")}
     if provider in ("anti-captcha", "ezcaptcha"):
         return {"token": _token(rng, "0.")}
-    return {"token": _token(rng, "0."), "userAgent": task.get("userAgent") or USER_AGENT}
+    return {"token": _token(rng, "0."), "userAgent": str(task.get("userAgent") or USER_AGENT)}
 
 
 def _geetest(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
