@@ -17,8 +17,9 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,41 +57,47 @@ class Toll:
 
 
 class Victims:
-    """The process that forks victims."""
+    """The processes that fork victims: `side_by_side` victims live at once and share one journal."""
 
-    def __init__(self, place: Path, vendors: dict[str, str]) -> None:
+    def __init__(self, place: Path, vendors: dict[str, str], side_by_side: int) -> None:
         self.journal = place / "tasks.db"
         self.log = place / "log.jsonl"
+        self.lives = 0
         self._vendors = vendors
-        self._lives = 0
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.torture.victim"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.torture.victim"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(side_by_side)
+        ]
 
-    def live(
-        self, *, kill: tuple[str, int, str] | None = None, after_s: float | None = None, backend: str, solves: int
-    ) -> int:
-        """One life; the signal that ended it (0: it ended by itself)."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        orders = {
-            "run": self._lives, "backend": backend, "solves": solves, "kill": kill, "after_s": after_s,
-            "journal": str(self.journal), "log": str(self.log), "vendors": self._vendors,
-        }  # fmt: skip
-        self._lives += 1
-        self._process.stdin.write(json.dumps(orders) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+    def live(self, orders: Sequence[dict[str, Any]]) -> list[int]:
+        """One life each; the signals that ended them (0: it ended by itself)."""
+        for process, order in zip(self._processes, orders, strict=False):
+            assert process.stdin is not None
+            more = {
+                "run": self.lives, "journal": str(self.journal), "log": str(self.log),
+                "vendors": self._vendors, "kill": None, "after_s": None,
+            }  # fmt: skip
+            self.lives += 1
+            process.stdin.write(json.dumps({**more, **order}) + "\n")
+            process.stdin.flush()
+        ends = []
+        for process, _ in zip(self._processes, orders, strict=False):
+            assert process.stdout is not None
+            ends.append(int(process.stdout.readline()))
+        return ends
 
     def close(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        self._process.wait(10)
+        for process in self._processes:
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
+            process.wait(10)
 
 
 @contextmanager
-def stage(place: Path, seed: int) -> Iterator[tuple[Emulator, Victims]]:
+def stage(place: Path, seed: int, side_by_side: int) -> Iterator[tuple[Emulator, Victims]]:
     """Two emulated vendors that lose a few answers, and somebody to kill."""
     emulator = Emulator(
         seed=seed,
@@ -105,36 +112,38 @@ def stage(place: Path, seed: int) -> Iterator[tuple[Emulator, Victims]]:
         ],
     )
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(emulator)) as urls:
-        victims = Victims(place, dict(urls))
+        victims = Victims(place, dict(urls), side_by_side)
         try:
             yield emulator, victims
         finally:
             victims.close()
 
 
-def torture(kills: int, *, seed: int = 1) -> Toll:
+def torture(kills: int, *, seed: int = 1, side_by_side: int = 1) -> Toll:
     """Kill `kills` victims, at every journal boundary first, then at random times, and count."""
     chance = random.Random(seed)
-    with tempfile.TemporaryDirectory() as name, stage(Path(name), seed) as (emulator, victims):
+    with tempfile.TemporaryDirectory() as name, stage(Path(name), seed, side_by_side) as (emulator, victims):
         toll = Toll()
-        lives = 0
+        rounds = 0
         while toll.kills < kills:
-            backend = ("asyncio", "trio")[lives % 2]
-            boundary = (
-                BOUNDARIES[lives % (2 * len(BOUNDARIES))] if lives % (2 * len(BOUNDARIES)) < len(BOUNDARIES) else None
-            )
-            lives += 1
-            if boundary is not None:
-                ended = victims.live(kill=boundary, backend=backend, solves=SOLVES_A_LIFE)
-            else:
-                ended = victims.live(after_s=chance.uniform(0.0, LATEST_KILL_S), backend=backend, solves=SOLVES_A_LIFE)
-            toll.kills += ended == signal.SIGKILL
-            if ended < 0:
-                toll.wrong.append(f"life {lives - 1} ended with exit code {-ended}")
-        if victims.live(backend="asyncio", solves=0) != 0:
+            orders = [_orders(rounds * side_by_side + number, chance) for number in range(side_by_side)]
+            for end in victims.live(orders):
+                toll.kills += end == signal.SIGKILL
+                if end < 0:
+                    toll.wrong.append(f"a life of round {rounds} ended with exit code {-end}")
+            rounds += 1
+        if victims.live([{"backend": "asyncio", "solves": 0}]) != [0]:
             toll.wrong.append("the last life did not end by itself")
         count(toll, emulator, victims)
     return toll
+
+
+def _orders(life: int, chance: random.Random) -> dict[str, Any]:
+    orders: dict[str, Any] = {"backend": ("asyncio", "trio")[life % 2], "solves": SOLVES_A_LIFE}
+    place = life % (2 * len(BOUNDARIES))
+    if place < len(BOUNDARIES):
+        return {**orders, "kill": BOUNDARIES[place]}
+    return {**orders, "after_s": chance.uniform(0.0, LATEST_KILL_S)}
 
 
 def count(toll: Toll, emulator: Emulator, victims: Victims) -> None:
@@ -153,24 +162,32 @@ def count(toll: Toll, emulator: Emulator, victims: Victims) -> None:
             toll.twice.append(f"{page}: tasks {[task.id for task in tasks]}")
         for task in tasks:
             _place(toll, page, task, [tickets[ticket_id] for ticket_id in by_page[page]])
-    got: Counter[tuple[int, str]] = Counter()
-    handed_out: set[str] = set()
-    for line in victims.log.read_text().splitlines():
-        run, what, ids = json.loads(line)
-        if what == "solved":
-            got[run, ids[0]] += 1
-            handed_out.add(ids[0])
-        elif what not in ("closed", "UnsolvedError", "InDoubtError"):
-            toll.wrong.append(f"life {run}: {what} for {ids}")
-    toll.twice += [
-        f"ticket {ticket} was handed out {n} times in life {run}" for (run, ticket), n in got.items() if n > 1
-    ]
+    handed_out = _hand_outs(toll, victims.log)
     for ticket_id, ticket in tickets.items():
         toll.in_doubt += ticket["kind"] in ("intent", "in_doubt")
         if ticket["kind"] == "delivered" and ticket_id not in handed_out:
             toll.lost.append(f"ticket {ticket_id} is marked delivered, but nobody got it")
         if ticket["intents"] - ticket["not_created"] > 1:
             toll.twice.append(f"ticket {ticket_id} was submitted {ticket['intents']} times")
+
+
+def _hand_outs(toll: Toll, log: Path) -> set[str]:
+    """The tickets whose solutions callers got. Again is right only when the process before was killed."""
+    by_ticket: dict[str, list[int]] = defaultdict(list)
+    closed: set[int] = set()
+    for line in log.read_text().splitlines():
+        run, what, ids = json.loads(line)
+        if what == "solved":
+            by_ticket[ids[0]].append(run)
+        elif what == "closed":
+            closed.add(run)
+        elif what not in ("UnsolvedError", "InDoubtError"):
+            toll.wrong.append(f"life {run}: {what} for {ids}")
+    for ticket_id, runs in by_ticket.items():
+        for before, after in pairwise(runs):
+            if before == after or before in closed:
+                toll.twice.append(f"ticket {ticket_id} was handed out in life {before} and again in {after}")
+    return set(by_ticket)
 
 
 def _place(toll: Toll, page: str, task: Any, found: list[dict[str, Any]]) -> None:
@@ -220,9 +237,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kills", type=int, nargs="?", default=1_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--side-by-side", type=int, default=1, metavar="N", help="victims that share the journal at once"
+    )
     options = parser.parse_args()
     start = time.monotonic()
-    toll = torture(options.kills, seed=options.seed)
+    toll = torture(options.kills, seed=options.seed, side_by_side=options.side_by_side)
     print(toll.text(), f"({time.monotonic() - start:.0f} s)")
     for fault in toll.lost + toll.twice + toll.wrong:
         print("  " + fault)

@@ -17,3 +17,11 @@ def test_fifty_kills_lose_no_charge_and_make_none_twice() -> None:
     assert toll.charges > 100, toll.text()
     assert toll.standing["solved"] > 50, toll.text()
     assert toll.standing["in doubt"] > 0, toll.text()
+
+
+def test_two_processes_killed_beside_each_other_share_a_journal() -> None:
+    toll = torture(24, seed=20260102, side_by_side=2)
+    assert not toll.lost, toll.lost
+    assert not toll.twice, toll.twice
+    assert not toll.wrong, toll.wrong
+    assert toll.standing["solved"] > 20, toll.text()
