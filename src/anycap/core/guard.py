@@ -276,6 +276,9 @@ class Guard:
     def key_changed(self, now: float) -> None:
         """The account has another key: what was held against the old one is void, answers still to come to it as well."""
         self.reset(now)
+        self._window.restart()
+        for kind in self._kinds.values():
+            kind.window.restart()
         self._old_key = self._submits + self._polls + self._calls
 
     # -- what there is

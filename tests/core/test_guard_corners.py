@@ -1,0 +1,139 @@
+"""What is left of the guard: rare answers, rare orders."""
+
+import math
+
+import pytest
+
+from anycap.core.guard import GO, Hold
+from anycap.core.limits import BanRule
+from anycap.core.windows import TaskWindow
+from anycap.settings import RetrySettings
+from anycap.taxonomy import Code, Scope
+from tests.core.guard_answers import ACCEPTED, DONE, PROCESSING, READY, lost, make, problem, prove, submit
+
+KIND, OTHER = "RecaptchaV2", "ImageToText"
+
+
+def _hold(answer: object) -> Hold:
+    assert isinstance(answer, Hold)
+    return answer
+
+
+def test_the_window_of_a_dry_task_type_holds_only_that_type() -> None:
+    guard = make()
+    for _ in range(5):
+        submit(guard, 0.0, ACCEPTED, OTHER)
+    submit(guard, 0.0, problem(Code.NO_WORKERS), OTHER)
+    assert guard.admit_submit(3.0, OTHER) == Hold(math.inf, None)  # five are at work, four fit
+    assert guard.admit_submit(3.0, KIND) is GO
+    guard.task_ended(4.0, OTHER, READY)
+    assert guard.admit_submit(4.0, OTHER) == Hold(math.inf, None)
+    guard.task_ended(4.0, OTHER, READY)
+    assert guard.admit_submit(4.0, OTHER) is GO
+
+
+def test_another_key_has_other_limits() -> None:
+    guard = make()
+    for _ in range(5):
+        submit(guard, 0.0, ACCEPTED)
+    submit(guard, 0.0, problem(Code.CONCURRENCY_LIMIT))
+    assert guard.health(0.0).task_window == 4
+    guard.key_changed(1.0)
+    assert guard.health(1.0).task_window == 10_000
+    assert guard.admit_submit(1.0, KIND) is GO
+
+
+def test_a_solved_task_clears_its_proxy_even_when_told_late() -> None:
+    guard = make()
+    guard.submit_sent(0.0, KIND)
+    guard.submit_answered(0.0, KIND, problem(Code.PROXY_REFUSED), proxy="p1")
+    guard.task_restored(0.0, KIND)
+    guard.task_ended(1.0, KIND, READY, proxy="p1")
+    assert guard.admit_submit(1.0, KIND, proxy="p1") is GO
+
+
+def test_a_proxy_error_without_a_known_proxy_pauses_nothing() -> None:
+    guard = make()
+    submit(guard, 0.0, problem(Code.PROXY_REFUSED))
+    assert guard.admit_submit(0.0, KIND, proxy="p1") is GO
+
+
+def test_only_calls_that_a_rule_covers_count_under_it() -> None:
+    rule = BanRule("stats", 4, 60.0, 60.0, "X", Scope.ACCOUNT, methods=frozenset({"getQueueStats"}))
+    guard = make(rule)
+    prove(guard)
+    for _ in range(2):
+        guard.call_sent(0.0, "getQueueStats")
+        guard.call_answered(0.0, "getQueueStats", problem(Code.INVALID_FIELDS))
+    assert _hold(guard.admit_call(0.0, "getQueueStats")).until == pytest.approx(60.001)
+    assert guard.admit_call(0.0, "getBalance") is GO
+    guard.call_sent(0.0, "getBalance")
+    guard.call_answered(0.0, "getBalance", DONE)
+    assert guard.next_change(0.0) == pytest.approx(60.001)
+
+
+def test_a_full_repeat_budget_is_a_hold_without_a_problem() -> None:
+    guard = make(retry=RetrySettings(budget_ratio=0.0, budget_floor=0))
+    assert guard.admit_submit(0.0, KIND, repeat=True) == Hold(60.0, None)
+
+
+def test_a_probe_of_a_block_that_never_left_is_repeated_at_once() -> None:
+    guard = make()
+    prove(guard)
+    submit(guard, 0.0, problem(Code.KEY_BLOCKED, row_wait=60.0))
+    guard.poll_sent(60.0, KIND)
+    guard.poll_answered(60.0, KIND, lost(sent=False))
+    assert guard.admit_poll(60.0, KIND) is GO
+
+
+@pytest.mark.parametrize("scope", [Scope.TASK, Scope.REQUEST, Scope.CHALLENGE])
+def test_a_rate_limit_of_one_task_pauses_nobody_else(scope: Scope) -> None:
+    guard = make()
+    guard.poll_sent(0.0, KIND)
+    guard.poll_answered(0.0, KIND, problem(Code.RATE_LIMITED, scope=scope))
+    assert guard.admit_poll(0.0, KIND) is GO
+
+
+def test_a_rate_limited_call_pauses_calls_only() -> None:
+    guard = make()
+    guard.call_sent(0.0, "getQueueStats")
+    guard.call_answered(0.0, "getQueueStats", problem(Code.RATE_LIMITED))
+    assert _hold(guard.admit_call(0.0, "getBalance")).until == pytest.approx(3.0)
+    assert guard.admit_submit(0.0, KIND) is GO
+    assert guard.admit_poll(0.0, KIND) is GO
+
+
+def test_an_answer_about_workers_to_another_method_pauses_nothing() -> None:
+    guard = make()
+    guard.call_sent(0.0, "getQueueStats")
+    guard.call_answered(0.0, "getQueueStats", problem(Code.NO_WORKERS))
+    assert guard.admit_submit(0.0, KIND) is GO
+    assert guard.admit_call(0.0, "getQueueStats") is GO
+
+
+def test_the_end_of_a_pause_that_both_a_submit_and_a_poll_asked_for_frees_both() -> None:
+    guard = make()
+    prove(guard)
+    submit(guard, 0.0, problem(Code.RATE_LIMITED))
+    guard.poll_sent(0.5, KIND)
+    guard.poll_answered(0.5, KIND, problem(Code.RATE_LIMITED, header_wait=10.0))
+    assert _hold(guard.admit_poll(1.0, KIND)).until == pytest.approx(10.5)
+    guard.poll_sent(10.5, KIND)
+    guard.poll_answered(10.6, KIND, PROCESSING)
+    assert guard.admit_submit(10.6, KIND) is GO
+    assert guard.admit_poll(10.6, KIND) is GO
+
+
+def test_a_task_that_ends_twice_frees_one_place() -> None:
+    guard = make()
+    submit(guard, 0.0, ACCEPTED)
+    guard.task_ended(1.0, KIND, READY)
+    guard.task_ended(1.0, KIND, READY)
+    assert guard.health(1.0).tasks == 0
+
+
+def test_a_restarted_task_window_is_wide_open() -> None:
+    window = TaskWindow(100)
+    window.refused(0.0, 10)
+    window.restart()
+    assert window.size == 100
