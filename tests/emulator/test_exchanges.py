@@ -44,6 +44,11 @@ class TestAntiCaptcha:
         desk = Desk("anti-captcha", balance="14.12")
         assert desk.ask("getBalance", '{"clientKey":"KEY"}') == b'{"errorId":0,"balance":14.12}'
 
+    def test_captcha_credits_are_in_the_balance_of_who_has_some(self) -> None:
+        desk = Desk("anti-captcha", balance="14.12")
+        desk.vendor.account().captcha_credits = 250
+        assert desk.ask("getBalance", '{"clientKey":"KEY"}') == b'{"errorId":0,"balance":14.12,"captchaCredits":250}'
+
     def test_queue_stats_need_no_key_and_give_the_bid_as_text(self) -> None:
         desk = Desk("anti-captcha")
         answer = json.loads(desk.ask("getQueueStats", '{"queueId":6}'))

@@ -18,7 +18,7 @@ class VendorAccount:
 
     `balance` is free money; what pending tasks hold is already taken off. `slots` is the number of unfinished tasks
     that the vendor allows (None: no limit), `apps` the ids of the developer apps it owns. The key
-    of a `closed` account is unknown from then on.
+    of a `closed` account is unknown from then on. `captcha_credits` is in anti-captcha's getBalance when it is set.
     """
 
     name: str
@@ -32,6 +32,7 @@ class VendorAccount:
     closed: bool = False
     unfinished: int = 0
     topped_up: Decimal = Decimal(0)
+    captcha_credits: int | None = None
 
     def top_up(self, amount: Decimal | int | str) -> None:
         """Put money on the account."""

@@ -160,7 +160,7 @@ def ready(dialect: Dialect, task: Task, solution: Mapping[str, Any], epoch_s: fl
             )  # fmt: skip
 
 
-def balance(dialect: Dialect, amount: Decimal) -> Reply:
+def balance(dialect: Dialect, amount: Decimal, captcha_credits: int | None = None) -> Reply:
     """getBalance: USD or points; YesCaptcha adds the balances of its referral and developer schemes."""
     number: int | float = int(amount) if amount == amount.to_integral_value() else float(amount)
     match dialect.style:
@@ -171,4 +171,5 @@ def balance(dialect: Dialect, amount: Decimal) -> Reply:
         case Style.CAPSOLVER:
             return Reply({"errorId": 0, "balance": float(amount), "packages": []})
         case _:
-            return Reply({"errorId": 0, "balance": float(amount)})
+            more = {} if captcha_credits is None else {"captchaCredits": captcha_credits}
+            return Reply({"errorId": 0, "balance": float(amount), **more})

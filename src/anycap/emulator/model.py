@@ -226,7 +226,7 @@ class Vendor:
         if method == "createTask":
             return self._create(account, fields, address, now)
         if method == "getBalance":
-            return answers.balance(self.dialect, account.balance)
+            return answers.balance(self.dialect, account.balance, account.captcha_credits)
         return known[method](self, account, fields, now)
 
     def _refused(self, trouble: Trouble, method: str, status: int) -> Reply:
