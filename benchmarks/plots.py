@@ -97,8 +97,8 @@ def _frame(
 
 
 def _legend(index: int, name: str, colour: str) -> list[str]:
-    across = LEFT + 8 + index % 5 * 128
-    down = 24 + index // 5 * 14
+    across = LEFT + 8 + index % 3 * 214
+    down = 24 + index // 3 * 14
     return [
         f'<rect x="{across}" y="{down}" width="10" height="10" fill="{colour}"/>',
         _text(across + 14, down + 9, name, anchor="start", size=10),

@@ -7,7 +7,10 @@ not sampled: only the tasks learned from are drawn, so that 16 seeds give a smoo
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
+from math import exp
 from statistics import mean, quantiles
 
 from anycap.core.limits import Timing
@@ -40,14 +43,14 @@ def learned(law: Law, tasks: int, seed: int, tally: Tally, before: Law | None = 
 
 
 def run(quick: bool) -> list[Report]:
-    """Four reports: the cost of every schedule on each law; learning by task; a law that moves; tasks all at once."""
+    """The cost of every schedule on each law; learning by task; a law that moves; tasks all at once; a curve; speed."""
     seeds = range(4 if quick else 16)
     tally = Tally(ANSWER_S, TIMING.min_gap_s, 40.0)
     reports = [_schedules(seeds, tally), _learning(seeds, tally), _shift(seeds, tally), _at_once(seeds)]
     notes = [f"{tally.tasks} tasks, {tally.polls} polls, {tally.violations} gap violations"]
     first = reports[0]
     reports[0] = Report(first.name, first.samples, first.base, notes, first.measure, first.limits, first.data)
-    return [*reports, _speed(quick)]
+    return [*reports, _curve(), _speed(quick)]
 
 
 def _sample(cost: Cost) -> Sample:
@@ -140,6 +143,36 @@ def _at_once(seeds: range) -> Report:
                 }
                 samples[f"{law.name}: batch {batch}"].append(Sample(0, 0, values))
     return Report("polling_at_once", samples)
+
+
+def _curve() -> Report:
+    """What `client.health()` shows after 200 tasks: the part solved by an age, and the polls planned for it."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    samples: dict[str, list[Sample]] = {}
+    for law in (LAWS[0], LAWS[3]):
+        pacer = Pacer(TIMING, Polling())
+        drive(pacer, law, 200, random.Random(2), Tally(ANSWER_S, TIMING.min_gap_s, 40.0))
+        curve = pacer.curve()
+        ages = [index * 0.5 for index in range(81)]
+        series[f"truth: {law.name}"] = [(age, law.solved_by(age)) for age in ages]
+        series[f"learned: {law.name}"] = [(age, _part_solved(curve.hazard, age)) for age in ages]
+        for index, age in enumerate(curve.poll_ages_s[:5], 1):
+            samples.setdefault(law.name, [Sample(0, 0, {})])
+            samples[law.name] = [Sample(0, 0, {**samples[law.name][0].values, f"poll_{index}_s": age})]
+    lines(
+        RESULTS / "polling_curve.svg", "Part of the tasks solved, after 200 tasks", series,
+        across="age of the task, s", up="part solved",
+    )  # fmt: skip
+    return Report("polling_curve", samples)
+
+
+def _part_solved(hazard: Sequence[tuple[float, float]], age_s: float) -> float:
+    total = 0.0
+    for (start_s, chance), (end_s, _) in pairwise(hazard):
+        total += chance * (min(end_s, age_s) - start_s)
+        if end_s >= age_s:
+            break
+    return 1 - exp(-total)
 
 
 def _speed(quick: bool) -> Report:

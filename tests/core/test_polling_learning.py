@@ -165,6 +165,37 @@ def test_all_at_once_or_one_after_the_other_gives_the_same_law() -> None:
         assert times.part_solved(6.0) == pytest.approx(0.5, abs=0.1)
 
 
+def test_many_narrow_looks_tell_the_same_as_one_wide_look() -> None:
+    wide, narrow = SolveTimes(lambda age_s: 0.05), SolveTimes(lambda age_s: 0.05)
+    for _ in range(50):
+        wide.survived(0.0, 10.0)
+        for step in range(200):
+            narrow.survived(step * 0.05, (step + 1) * 0.05)
+        wide.solved(10.0, 11.0)
+        narrow.solved(10.0, 11.0)
+    wide.redraw()
+    narrow.redraw()
+    for age_s in (2.0, 5.0, 9.0, 10.5, 12.0):
+        assert narrow.part_solved(age_s) == pytest.approx(wide.part_solved(age_s), abs=0.01)
+
+
+def test_what_is_known_stays_bounded_so_that_the_day_is_followed() -> None:
+    times, chance = SolveTimes(lambda age_s: 0.1), random.Random(4)
+    for _ in range(3_000):
+        solved_s = LAWS[0].draw(chance)
+        times.survived(0.0, solved_s - 0.5)
+        if times.solved(solved_s - 0.5, solved_s + 0.5) or times.solves % 20 == 0:
+            times.redraw()
+    assert times.known < 1_000
+
+
+def test_quick_images_are_asked_for_sooner_than_the_gap_between_two_polls() -> None:
+    """CapMonster's 2 s lie between two polls of a task; before the first there is none."""
+    pacer = Pacer(Timing(first_s=1, gap_s=2, min_gap_s=2, polls_max=120, life_s=300), Polling())
+    drive(pacer, Law("quick", ((1.0, 0.8, 0.1),)), 60, random.Random(1), Tally(ANSWER_S, 2.0, 60.0))
+    assert 1.0 <= pacer.first_age_s(0.5) <= 1.5
+
+
 def test_the_estimate_is_a_law_after_any_lesson() -> None:
     times = SolveTimes(lambda age_s: 0.1)
     for after_s, by_s in [(0.0, 0.0), (5.0, 4.0), (1e6, 1e6), (0.0, 1e6), (-1.0, 0.1)]:

@@ -109,7 +109,6 @@ class Pacer:
 
         When it was last polled is unknown: the minimum gap is kept from now on, and the backlog is spread.
         """
-        age_s = max(age_s, 0.0)
         span_s = max(self._gap_s, backlog / RESUMED_POLLS_PER_S)
         wait_s = min(self._min_gap_s + chance * span_s, self._min_gap_s + chance * (self._gap_max_s - self._min_gap_s))
         due_s = max(age_s + wait_s, self.first_age_s(chance))
