@@ -75,7 +75,7 @@ class Restorer:
         solve = self._running(ticket.id)
         if solve is None:
             closing = self._engine.closing.get(ticket.id)
-            if closing in _NO_USE:
+            if closing is not None and closing in _NO_USE:
                 raise TicketError(_NO_USE[closing], ticket=ticket)
             entry = await self._engine.journal.find(ticket.id)
             solve = self._running(ticket.id)
