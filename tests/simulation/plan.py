@@ -26,7 +26,7 @@ HORIZON_S = 20_000.0
 
 @frozen
 class Outage:
-    """A vendor does not work between `start` and `end`: it hangs, refuses connections, sends HTML 502 pages, or has no slots."""
+    """A vendor does not work from `start` to `end`: `hang`, `refuse` (connections), `page` (HTML 502), `no_slots`, `block`."""
 
     start: float
     end: float
@@ -111,6 +111,8 @@ class Plan:
     journal_s: float = 0.0
     journal_faults: tuple[tuple[float, float], ...] = ()
     """The journal cannot be written from, to."""
+    balance_asked_s: float = math.inf
+    """How often the user asks for every account's balance."""
     orphans_fetched: float = field(default=0.5)
     """How many of the callers that left come back for their result."""
 
@@ -155,6 +157,7 @@ def draw(seed: int, *, solves: int = 200) -> Plan:
         wall_jumps=wall_jumps,
         journal_s=chance.choice((0.0, 0.0, 0.002, 0.05)),
         journal_faults=journal_faults,
+        balance_asked_s=chance.choice((math.inf, math.inf, 7.0, 60.0)),
     )
 
 
@@ -175,7 +178,7 @@ def _vendor(chance: Random, provider: str, count: int, span_s: float, *, calm: b
     outages: list[Outage] = []
     while not calm and chance.random() < 0.35 and len(outages) < 3:
         start = chance.uniform(0.0, span_s + 40.0) if chance.random() < 0.8 else 0.0
-        mode = chance.choice(("hang", "refuse", "page", "no_slots", "no_slots"))
+        mode = chance.choice(("hang", "refuse", "page", "no_slots", "no_slots", "block"))
         outages.append(Outage(start, start + chance.choice((3.0, 20.0, 60.0, 200.0)), mode))
     return VendorPlan(
         provider=provider,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from anycap.core.guard import AddressGuard, Gate, Guard
+from anycap.core.guard import AddressGuard, Gate, Guard, Hold
 from anycap.core.lane import Job, JobKind, Lane
 from anycap.core.machine import ENDS, Action, State
 from anycap.core.records import record_for
@@ -18,7 +18,6 @@ from anycap.core.solve import Solve
 from anycap.core.verdict import Verdict, VerdictKind
 from anycap.journal import Record, RecordKind
 from anycap.settings import GuardSettings, Polling, RetrySettings
-from anycap.taxonomy import Code
 from tests.simulation.plan import Arrival
 from tests.simulation.watch import Watch
 
@@ -229,8 +228,33 @@ class Process:
         desk.watch.answered("call", method, verdict)
         now = self.world.mono()
         if verdict.kind is VerdictKind.DONE and verdict.body is not None:
-            desk.guard.balance_seen(now, self.world.decimal(verdict.body["balance"]))
+            amount = self.world.decimal(verdict.body["balance"])
+            desk.guard.balance_seen(now, amount)
+            desk.watch.balance_seen(amount)
         desk.lane.probed(verdict, now, rtt_s=now - sent)
+        self.pump(desk)
+
+    def ask_balance(self, account: Account) -> None:
+        """The user asks for the balance, as `client.balance()` does; it is not sent when the guard holds it."""
+        desk = self.desks[account.plan.name]
+        if isinstance(desk.guard.admit_call(self.world.mono(), "getBalance"), Hold):
+            return
+        desk.guard.call_sent(self.world.mono(), "getBalance")
+        desk.watch.sent("call", "getBalance")
+        self.world.send(
+            self, account, "getBalance", {"clientKey": account.key}, SUBMIT_TIMEOUT_S, "",
+            lambda verdict: self._balance(desk, verdict),
+        )  # fmt: skip
+
+    def _balance(self, desk: Desk, verdict: Verdict) -> None:
+        desk.watch.answered("call", "getBalance", verdict)
+        now = self.world.mono()
+        desk.guard.call_answered(now, "getBalance", verdict)
+        if verdict.kind is VerdictKind.DONE and verdict.body is not None:
+            amount = self.world.decimal(verdict.body["balance"])
+            desk.guard.balance_seen(now, amount)
+            desk.watch.balance_seen(amount)
+        desk.lane.look_again()
         self.pump(desk)
 
     # -- what comes of it
@@ -330,8 +354,3 @@ class Process:
                 world.cut_short.add(solve.id)
             elif solve.state not in ENDS and solve.id not in world.books.lines:
                 world.unsent.add(solve.id)
-
-
-def is_dead_key(verdict: Verdict) -> bool:
-    """Whether the vendor does not know the key."""
-    return verdict.problem is not None and verdict.problem.code is Code.INVALID_KEY

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from attrs import define
@@ -130,6 +131,12 @@ class Watch:
                 refusal.trial = None
         if problem is not None and problem.code in _WAITS_S and not self._account.fresh_key:
             self._refused(problem.code, name, verdict)
+
+    def balance_seen(self, amount: Decimal) -> None:
+        """A getBalance was answered: money ends the wait after an empty account."""
+        refusal = self._refusals.get((Code.NO_FUNDS, None))
+        if refusal is not None and amount > 0:
+            refusal.until = min(refusal.until, self._world.now)
 
     def unsent(self, name: str) -> None:
         """The submit was called off before it left."""

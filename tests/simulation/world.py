@@ -42,8 +42,12 @@ _CHALLENGES: Mapping[str, Callable[[], Challenge[Any]]] = {
     "ImageToText": lambda: ImageToText(_IMAGE),
 }
 _PAGE = b"<html><head><title>502</title></head><body>Bad Gateway</body></html>"
-PATIENCE_S = 60.0
-"""How long after a trouble a result may still be lost because of it."""
+_BLOCKS = {
+    "anti-captcha": "ERROR_IP_BLOCKED",
+    "capmonster": "ERROR_IP_BLOCKED",
+    "yescaptcha": "ERROR_IP_BLOCKED_5MIN",
+    "ezcaptcha": "ERROR_IP_BANNED",
+}
 
 
 @cache
@@ -104,7 +108,7 @@ class VendorWorld:
 
     def outage(self, at: float) -> str | None:
         for outage in self.plan.outages:
-            if outage.start <= at < outage.end and outage.mode != "no_slots":
+            if outage.start <= at < outage.end and outage.mode not in ("no_slots", "block"):
                 return outage.mode
         return None
 
@@ -201,7 +205,11 @@ class World:
             self.at(arrival.at, self._arrive, arrival, number)
         for vendor in plan.vendors:
             for outage in vendor.outages:
-                self.excuses.append((outage.start, outage.end, vendor.provider))
+                # Whoever is blocked waits as long as the vendor's page says, at least ten minutes and growing.
+                until = outage.end if outage.mode != "block" else outage.end + 3600.0
+                self.excuses.append((outage.start, until, vendor.provider))
+                if outage.mode == "block":
+                    self.at(outage.start, self._block, vendor.provider, outage.end - outage.start)
                 if outage.mode == "no_slots":
                     self.at(outage.start, self._no_slots, vendor.provider, outage.end - outage.start)
         for account in self.accounts:
@@ -215,6 +223,8 @@ class World:
         for at, length_s, counted in plan.suspends:
             self.at(at, self._suspend, length_s, counted)
             self.excuses.append((at, at + length_s, None))
+        if plan.balance_asked_s < math.inf:
+            self.later(plan.balance_asked_s, self._ask_balances)
         self._start()
         heap = self._heap
         while heap:
@@ -263,6 +273,16 @@ class World:
 
     def _no_slots(self, provider: str, seconds: float) -> None:
         self.vendors[provider].model.no_slots(seconds)
+
+    def _block(self, provider: str, seconds: float) -> None:
+        self.vendors[provider].model.block(seconds, code=_BLOCKS[provider])
+
+    def _ask_balances(self) -> None:
+        if self.process is not None:
+            for account in self.accounts:
+                self.process.ask_balance(account)
+        if self.now < 600.0:
+            self.later(self.plan.balance_asked_s, self._ask_balances)
 
     def _renew_key(self, account: Account) -> None:
         account.books.closed = False
@@ -404,7 +424,7 @@ class World:
         )  # fmt: skip
 
 
-_OUTSIDE = (World._act, World._no_slots, World._key_dies, World._top_up, World._suspend)
+_OUTSIDE = (World._act, World._no_slots, World._block, World._key_dies, World._top_up, World._suspend)
 """What goes on while the client's machine sleeps."""
 
 
