@@ -114,6 +114,7 @@ ELSEWHERE = "Location: http://192.0.2.1/createTask"
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"
 HEADER_OF_BYTES = answer(OK_BODY, "X: Y").replace(b"Y", b"\xff\xfe")
 DIGITS = b"Content-Length: " + b"9" * 400 + b"\r\n\r\n{}"
+TRAILERS = CHUNKED + b"0\r\n"
 ONE_BYTE_CHUNKS = b"1\r\nx\r\n" * 2000
 GIVEN_UP = {"too_large", "protocol", "timeout"}
 

@@ -130,6 +130,20 @@ async def test_a_wire_won_while_the_caller_is_cancelled_is_closed(
     assert [wire.aborted for wire in made] == [True]
 
 
+async def test_a_caller_cancelled_while_no_address_has_answered_leaves_nothing(
+    anyio_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(target: Target, host: str, context: ssl.SSLContext | None) -> AsyncioWire:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    monkeypatch.setattr(wire_asyncio, "_connect_one", never)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses("192.0.2.1", "192.0.2.2"))
+    with anyio.move_on_after(0.02) as scope:
+        await wire_asyncio.connect(TARGET, None)
+    assert scope.cancelled_caught
+
+
 def addresses(*hosts: str) -> object:
     async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in hosts]
