@@ -13,7 +13,7 @@ import anycap
 
 # heading, and the modules whose public names it lists, in the order a reader needs them.
 SECTIONS = (
-    ("Client and accounts", ("client", "accounts", "queues")),
+    ("Client and accounts", ("client", "accounts", "_health", "callbacks", "queues")),
     ("Challenges", ("challenges",)),
     ("Solutions, tickets, balances", ("results",)),
     ("Errors", ("errors", "normalize", "taxonomy")),

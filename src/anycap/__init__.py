@@ -8,7 +8,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing
 if TYPE_CHECKING:
+    from anycap._health import AccountHealth as AccountHealth
     from anycap.accounts import Account as Account
+    from anycap.callbacks import CallbackAnswer as CallbackAnswer
     from anycap.challenges import Altcha as Altcha
     from anycap.challenges import AmazonWaf as AmazonWaf
     from anycap.challenges import AntiGate as AntiGate
@@ -91,7 +93,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES_IN = {
+    "_health": "AccountHealth",
     "accounts": "Account",
+    "callbacks": "CallbackAnswer",
     "challenges": (
         "Altcha AmazonWaf AntiGate Challenge ComplexImage FriendlyCaptcha FunCaptcha FunCaptchaGrid GeeTestV3 "
         "GeeTestV4 HCaptcha HCaptchaGrid ImageToCoordinates ImageToText MTCaptcha Prosopo Proxy RecaptchaGrid "
