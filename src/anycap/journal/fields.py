@@ -24,6 +24,10 @@ _KEYS = frozenset({"clientkey", "apikey", "accountkey", "password", "passwd", "s
 _PROXY_CREDENTIALS = frozenset({"login", "user", "username", "pass", "auth", "userinfo"})
 _IMAGES = frozenset({"body", "image", "imagebase64", "imagebody", "images", "queries"})
 _IMAGE_STARTS = ("data:image/", "/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR")
+_IMAGE_HEADS = frozenset(start[:4] for start in _IMAGE_STARTS)
+_NAMES_MAX = 4_096
+_HARMLESS: dict[object, bool] = {}
+"""Field names seen so far, and whether a value under them needs no closer look."""
 
 
 @lru_cache(maxsize=4_096)
@@ -38,10 +42,32 @@ def _is_secret(plain: str) -> bool:
     return plain in _KEYS
 
 
-@lru_cache(maxsize=4_096)
-def _harmless(name: str) -> bool:
-    plain = _plain(name)
-    return plain not in _KEYS and plain not in _IMAGES and "proxy" not in plain
+def _fine(fields: Mapping[str, Any], skip: str | None) -> bool:
+    """Whether there is nothing to look at more closely: the short way of nearly every record, as short as can be."""
+    for name, value in fields.items():
+        if name == skip:
+            continue
+        if not _HARMLESS.get(name) and not _learn_harmless(name):
+            return False
+        kind = type(value)
+        if kind is str:
+            if value[:4] in _IMAGE_HEADS or len(value) > TEXT_CHARS_MAX:
+                return False
+        elif kind is dict:
+            if not _fine(value, None):
+                return False
+        elif kind is not int and kind is not float and kind is not bool and value is not None:
+            return False
+    return True
+
+
+def _learn_harmless(name: object) -> bool:
+    plain = _plain(str(name))
+    harmless = plain not in _KEYS and plain not in _IMAGES and "proxy" not in plain
+    if len(_HARMLESS) >= _NAMES_MAX:
+        _HARMLESS.clear()
+    _HARMLESS[name] = harmless
+    return harmless
 
 
 def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -51,9 +77,12 @@ def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     to a task that is paid for, and part of it are a vendor's own words: it is never refused, what may not be stored is left
     out. The solution (`body` of a RESULT) is not looked at here, but by `without_keys` where it goes to a disk.
     """
+    skip = "body" if kind == RecordKind.RESULT else None
+    if _fine(fields, skip):
+        return fields
     try:
         for name, value in fields.items():
-            if name != "body" or kind != RecordKind.RESULT:
+            if name != skip:
                 _check_one(name, value, False, 0)
     except JournalError:
         if kind == RecordKind.INTENT:
@@ -61,18 +90,12 @@ def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     else:
         return fields
     cleaned: dict[str, Any] = _cleaned({name: value for name, value in fields.items() if name != "body"}, False, 0)
-    if "body" in fields and kind == RecordKind.RESULT:
-        cleaned["body"] = fields["body"]
+    if skip is not None and skip in fields:
+        cleaned[skip] = fields[skip]
     return cleaned
 
 
 def _check_one(name: str, value: object, in_proxy: bool, depth: int) -> None:
-    if not in_proxy and _harmless(name):  # the short way for nearly every field
-        kind = type(value)
-        if kind is float or kind is int or value is None:
-            return
-        if kind is str and len(value) <= TEXT_CHARS_MAX and not value.startswith(_IMAGE_STARTS):  # type: ignore[arg-type,attr-defined]  # mypy cannot narrow by `type() is`, which is the fast test
-            return
     plain = _plain(name)
     if _is_secret(plain):
         raise _refusal(name, "a key or password")

@@ -20,8 +20,6 @@ _RESULT = RecordKind.RESULT
 _IN_DOUBT = RecordKind.IN_DOUBT
 _CLOSING = frozenset(kind for kind in RecordKind if kind.closes)
 _BY_NAME: dict[str, RecordKind] = {str(kind): kind for kind in RecordKind}
-_NOTHING: dict[str, Any] = {}
-_BLANK = ("", "", "", "")
 
 _Packed = tuple[Any, ...] | Mapping[str, Any]
 
@@ -46,8 +44,6 @@ def _pooled(value: Any) -> Any:
 
 
 def _pack(summary: Mapping[str, Any]) -> _Packed:
-    if not summary:
-        return ()
     packed = (*summary, *summary.values())
     pooled = _pooled(packed)
     return pooled if type(pooled) is tuple else packed
@@ -93,7 +89,8 @@ class Kept:
         get = fields.get
         what = (get("account", ""), get("provider", ""), get("type", ""), get("vendor_type", ""))
         self._what: tuple[str, str, str, str] = _pooled(what)
-        self._summary = _pack(get("summary") or _NOTHING)
+        summary = get("summary")
+        self._summary = _pack(summary) if summary else ()
         self.created_at = at
         self.task_id: TaskId | None = None
         self.accepted_at: float | None = None
