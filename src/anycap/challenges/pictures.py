@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, BinaryIO, ClassVar, Self, TypeAlias, TypeVar
 
 from attrs import Attribute, evolve, field, fields, frozen
@@ -89,6 +90,11 @@ class _WithImages(Challenge[S_co]):
         return evolve(self, **fresh)
 
 
+@lru_cache(maxsize=256)
+def _field_names(kind: type[Challenge[Any]]) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
+
+
 def images_of(challenge: Challenge[Any]) -> list[Image]:
     """Every image that a challenge carries, in field order.
 
@@ -96,8 +102,10 @@ def images_of(challenge: Challenge[Any]) -> list[Image]:
     [<image 6 bytes sha256:610f5ae4>, <image 6 bytes sha256:9faccac8>]
     """
     found: list[Image] = []
-    for each in fields(type(challenge)):
-        value = getattr(challenge, each.name)
+    for name in _field_names(type(challenge)):
+        value = getattr(challenge, name)
+        if value is None or isinstance(value, str):  # nearly all of them, and this is on the way of every solve
+            continue
         if isinstance(value, Image):
             found.append(value)
         elif isinstance(value, tuple):
