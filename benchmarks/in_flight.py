@@ -179,4 +179,4 @@ def run(quick: bool) -> list[Report]:
         reports.append(Report(f"in_flight_{tasks}", samples, "aiohttp loop", [], "kb_per_task", limits))
     lines(RESULTS / "in_flight.svg", "Notice delay", delays, across="tasks in flight", up="mean notice delay, s")
     waiting = in_child("benchmarks.in_flight:tickets", tasks=2_200 if quick else 5_200)
-    return [*reports, Report("waiting_ticket", {"a ticket nobody waits for": [waiting]})]
+    return [*reports, Report("in_flight_ticket", {"a ticket nobody waits for": [waiting]})]

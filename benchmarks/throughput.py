@@ -220,7 +220,7 @@ def run(quick: bool) -> list[Report]:
         ),
         "throughput_10000_http": (
             {"tls": False, "tasks": 10_000, "in_progress": 0, "rtt_s": 0.0}, list(CLIENTS)[:4],
-            {"anycap": 3.5, "anycap[aiohttp]": 1.6}, 1 if quick else 3,
+            {"anycap": 3.5, "anycap[aiohttp]": 1.6}, 1 if quick else 2,
         ),
     }  # fmt: skip
     reports = []
