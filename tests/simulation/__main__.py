@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import attrs
+
 from tests.simulation.plan import draw
 from tests.simulation.world import World, run
 
@@ -21,10 +23,15 @@ def main() -> int:
     parser.add_argument("--solves", type=int, default=200, help="about how many solves a world has")
     parser.add_argument("--trace", action="store_true", help="print everything that was sent and answered")
     parser.add_argument("--keep", action="store_true", help="add failing seeds to regressions.txt")
+    parser.add_argument(
+        "--adaptive", action="store_true", help="learn solve times in every world, as the regressions do"
+    )
     options = parser.parse_args()
     began, broken, solves, requests = time.perf_counter(), 0, 0, 0
     for number, seed in enumerate(range(options.start, options.start + options.seeds), 1):
         plan = draw(seed, solves=options.solves)
+        if options.adaptive:
+            plan = attrs.evolve(plan, adaptive=True)
         if options.trace:
             world = World(plan, keep_trace=True)
             outcome = world.run()

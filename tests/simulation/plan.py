@@ -113,6 +113,8 @@ class Plan:
     """The journal cannot be written from, to."""
     balance_asked_s: float = math.inf
     """How often the user asks for every account's balance."""
+    adaptive: bool = True
+    """Whether polls are planned from what was learned of the solve times; costs two thirds of a world's time."""
     orphans_fetched: float = field(default=0.5)
     """How many of the callers that left come back for their result."""
 
@@ -158,6 +160,7 @@ def draw(seed: int, *, solves: int = 200) -> Plan:
         journal_s=chance.choice((0.0, 0.0, 0.002, 0.05)),
         journal_faults=journal_faults,
         balance_asked_s=chance.choice((math.inf, math.inf, 7.0, 60.0)),
+        adaptive=chance.random() < 0.3,
     )
 
 

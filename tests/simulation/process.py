@@ -41,7 +41,8 @@ class Desk:
             catalog.name, catalog.ban_rules, settings, RetrySettings(), address,
             chance=chance, charges_failures=catalog.charges_failures,
         )  # fmt: skip
-        self.lane = Lane(account.plan.name, self.guard, Gate(settings.requests_max), Polling(), chance=chance)
+        polling = Polling(adaptive=world.plan.adaptive)
+        self.lane = Lane(account.plan.name, self.guard, Gate(settings.requests_max), polling, chance=chance)
         self.watch = Watch(world, account, self)
         self.wakes_at = math.inf
         self.unfinished: dict[str, int] = {}
