@@ -11,8 +11,8 @@ Three shades, each bounded by the unused half:
 - Where the number is our assumption and not the vendor's, bad submits stop submits at half, and polls in flight weigh by
   how many bad polls the window holds already (none: nothing; half of our limit: fully). The plain sum of all stays below
   the assumed number. Otherwise a guess would make thousands of paid tasks wait in line for a rule nobody has seen.
-- What a process before this one did is not known, and tickets taken up after a crash may be long dead. For one window
-  after a resume a third of the limit is used, and everything in flight counts.
+- What a process before this one did is not known, and tickets taken up after a crash may be long dead: polls of tasks
+  that may be gone have a share of their own, a smaller one in the first window after a resume.
 """
 
 import math
@@ -27,8 +27,6 @@ SUBMIT_METHOD = "createTask"
 POLL_METHOD = "getTaskResult"
 EDGE_S = 0.001
 """Whether a vendor's window includes its edges is nobody's guess: ours is a millisecond longer."""
-CAREFUL = 3
-"""Part of our limit that is used in the first window after a resume."""
 RECHECK_S = 0.25
 """When to ask again if another account's answer (which does not wake this one) is what is waited for."""
 
@@ -74,17 +72,15 @@ class RuleCount:
     def admits(self, now: float, *, submit: bool, stale: bool = False) -> bool:
         """Whether one more request may be sent without the sum exceeding the limit.
 
-        `stale`: a poll of a task that the vendor may have dropped. Such polls get half of the limit, so that a hundred
-        dead tickets after an outage leave room for the living.
+        `stale`: a poll of a task that the vendor may have dropped. Such polls get half of the limit (a third just after a
+        resume), so that a hundred dead tickets after an outage leave room for the living.
         """
         if self.bad:
             self._forget(now)
         total = self.bad + self.submits + self.others
         limit = self.limit
         if stale and self._dead_ids:
-            limit = max(1, limit // 2)
-        if now < self._careful_until:
-            return total < max(1, limit // CAREFUL)
+            limit = max(1, limit // (3 if now < self._careful_until else 2))
         if not self.rule.assumed:
             return total < limit
         if total >= self._edge:
@@ -100,8 +96,6 @@ class RuleCount:
         """Why `admits` said no. `own_in_flight`: an answer to this account is on its way and will wake the asker."""
         if self.submits + self.others == 0:
             until = self._expiries[0][0] if self.bad else now + RECHECK_S
-            if now < self._careful_until:
-                until = min(until, self._careful_until)
         else:
             # Room comes back as soon as one of the requests in flight is answered well.
             until = math.inf if own_in_flight else now + RECHECK_S
