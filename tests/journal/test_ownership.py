@@ -267,3 +267,27 @@ def test_an_owners_directory_that_cannot_be_made_is_named(path: Path) -> None:
     (path.parent / "tasks.db.owners").write_text("a file is in the way")
     with pytest.raises(JournalError, match=r"owner files in .*tasks\.db\.owners cannot be made or locked"):
         Ownership(path).take()
+
+
+def test_an_owner_whose_file_cannot_be_opened_is_left_alone(path: Path) -> None:
+    ownership = Ownership(path)
+    ownership.take()
+    in_the_way = path.parent / "tasks.db.owners" / "other.lock"
+    in_the_way.mkdir()  # opening it fails for everybody, root included
+    assert ownership.is_alive("other")
+    assert ownership.is_alive(ownership.id)
+    assert not ownership.is_alive("nobody")
+    ownership.bury("other")  # cannot be removed: no matter
+    assert in_the_way.exists()
+    ownership.bury(ownership.id)
+    ownership.release()
+    ownership.release()
+    assert not ownership.is_alive(ownership.id)
+
+
+def test_a_lock_that_others_keep_taking_is_given_up_with_a_reason(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anycap.journal import owners
+
+    monkeypatch.setattr(owners, "_try_lock", lambda descriptor, *, shared=False: False)
+    with pytest.raises(JournalError, match="another process keeps taking the new lock files"):
+        Ownership(path).take()

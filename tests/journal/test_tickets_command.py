@@ -278,3 +278,33 @@ def test_a_file_to_save_into_is_opened_before_anything_is_fetched(
 def test_another_address_needs_its_vendors_name(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tickets", "resume", "--journal", str(left), "--base-url", "http://127.0.0.1:1"]) == 2
     assert "--base-url needs --provider" in capsys.readouterr().err
+
+
+def test_a_ticket_of_a_newer_release_is_listed_and_left_alone(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(path, Record("new00001", "reserved", NOW, IMAGE))  # type: ignore[arg-type]  # a kind of a later release
+    assert main(["tickets", "--journal", str(path), "--json"]) == 0
+    assert [(row["kind"], row["standing"]) for row in said(capsys)] == [("reserved", "unknown")]
+    assert main(["tickets", "settle", "new00001", "--lost", "--journal", str(path)]) == 23
+    assert "written by a newer release" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_where_the_rest_stays(
+    left: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("anycap.cli.tickets._look", interrupted)
+    assert main(["tickets", "--journal", str(left)]) == 130
+    assert str(left) in capsys.readouterr().err
+
+
+def test_the_command_fits_into_another_programs_parser(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import argparse
+
+    from anycap.cli import tickets
+
+    parser = argparse.ArgumentParser()
+    tickets.add_arguments(parser.add_subparsers())
+    assert tickets.run(parser.parse_args(["tickets", "--journal", str(left), "--json"])) == 0
+    assert len(said(capsys)) == 4

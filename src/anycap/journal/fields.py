@@ -42,7 +42,11 @@ def _is_secret(plain: str) -> bool:
     return plain in _KEYS
 
 
-def _fine(fields: Mapping[str, Any], skip: str | None) -> bool:
+def _of_proxy(plain: str) -> bool:
+    return "proxy" in plain or "proxies" in plain
+
+
+def _fine(fields: Mapping[str, Any], skip: str | None, depth: int = 0) -> bool:
     """Whether there is nothing to look at more closely: the short way of nearly every record, as short as can be."""
     for name, value in fields.items():
         if name == skip:
@@ -54,7 +58,7 @@ def _fine(fields: Mapping[str, Any], skip: str | None) -> bool:
             if value[:4] in _IMAGE_HEADS or len(value) > TEXT_CHARS_MAX:
                 return False
         elif kind is dict:
-            if not _fine(value, None):
+            if depth >= _DEPTH_MAX or not _fine(value, None, depth + 1):
                 return False
         elif kind is not int and kind is not float and kind is not bool and value is not None:
             return False
@@ -63,7 +67,7 @@ def _fine(fields: Mapping[str, Any], skip: str | None) -> bool:
 
 def _learn_harmless(name: object) -> bool:
     plain = _plain(str(name))
-    harmless = plain not in _KEYS and plain not in _IMAGES and "proxy" not in plain
+    harmless = plain not in _KEYS and plain not in _IMAGES and not _of_proxy(plain)
     if len(_HARMLESS) >= _NAMES_MAX:
         _HARMLESS.clear()
     _HARMLESS[name] = harmless
@@ -101,7 +105,7 @@ def _check_one(name: str, value: object, in_proxy: bool, depth: int) -> None:
         raise _refusal(name, "a key or password")
     if in_proxy and plain in _PROXY_CREDENTIALS:
         raise _refusal(name, "a proxy credential")
-    in_proxy = in_proxy or "proxy" in plain
+    in_proxy = in_proxy or _of_proxy(plain)
     _check_value(name, plain, value, in_proxy, depth)
 
 
@@ -146,17 +150,15 @@ def _cleaned(value: Any, in_proxy: bool, depth: int) -> Any:
         kept: dict[str, Any] = {}
         for name, item in value.items():
             plain = _plain(str(name))
-            if _is_secret(plain) or (in_proxy and plain in _PROXY_CREDENTIALS) or (plain in _IMAGES and _is_text(item)):
+            if _is_secret(plain) or (in_proxy and plain in _PROXY_CREDENTIALS):
                 continue
-            kept[str(name)] = _cleaned(item, in_proxy or "proxy" in plain, depth + 1)
+            if plain in _IMAGES and not isinstance(item, Mapping):  # a mapping is its size and SHA-256
+                continue
+            kept[str(name)] = _cleaned(item, in_proxy or _of_proxy(plain), depth + 1)
         return kept
     if isinstance(value, list | tuple):
         return [_cleaned(item, in_proxy, depth + 1) for item in value]
     return value
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def without_keys(body: Any, depth: int = 0) -> Any:
