@@ -25,25 +25,25 @@ import anyio
 import anyio.lowlevel
 
 from anycap._bell import AnyBell, Bell, LoopBell
+from anycap._books import Books
 from anycap._desk import Call, Desk, balance_amount, failure_fields
+from anycap._notices import Notices
 from anycap.core.lane import Job, JobKind
 from anycap.core.machine import ENDS, Action, State
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
-from anycap.core.verdict import Verdict, VerdictKind
+from anycap.core.verdict import VerdictKind
 from anycap.errors import ClientClosed, ConfigurationError, EngineBroken, JournalError
-from anycap.events import Event, EventKind, Events
-from anycap.journal import Journal, Record, RecordKind
+from anycap.events import EventKind, Events
+from anycap.journal import Journal, Record
 from anycap.results import Ticket
-from anycap.taxonomy import Charged, Code
+from anycap.taxonomy import Code
 from anycap.transport import Transport
 
 logger = logging.getLogger("anycap")
 
 UNTOLD_MAX = 10_000
 """Ended solves without a caller that are remembered, so that a later `wait` gets their error."""
-HOUSEKEEPING_S = 60.0
-"""How often expired solutions are erased from the journal."""
 KEY_RECHECK_S = 10.0
 """How often at most a rejected key is read again."""
 SHORTEST_SLEEP_S = 0.001
@@ -51,15 +51,6 @@ TURNS_TO_TAKE = 10
 """Turns of the event loop that callers have on closing to take a solution they were told of; one or two are enough."""
 CLOSE_SHARE = 0.7
 """Part of the closing grace that createTask requests in flight may use; the rest is for the journal."""
-
-_EVENT_OF = {
-    Action.WRITE_ACCEPTED: EventKind.ACCEPTED,
-    Action.WRITE_NOT_CREATED: EventKind.REQUEUED,
-    Action.WRITE_RESULT: EventKind.SOLVED,
-    Action.WRITE_FAILED: EventKind.FAILED,
-    Action.WRITE_IN_DOUBT: EventKind.IN_DOUBT,
-    Action.WRITE_ABANDONED: EventKind.ABANDONED,
-}
 
 
 def _settled(solve: Solve, accepted: bool) -> bool:
@@ -94,6 +85,8 @@ class Engine:
         self.transport = transport
         self.journal = journal
         self.events = events
+        self.notices = Notices(events, wall)
+        self.books = Books(journal, self.notices, wall)
         self.wall = wall
         self.offload = offload
         self.clock: Callable[[], float] = anyio.current_time
@@ -102,9 +95,6 @@ class Engine:
         self.phase = Phase.NEW
         self.solves: dict[str, Solve] = {}
         self.untold: OrderedDict[str, Solve] = OrderedDict()
-        self._unwritten: list[Record] = []
-        self._behind: list[Record] = []
-        self.closing: dict[str, RecordKind] = {}
         self._submitting = 0
         self._sleep_until = math.inf
         self._fault: str = ""
@@ -119,7 +109,6 @@ class Engine:
             raise ClientClosed("this client was opened before; make a new one")
         self.phase = Phase.OPEN
         self._kick = anyio.Event()
-        self._behind_kick = anyio.Event()
         self._submits_done = anyio.Event()
         self._done = anyio.Event()
         started = anyio.Event()
@@ -127,8 +116,7 @@ class Engine:
         try:
             for desk in self.desks.values():
                 await desk.keys.refresh(self.offload)
-            await self.journal.open()
-            await self.journal.erase_expired(self.wall())  # a process that lives for seconds erases, too
+            await self.books.open()
             await self.transport.open()
             opened = True
         finally:
@@ -169,7 +157,7 @@ class Engine:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                tasks.start_soon(self._write_behind)
+                tasks.start_soon(self.books.keep_up)
                 started.set()
                 await self._dispatch()
                 with anyio.move_on_after(self._grace_s * CLOSE_SHARE):
@@ -204,16 +192,8 @@ class Engine:
             await anyio.lowlevel.checkpoint()
 
     async def _close_parts(self) -> None:
-        records, self._unwritten, self._behind = self._unwritten + self._behind, [], []
         try:
-            if records:
-                await self.journal.write(records)
-        except JournalError as error:
-            self._journal_trouble(error)
-        try:
-            await self.journal.aclose()
-        except JournalError as error:
-            self._journal_trouble(error)
+            await self.books.aclose()
         finally:
             await self.transport.aclose()
 
@@ -247,16 +227,14 @@ class Engine:
         """Queue a solve."""
         self.solves[solve.id] = solve
         self.desks[solve.account].lane.add(solve)
-        if self.events:
-            self._tell_event(EventKind.QUEUED, solve)
+        self.notices.tell(EventKind.QUEUED, solve)
         self._kick.set()
 
     def restore(self, solve: Solve, *, age_s: float, backlog: int) -> None:
         """Take up a task that was accepted `age_s` ago."""
         self.solves[solve.id] = solve
         self.desks[solve.account].lane.restore(solve, self.clock(), age_s=age_s, backlog=backlog)
-        if self.events:
-            self._tell_event(EventKind.RESUMED, solve)
+        self.notices.tell(EventKind.RESUMED, solve)
         self._kick.set()
 
     def kick(self) -> None:
@@ -292,10 +270,9 @@ class Engine:
         for action in desk.lane.handed_over(solve):
             record = record_for(action, solve, self.wall())
             if record is not None:
-                self._write_later(record)
+                self.books.write_later(record)
         self.solves.pop(solve.id, None)
-        if self.events:
-            self._tell_event(EventKind.DELIVERED, solve)
+        self.notices.tell(EventKind.DELIVERED, solve)
 
     def told(self, solve: Solve) -> None:
         """The caller has got the error of an ended solve."""
@@ -312,7 +289,7 @@ class Engine:
         for action in actions:
             record = record_for(action, solve, self.wall())
             if record is not None:
-                self._write_later(record)
+                self.books.write_later(record)
         if solve.state is State.FAILED or solve.state is State.ABANDONED:
             self.solves.pop(solve.id, None)
         self._kick.set()
@@ -397,28 +374,22 @@ class Engine:
         lane = desk.lane
         intent = record_for(Action.WRITE_INTENT, solve, self.wall())
         assert intent is not None  # noqa: S101 - an intent is always a record
-        unwritten = self._take_unwritten()
         try:
-            await self.journal.write([*unwritten, intent])
-            self._are_written(unwritten)
+            await self.books.write((intent,), keep=False)
         except JournalError as error:
-            self._unwritten = unwritten + self._unwritten
             solve.error = error
-            self._journal_trouble(error)
             await self._perform(desk, solve, lane.stored(solve, self.clock(), ok=False))
             return
         actions = lane.stored(solve, self.clock())
         if Action.SEND_SUBMIT not in actions:
             await self._perform(desk, solve, actions)
             return
-        if self.events:
-            self._tell_event(EventKind.SUBMITTING, solve)
+        self.notices.tell(EventKind.SUBMITTING, solve)
         outcome = await self.transport.send(desk.submit_request(solve))
         verdict = desk.scrub(desk.adapter.read_submit(outcome, has_image=solve.has_image))
         now = self.clock()
         actions = lane.submitted(solve, verdict, now)
-        if self.events:
-            self._watch(desk, verdict)
+        self.notices.watch(desk, verdict, self.clock())
         if verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY:
             solve.accepted_at = self.wall()
             desk.accepted.add(solve.kind, solve.accepted_at)
@@ -428,10 +399,7 @@ class Engine:
         outcome = await self.transport.send(desk.poll_request(solve))
         verdict = desk.scrub(desk.adapter.read_poll(outcome))
         actions = desk.lane.polled(solve, verdict, self.clock())
-        if self.events:
-            lost = verdict.kind not in (VerdictKind.PROCESSING, VerdictKind.READY) and solve.state is not State.FAILED
-            self._tell_event(EventKind.POLL_LOST if lost else EventKind.POLLED, solve, verdict if lost else None)
-            self._watch(desk, verdict)
+        self.notices.polled(desk, solve, verdict, self.clock())
         if actions:
             await self._perform(desk, solve, actions)
 
@@ -444,16 +412,14 @@ class Engine:
         if amount is not None:
             desk.guard.balance_seen(now, amount)
         desk.lane.probed(verdict, now, rtt_s=now - sent)
-        if self.events:
-            self._watch(desk, verdict)
+        self.notices.watch(desk, verdict, self.clock())
 
     async def _call(self, desk: Desk, call: Call) -> None:
         desk.guard.call_sent(self.clock(), call.method)
         call.outcome = await self.transport.send(call.request)
         call.verdict = desk.scrub(desk.adapter.read_call(call.method, call.outcome))
         desk.guard.call_answered(self.clock(), call.method, call.verdict)
-        if self.events:
-            self._watch(desk, call.verdict)
+        self.notices.watch(desk, call.verdict, self.clock())
         call.done.set()
         self._kick.set()
 
@@ -476,18 +442,13 @@ class Engine:
                 records.append(record)
         if records:
             ok = True
-            unwritten = self._take_unwritten()
             try:
-                await self.journal.write([*unwritten, *records])
-                self._are_written(unwritten)
-            except JournalError as trouble:
+                await self.books.write(records, keep=True)
+            except JournalError:
                 ok = False
-                self._unwritten = [*unwritten, *records, *self._unwritten]
-                self._journal_trouble(trouble)
             if Action.WRITE_ACCEPTED in actions:
                 solve.prepared = None
-            if self.events:
-                self._events_of(desk, solve, actions)
+            self.notices.written(desk, solve, actions)
             if solve.state is State.STORING or solve.state is State.SAVING:
                 further = desk.lane.stored(solve, now, ok=ok)
                 if further:
@@ -525,8 +486,7 @@ class Engine:
         for solve in desk.lane.take_refused():
             problem = solve.last.problem if solve.last is not None else None
             recheck = recheck or (problem is not None and problem.code is Code.INVALID_KEY)
-            if self.events:
-                self._tell_event(EventKind.FAILED, solve, solve.last)
+            self.notices.tell(EventKind.FAILED, solve, solve.last)
             self._tell(solve)
         if recheck and desk.keys.changeable and now - desk.key_checked >= KEY_RECHECK_S:
             desk.key_checked = now
@@ -536,7 +496,7 @@ class Engine:
         """The vendor rejected the key: read it again, it may have been rotated."""
         try:
             changed = await desk.keys.refresh(self.offload)
-        except ConfigurationError as error:
+        except Exception as error:  # noqa: BLE001 - the user's key function may raise anything; the old key stays
             logger.warning("the key of account %s could not be read again: %s", desk.name, type(error).__name__)
             return
         if changed:
@@ -544,92 +504,3 @@ class Engine:
             desk.guard.key_changed(now)
             desk.lane.look_again()
             self._kick.set()
-
-    # -- journal
-
-    def _take_unwritten(self) -> list[Record]:
-        records = self._unwritten
-        if records:
-            self._unwritten = []
-        return records
-
-    def _write_later(self, record: Record) -> None:
-        """Have a record written that no caller waits for; until then `closing` says what the journal will say."""
-        self.closing[record.ticket_id] = record.kind
-        self._behind.append(record)
-        self._behind_kick.set()
-
-    async def _write_behind(self) -> None:
-        """Write what no caller waits for, and erase what has expired."""
-        while True:
-            with anyio.move_on_after(HOUSEKEEPING_S) as idle:
-                await self._behind_kick.wait()
-            self._behind_kick = anyio.Event()
-            # What failed before goes first, so that the records of a ticket stay in their order.
-            records, self._behind = [*self._take_unwritten(), *self._behind], []
-            try:
-                if records:
-                    await self.journal.write(records)
-                    self._are_written(records)
-            except JournalError as error:
-                self._unwritten = [*records, *self._unwritten]
-                self._journal_trouble(error)
-                continue
-            if idle.cancelled_caught:
-                try:
-                    await self.journal.erase_expired(self.wall())
-                except JournalError as error:
-                    self._journal_trouble(error)
-
-    def _are_written(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self.closing.pop(record.ticket_id, None)
-
-    def _journal_trouble(self, error: JournalError) -> None:
-        logger.warning("the journal could not be written: %s", error)
-        if self.events:
-            self.events.send(Event(EventKind.JOURNAL_TROUBLE, self.wall(), "", None, type(error).__name__))
-
-    # -- events
-
-    def _watch(self, desk: Desk, verdict: Verdict) -> None:
-        """Tell when a stop or cool-down of the account begins or ends. Only asked while somebody listens."""
-        if verdict.kind is not VerdictKind.PROBLEM and verdict.kind is not VerdictKind.LOST and not desk.stops:
-            return
-        now = frozenset(f"{stop.covers}: {stop.code}" for stop in desk.guard.health(self.clock()).cooldowns)
-        if now != desk.stops:
-            data = {"begun": sorted(now - desk.stops), "ended": sorted(desk.stops - now), "stops": sorted(now)}
-            desk.stops = now
-            self.events.send(Event(EventKind.ACCOUNT_STATE, self.wall(), desk.name, None, None, data))
-
-    def _events_of(self, desk: Desk, solve: Solve, actions: Sequence[Action]) -> None:
-        for action in actions:
-            kind = _EVENT_OF.get(action)
-            if kind is None or (kind is EventKind.REQUEUED and solve.state is State.FAILED):
-                continue
-            self._tell_event(kind, solve, solve.last)
-            if kind in (EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT):
-                self._tell_charge(desk, solve)
-        if Action.WRITE_NOT_CREATED in actions and solve.state is State.FAILED:
-            self._tell_event(EventKind.FAILED, solve, solve.last)
-
-    def _tell_charge(self, desk: Desk, solve: Solve) -> None:
-        if solve.solution is not None:
-            charged, amount = Charged.YES, solve.solution.cost
-        elif solve.state is State.FAILED and solve.last is not None and solve.last.problem is not None:
-            charged, amount = solve.last.problem.row.charged, None
-            if charged is Charged.NO:
-                return
-        else:
-            charged, amount = Charged.UNKNOWN, None
-        data = {"charged": str(charged), "amount": amount, "currency": desk.catalog.currency}
-        self.events.send(Event(EventKind.CHARGED, self.wall(), desk.name, solve.ticket(), None, data))
-
-    def _tell_event(self, kind: EventKind, solve: Solve, verdict: Verdict | None = None) -> None:
-        error: str | None = None
-        if verdict is not None:
-            if verdict.problem is not None:
-                error = str(verdict.problem.code)
-            elif verdict.failure is not None:
-                error = str(verdict.failure.kind)
-        self.events.send(Event(kind, self.wall(), solve.account, solve.ticket(), error))

@@ -74,7 +74,7 @@ class Restorer:
         """
         solve = self._running(ticket.id)
         if solve is None:
-            closing = self._engine.closing.get(ticket.id)
+            closing = self._engine.books.closing.get(ticket.id)
             if closing is not None and closing in _NO_USE:
                 raise TicketError(_NO_USE[closing], ticket=ticket)
             entry = await self._engine.journal.find(ticket.id)
@@ -92,13 +92,16 @@ class Restorer:
 
     async def resume(self) -> list[Ticket]:
         """Take up everything open in the journal that this client has an account for."""
-        ours = {*self._engine.solves, *self._engine.closing}  # what ends while the journal is read was not left either
+        ours = {
+            *self._engine.solves,
+            *self._engine.books.closing,
+        }  # what ends while the journal is read was not left either
         entries = [
             entry
             for entry in await self._engine.journal.open_entries()
             if entry.ticket_id not in ours
             and entry.ticket_id not in self._engine.solves
-            and entry.ticket_id not in self._engine.closing
+            and entry.ticket_id not in self._engine.books.closing
         ]
         tickets: list[Ticket] = []
         for entry in entries:

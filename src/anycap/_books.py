@@ -1,0 +1,105 @@
+"""How the engine writes its journal: at once where money hangs on it, later where no caller waits, again what failed.
+
+What a record says is in `core/records.py`, where it is kept in `anycap.journal`. Nothing is sent from here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from anycap._notices import Notices
+from anycap.errors import JournalError
+from anycap.journal import Journal, Record, RecordKind
+
+logger = logging.getLogger("anycap")
+
+HOUSEKEEPING_S = 60.0
+"""How often expired solutions are erased from the journal."""
+
+
+class Books:
+    """Writes records in their order. `closing` says, per ticket, what the journal will say once it has caught up."""
+
+    def __init__(self, journal: Journal, notices: Notices, wall: Callable[[], float]) -> None:
+        self.journal = journal
+        self.closing: dict[str, RecordKind] = {}
+        self._notices = notices
+        self._wall = wall
+        self._unwritten: list[Record] = []
+        self._later: list[Record] = []
+        self._kick: anyio.Event  # made by `open`, on the event loop
+
+    async def open(self) -> None:
+        """Open the journal and erase what has expired: a process that lives for seconds erases, too."""
+        self._kick = anyio.Event()
+        await self.journal.open()
+        await self.journal.erase_expired(self._wall())
+
+    async def write(self, records: Sequence[Record], *, keep: bool) -> None:
+        """Make `records` durable, after what could not be written before.
+
+        Raises JournalError; with `keep` the records are kept and go first next time, else they are forgotten.
+        """
+        before = self._take_unwritten()
+        try:
+            await self.journal.write([*before, *records])
+        except JournalError as error:
+            self._unwritten = [*before, *(records if keep else ()), *self._unwritten]
+            self._trouble(error)
+            raise
+        self._are_written(before)
+
+    def write_later(self, record: Record) -> None:
+        """Have a record written that no caller waits for."""
+        self.closing[record.ticket_id] = record.kind
+        self._later.append(record)
+        self._kick.set()
+
+    async def keep_up(self) -> None:
+        """Write what was left for later, and erase what has expired; until cancelled."""
+        while True:
+            with anyio.move_on_after(HOUSEKEEPING_S) as idle:
+                await self._kick.wait()
+            self._kick = anyio.Event()
+            # What failed before goes first, so that the records of a ticket stay in their order.
+            records, self._later = [*self._take_unwritten(), *self._later], []
+            try:
+                if records:
+                    await self.journal.write(records)
+                    self._are_written(records)
+                if idle.cancelled_caught:
+                    records = []
+                    await self.journal.erase_expired(self._wall())
+            except JournalError as error:
+                self._unwritten = [*records, *self._unwritten]
+                self._trouble(error)
+
+    async def aclose(self) -> None:
+        """Write what is left and close the journal; what cannot be written is told."""
+        records, self._unwritten, self._later = self._unwritten + self._later, [], []
+        try:
+            if records:
+                await self.journal.write(records)
+        except JournalError as error:
+            self._trouble(error)
+        try:
+            await self.journal.aclose()
+        except JournalError as error:
+            self._trouble(error)
+
+    def _take_unwritten(self) -> list[Record]:
+        records = self._unwritten
+        if records:
+            self._unwritten = []
+        return records
+
+    def _are_written(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.closing.pop(record.ticket_id, None)
+
+    def _trouble(self, error: JournalError) -> None:
+        logger.warning("the journal could not be written: %s", error)
+        self._notices.journal_trouble(error)

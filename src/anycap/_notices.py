@@ -1,0 +1,100 @@
+"""What is told to the user's hook: events of solves, charges and accounts, made only while somebody listens.
+
+The event values and the hook's protection are in `events.py`; when something is told is the engine's order (`_engine.py`):
+after the journal has the fact, before callers are woken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from anycap._desk import Desk
+from anycap.core.machine import Action, State
+from anycap.core.solve import Solve
+from anycap.core.verdict import Verdict, VerdictKind
+from anycap.errors import JournalError
+from anycap.events import Event, EventKind, Events
+from anycap.taxonomy import Charged
+
+_EVENT_OF = {
+    Action.WRITE_ACCEPTED: EventKind.ACCEPTED,
+    Action.WRITE_NOT_CREATED: EventKind.REQUEUED,
+    Action.WRITE_RESULT: EventKind.SOLVED,
+    Action.WRITE_FAILED: EventKind.FAILED,
+    Action.WRITE_IN_DOUBT: EventKind.IN_DOUBT,
+    Action.WRITE_ABANDONED: EventKind.ABANDONED,
+}
+
+
+class Notices:
+    """Makes events and hands them to the hook; false while there is none. `wall` stamps them."""
+
+    def __init__(self, events: Events, wall: Callable[[], float]) -> None:
+        self._events = events
+        self._wall = wall
+        self._wanted = bool(events)
+
+    def __bool__(self) -> bool:
+        return self._wanted
+
+    def tell(self, kind: EventKind, solve: Solve, verdict: Verdict | None = None) -> None:
+        """Something happened to a solve; `verdict` says why, where it went wrong."""
+        if not self._wanted:
+            return
+        error: str | None = None
+        if verdict is not None:
+            if verdict.problem is not None:
+                error = str(verdict.problem.code)
+            elif verdict.failure is not None:
+                error = str(verdict.failure.kind)
+        self._events.send(Event(kind, self._wall(), solve.account, solve.ticket(), error))
+
+    def polled(self, desk: Desk, solve: Solve, verdict: Verdict, now: float) -> None:
+        """A poll was answered, or came to nothing."""
+        if not self._wanted:
+            return
+        lost = verdict.kind not in (VerdictKind.PROCESSING, VerdictKind.READY) and solve.state is not State.FAILED
+        self.tell(EventKind.POLL_LOST if lost else EventKind.POLLED, solve, verdict if lost else None)
+        self.watch(desk, verdict, now)
+
+    def written(self, desk: Desk, solve: Solve, actions: Sequence[Action]) -> None:
+        """The journal has what `actions` asked to be written."""
+        if not self._wanted:
+            return
+        for action in actions:
+            kind = _EVENT_OF.get(action)
+            if kind is None or (kind is EventKind.REQUEUED and solve.state is State.FAILED):
+                continue
+            self.tell(kind, solve, solve.last)
+            if kind in (EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT):
+                self._charge(desk, solve)
+        if Action.WRITE_NOT_CREATED in actions and solve.state is State.FAILED:
+            self.tell(EventKind.FAILED, solve, solve.last)
+
+    def watch(self, desk: Desk, verdict: Verdict, now: float) -> None:
+        """Tell when a stop or cool-down of the account begins or ends, as far as `verdict` may have done that."""
+        if not self._wanted:
+            return
+        if verdict.kind is not VerdictKind.PROBLEM and verdict.kind is not VerdictKind.LOST and not desk.stops:
+            return
+        stops = frozenset(f"{stop.covers}: {stop.code}" for stop in desk.guard.health(now).cooldowns)
+        if stops != desk.stops:
+            data = {"begun": sorted(stops - desk.stops), "ended": sorted(desk.stops - stops), "stops": sorted(stops)}
+            desk.stops = stops
+            self._events.send(Event(EventKind.ACCOUNT_STATE, self._wall(), desk.name, None, None, data))
+
+    def journal_trouble(self, error: JournalError) -> None:
+        """The journal could not be written."""
+        self._events.send(Event(EventKind.JOURNAL_TROUBLE, self._wall(), "", None, type(error).__name__))
+
+    def _charge(self, desk: Desk, solve: Solve) -> None:
+        if solve.solution is not None:
+            charged, amount = Charged.YES, solve.solution.cost
+        elif solve.state is State.FAILED and solve.last is not None and solve.last.problem is not None:
+            charged, amount = solve.last.problem.row.charged, None
+            if charged is Charged.NO:
+                return
+        else:
+            charged, amount = Charged.UNKNOWN, None
+        data = {"charged": str(charged), "amount": amount, "currency": desk.catalog.currency}
+        self._events.send(Event(EventKind.CHARGED, self._wall(), desk.name, solve.ticket(), None, data))
