@@ -110,6 +110,11 @@ def test_fixed_polling_is_taken_literally_below_the_minimum_too() -> None:
     assert pacer.first_age_s(0.9) == 0.0
 
 
+def test_the_gate_is_sized_for_the_gap_that_is_really_used() -> None:
+    assert Pacer(CAPMONSTER_TOKEN, PLAIN).gap_s == 3.0
+    assert Pacer(CAPMONSTER_TOKEN, Polling(fixed=(0.0, 0.5))).gap_s == 0.5
+
+
 def test_fixed_polling_stays_inside_the_vendors_poll_limit() -> None:
     sent = ages(Pacer(CAPMONSTER_TOKEN, Polling(fixed=(0.01, 0.01))), 1000)
     assert len(sent) <= 120

@@ -134,7 +134,7 @@ class Lane:
         pacer = self._pacers.get(kind)
         if pacer is None:
             pacer = self._pacers[kind] = Pacer(timing, self._polling)
-            self._gap_s = min(self._gap_s, max(timing.gap_s, 0.1))
+            self._gap_s = min(self._gap_s, max(pacer.gap_s, 0.1))
         return pacer
 
     @property

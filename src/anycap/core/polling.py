@@ -82,6 +82,11 @@ class Pacer:
         self._plan: list[float] | None = None
         """By bin edge: the age of the next poll after one sent then. None: the vendor's default."""
 
+    @property
+    def gap_s(self) -> float:
+        """The usual gap between polls before anything is learned: what the gate is sized for."""
+        return self._gap_s
+
     def first_age_s(self, chance: float) -> float:
         """Age of the first poll. `chance` in [0, 1) spreads tasks that were accepted together."""
         if self._exact:
