@@ -43,6 +43,7 @@ from anycap.settings import Settings
 from anycap.surroundings import Surroundings
 from anycap.taxonomy import Charged
 from anycap.transport import AiohttpSession, HttpxClient, Transport, choose
+from anycap.transport.target import parse_target
 from anycap.vendor_methods import VendorMethods
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Client(VendorMethods):
                 )
             adapter = providers.get(account.provider)
             place = (account.provider, account.base_url or adapter.catalog.base_url)
+            parse_target(place[1], allow_http=self._settings.allow_http)
             if place not in addresses:
                 addresses[place] = AddressGuard(adapter.catalog.ban_rules, self._settings.guard)
             self._desks[account.name] = Desk(

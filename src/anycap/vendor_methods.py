@@ -240,7 +240,9 @@ class VendorMethods:
         if ticket is None or ticket.task_id is None:
             raise ReportRefused("this solution has no task at the vendor to report", ticket=ticket)
         desk = self._desk(ticket.account)
-        spec = report_method(desk.catalog, ticket.type, correct=correct)
+        entry = await self._engine.journal.find(ticket.id)
+        pool = None if entry is None else entry.summary.get("language_pool")
+        spec = report_method(desk.catalog, ticket.type, correct=correct, language_pool=pool)
         wall = self._surroundings.wall()
         age_s = desk.ended_since_s(ticket.id, anyio.current_time())
         if age_s is None:

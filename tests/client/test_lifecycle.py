@@ -215,6 +215,7 @@ async def _wait(client: Client, entry: object) -> object:
         (lambda: Client(Account("anti-captcha", "k" * 9), Account("anti-captcha", "m" * 9)), "two accounts"),
         (lambda: Client(Account("anti-captcha", "k" * 9, base_url="ftp://x")), "https://"),
         (lambda: Client(Account("anti-captcha", "k" * 9, base_url="https://user:pw@x/")), "credentials"),
+        (lambda: Client(Account("anti-captcha", "k" * 9, base_url="http://vendor.example")), "clear text"),
         (lambda: Client(Account("anti-captcha", "k" * 9), journal=3), "journal="),  # type: ignore[arg-type] # wrong
         (lambda: Client(Account("anti-captcha", "k" * 9), http=3), "http="),  # type: ignore[arg-type] # wrong
         (lambda: Client(3), "not int"),  # type: ignore[arg-type] # wrong

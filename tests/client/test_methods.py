@@ -120,6 +120,16 @@ async def test_a_report_of_the_wrong_kind_is_refused_here(world: World) -> None:
 
 
 @in_virtual_time
+async def test_a_report_about_the_russian_pool_is_refused_here(world: World) -> None:
+    picture = ImageToText(b"\x89PNG\r\n\x1a\n" + bytes(216), language_pool="rn")
+    async with world.client() as client:
+        solution = await client.solve(picture)
+        with pytest.raises(ReportRefused, match="rn"):
+            await client.report_incorrect(solution)
+    assert not any(line.method.startswith("report") for line in world.emulator.trace)
+
+
+@in_virtual_time
 async def test_a_late_report_is_refused_here(world: World) -> None:
     async with world.client(surroundings=world.surroundings()) as client:
         solution = await client.solve(PAGE)
