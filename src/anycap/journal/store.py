@@ -33,6 +33,7 @@ _ERASE_LAG_S = 1.0
 _ERASE_GAP_S = 0.05
 
 
+_NEW_TICKET = "INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES (?, ?)"
 _ENTRIES = (
     "SELECT t.ticket_id, t.owner, r.kind, r.at, r.fields, b.body FROM tickets t "
     "JOIN records r ON r.ticket_id = t.ticket_id LEFT JOIN bodies b ON b.ticket_id = t.ticket_id WHERE "
@@ -162,26 +163,30 @@ class Store:
                 (row.ticket_id, row.kind, row.at, row.fields),
             )
             if kind == RecordKind.INTENT:
-                execute(
-                    "INSERT INTO tickets (ticket_id, owner) VALUES (?, ?) "
-                    "ON CONFLICT (ticket_id) DO UPDATE SET owner = excluded.owner, closed_at = NULL",
-                    (row.ticket_id, owner),
-                )
+                if not execute(_NEW_TICKET, (row.ticket_id, owner)).rowcount:
+                    self._begin_anew(connection, row.ticket_id)
                 continue
             if not isinstance(kind, RecordKind):
-                execute("INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES (?, ?)", (row.ticket_id, owner))
+                execute(_NEW_TICKET, (row.ticket_id, owner))
                 execute("UPDATE tickets SET foreign_kinds = 1 WHERE ticket_id = ?", (row.ticket_id,))
             elif kind.closes:
                 self._close_ticket(connection, row, owner)
             elif kind == RecordKind.RESULT:
-                execute("INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES (?, ?)", (row.ticket_id, owner))
+                execute(_NEW_TICKET, (row.ticket_id, owner))
                 execute(
                     "INSERT OR REPLACE INTO bodies (ticket_id, body, erase_at) SELECT ticket_id, ?, ? FROM tickets "
                     "WHERE ticket_id = ? AND closed_at IS NULL",
                     (row.body, row.erase_at, row.ticket_id),
                 )
             else:
-                execute("INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES (?, ?)", (row.ticket_id, owner))
+                execute(_NEW_TICKET, (row.ticket_id, owner))
+
+    def _begin_anew(self, connection: sqlite3.Connection, ticket_id: str) -> None:
+        connection.execute(
+            "UPDATE tickets SET owner = ?, closed_at = NULL WHERE ticket_id = ?", (self._ownership.id, ticket_id)
+        )
+        if connection.execute("DELETE FROM bodies WHERE ticket_id = ?", (ticket_id,)).rowcount:
+            self._to_erase = True
 
     def _close_ticket(self, connection: sqlite3.Connection, row: Row, owner: str) -> None:
         connection.execute(
