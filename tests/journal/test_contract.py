@@ -174,6 +174,17 @@ async def test_a_new_intent_begins_anew(journal: Journal, tape: Any) -> None:
     await journal.aclose()
 
 
+async def test_the_solution_of_an_earlier_attempt_is_forgotten_and_its_expiry_closes_nothing(
+    journal: Journal, tape: Any
+) -> None:
+    await journal.open()
+    await journal.write([tape(K.INTENT), tape(K.RESULT, body=BODY, expires_at=1_000_060.0), tape(K.INTENT)])
+    assert await journal.erase_expired(1_000_061.0) == 0
+    (entry,) = await journal.open_entries()
+    assert (entry.kind, entry.result) == ("intent", None)
+    await journal.aclose()
+
+
 @pytest.mark.parametrize(("how", "charged"), [("lost", "no"), ("charged", "yes")])
 async def test_settling_says_whether_money_went(journal: Journal, tape: Any, how: str, charged: str) -> None:
     await journal.open()

@@ -176,7 +176,10 @@ def _hand_outs(toll: Toll, log: Path) -> set[str]:
     by_ticket: dict[str, list[int]] = defaultdict(list)
     closed: set[int] = set()
     for line in log.read_text().splitlines():
-        run, what, ids = json.loads(line)
+        try:
+            run, what, ids = json.loads(line)
+        except ValueError:  # cut off by the kill, as a write over the end of a page may be
+            continue
         if what == "solved":
             by_ticket[ids[0]].append(run)
         elif what == "closed":

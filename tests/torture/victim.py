@@ -81,7 +81,7 @@ async def _live(orders: dict[str, Any]) -> None:
 
     def say(what: str, ticket: Ticket | None) -> None:
         ids = None if ticket is None else [ticket.id, ticket.task_id]
-        os.write(log, (json.dumps([orders["run"], what, ids]) + "\n").encode())
+        os.write(log, ("\n" + json.dumps([orders["run"], what, ids])).encode())
 
     async def outcome_of(waiting: Any, ticket: Ticket | None = None) -> None:
         try:
