@@ -137,3 +137,63 @@ def test_a_restarted_task_window_is_wide_open() -> None:
     window.refused(0.0, 10)
     window.restart()
     assert window.size == 100
+
+
+def test_a_reset_account_polls_one_task_first_again() -> None:
+    guard = make()
+    prove(guard)
+    guard.reset(1.0)
+    guard.poll_sent(1.0, KIND)
+    assert guard.admit_poll(1.0, KIND) == Hold(math.inf, None)
+
+
+def test_polls_that_are_served_again_do_not_wait_for_money() -> None:
+    """The stop stays for submits; its next lengthening is of submits alone."""
+    guard = make()
+    prove(guard)
+    guard.poll_sent(0.0, KIND)
+    guard.poll_answered(0.0, KIND, problem(Code.NO_FUNDS))
+    guard.poll_sent(60.0, KIND)
+    guard.poll_answered(60.0, KIND, PROCESSING)
+    guard.probe_sent(61.0, "getBalance")
+    guard.call_answered(61.0, "getBalance", DONE)  # no balance in it: wait longer
+    assert isinstance(guard.admit_submit(62.0, KIND), Hold)
+    assert guard.admit_poll(62.0, KIND) is GO
+
+
+def test_a_wait_is_told_rather_than_a_probe_that_it_forbids() -> None:
+    guard = make()
+    prove(guard)
+    guard.call_sent(0.0, "getBalance")
+    submit(guard, 0.0, problem(Code.NO_FUNDS))
+    guard.call_answered(70.0, "getBalance", lost())
+    submit_hold = _hold(guard.admit_submit(70.0, KIND))
+    assert submit_hold.probe == "getBalance"
+    guard.poll_sent(70.0, KIND)
+    guard.poll_answered(70.0, KIND, problem(Code.SUBMIT_BLOCKED, row_wait=20.0))
+    hold = _hold(guard.admit_submit(71.0, KIND))
+    assert (hold.until, hold.probe) == (pytest.approx(90.0), None)
+
+
+def test_rules_that_are_not_about_ids_do_not_care_how_old_a_task_is() -> None:
+    rule = BanRule("keys", 20, 60.0, 60.0, "X", Scope.ACCOUNT, codes=frozenset({Code.INVALID_KEY}))
+    guard = make(rule)
+    prove(guard)
+    sent = 0
+    while guard.admit_poll(0.0, KIND, stale=True) is GO:
+        guard.poll_sent(0.0, KIND, stale=True)
+        sent += 1
+    assert sent == 10
+
+
+def test_old_bad_polls_are_forgotten() -> None:
+    rule = BanRule("ids", 20, 60.0, 60.0, "X", Scope.ADDRESS, codes=frozenset({Code.TASK_NOT_FOUND}), assumed=True)
+    guard = make(rule)
+    prove(guard)
+    for minute in range(4):
+        now = minute * 61.0
+        for _ in range(5):
+            assert guard.admit_poll(now, KIND, stale=True) is GO
+            guard.poll_sent(now, KIND, stale=True)
+            guard.poll_answered(now, KIND, problem(Code.TASK_NOT_FOUND), stale=True)
+        assert isinstance(guard.admit_poll(now, KIND, stale=True), Hold)

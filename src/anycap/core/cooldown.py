@@ -201,7 +201,9 @@ class Stop:
     def again(self, now: float, chance: float) -> None:
         """The probe failed without telling anything new: wait longer."""
         self.probe = Action.SUBMIT  # any: trip() must see the probe's answer, not late news
+        blocks = self.blocks
         self.trip(now, self.problem, self.plan, None, chance)
+        self.blocks = blocks
 
     def undecided(self) -> None:
         """The probe came to nothing that concerns this stop: the next request may be the probe."""
