@@ -92,10 +92,8 @@ class Restorer:
 
     async def resume(self) -> list[Ticket]:
         """Take up everything open in the journal that this client has an account for."""
-        ours = {
-            *self._engine.solves,
-            *self._engine.books.closing,
-        }  # what ends while the journal is read was not left either
+        # What ends while the journal is read was not left by anybody either.
+        ours = {*self._engine.solves, *self._engine.books.closing}
         entries = [
             entry
             for entry in await self._engine.journal.open_entries()
@@ -122,6 +120,9 @@ class Restorer:
                 solve = self._take_up(desk, entry, backlog=len(entries))
             except TicketError:
                 continue
+            if entry.kind == RecordKind.INTENT:  # so that tools beside this process tell it from a request on its way
+                doubt = Record(entry.ticket_id, RecordKind.IN_DOUBT, self._wall(), {"charged": str(Charged.UNKNOWN)})
+                self._engine.books.write_later(doubt)
             tickets.append(solve.ticket())
         return tickets
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import anyio
 import pytest
 
 from anycap import Client, RecaptchaV2
@@ -219,3 +220,24 @@ async def test_a_delivered_ticket_is_of_no_use_even_while_its_record_waits_for_t
         with pytest.raises(TicketError, match="handed over before"):
             await client.wait(solution.ticket)
         assert await client.resume() == []
+
+
+@in_virtual_time
+async def test_a_resumed_intent_is_written_down_as_in_doubt(world: World) -> None:
+    """So that tools which look at the file beside the running process can tell it from a request on its way."""
+    world.fault("hang", method="createTask", when="after")
+    journal = ModelJournal()
+    client = world.client(journal=journal)
+    await client.open()
+    with anyio.move_on_after(1.0):
+        await client.solve(PAGE)
+    following = journal.crash()
+    await client.aclose(grace=0.0)
+    async with world.client(journal=following) as later:
+        (ticket,) = await later.resume()
+        with pytest.raises(InDoubtError):
+            await later.wait(ticket)
+        await anyio.sleep(0.1)
+        assert [record.kind for record in following.durable] == [K.INTENT, K.IN_DOUBT]
+        await later.settle(ticket, charged=True)
+    assert [record.kind for record in following.durable] == [K.INTENT, K.IN_DOUBT, K.SETTLED]
