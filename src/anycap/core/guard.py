@@ -471,9 +471,7 @@ class Guard:
 
 
 def _stricter(one: Hold | None, other: Hold | None) -> Hold | None:
-    """The hold to report of two: one without a way back outlasts a later one, that a sooner one, that a mere probe."""
+    """The hold to report of two: the later one (one without a way back is the latest)."""
     if one is None or other is None:
         return other if one is None else one
-    if (one.probe is None) != (other.probe is None):
-        return one if one.probe is None else other
     return one if one.until >= other.until else other
