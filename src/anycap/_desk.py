@@ -16,9 +16,10 @@ import attrs
 
 from anycap.accounts import Account, KeySource
 from anycap.core.guard import AddressGuard, Gate, Guard
-from anycap.core.lane import Lane, took_s
+from anycap.core.lane import Lane
 from anycap.core.machine import State
 from anycap.core.solve import Solve
+from anycap.core.task_end import took_s
 from anycap.core.verdict import Problem, Verdict, VerdictKind
 from anycap.credentials import encode_json
 from anycap.errors import (

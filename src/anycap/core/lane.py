@@ -12,10 +12,8 @@ anything was sent, are handed out by `take_refused`.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import Enum
-from typing import Any
 
 from attrs import frozen
 
@@ -26,9 +24,11 @@ from anycap.core.machine import Action, Event, State, step
 from anycap.core.polling import Pacer
 from anycap.core.schedule import Schedule
 from anycap.core.solve import Solve
-from anycap.core.verdict import Problem, Verdict, VerdictKind
+from anycap.core.task_end import exhausted, took_s
+from anycap.core.verdict import Verdict, VerdictKind
+from anycap.core.waiting import WaitingLine, refuse
 from anycap.settings import Polling
-from anycap.taxonomy import CODES, Category, Charged, Code, ErrorRow, Scope
+from anycap.taxonomy import Category, Code, Scope
 
 REPEAT_DELAY_S = 0.5
 """Wait before a request that never left is tried again; doubles with each attempt of the same solve."""
@@ -64,24 +64,6 @@ class Job:
     method: str = ""
 
 
-class _Queue:
-    """Solves of one task type that wait for a slot, first in first out."""
-
-    __slots__ = ("held_until", "solves", "stale")
-
-    def __init__(self) -> None:
-        self.solves: deque[Solve] = deque()
-        self.held_until = -math.inf
-        self.stale = 0
-
-    def head(self) -> Solve | None:
-        solves = self.solves
-        while solves and solves[0].state is not State.QUEUED:
-            solves.popleft()
-            self.stale -= 1
-        return solves[0] if solves else None
-
-
 class Lane:
     """The work of one account, in order: what may be sent now, and what is due when."""
 
@@ -100,7 +82,7 @@ class Lane:
         self._polling = polling
         self._chance = chance
         self._pacers: dict[str, Pacer] = {}
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[str, WaitingLine] = {}
         self._schedule = Schedule()
         self._refused: list[Solve] = []
         self._in_progress = 0
@@ -122,7 +104,7 @@ class Lane:
     @property
     def queued(self) -> int:
         """Solves that wait for a slot."""
-        return sum(len(queue.solves) - queue.stale for queue in self._queues.values())
+        return sum(map(len, self._queues.values()))
 
     @property
     def planned(self) -> int:
@@ -147,9 +129,8 @@ class Lane:
         """Queue a new solve."""
         queue = self._queues.get(solve.kind)
         if queue is None:
-            queue = self._queues[solve.kind] = _Queue()
-        queue.solves.append(solve)
-        queue.held_until = -math.inf
+            queue = self._queues[solve.kind] = WaitingLine()
+        queue.put(solve)
 
     def restore(self, solve: Solve, now: float, *, age_s: float, backlog: int) -> None:
         """Take up a task that an earlier process left, accepted `age_s` ago, one of `backlog` such tasks."""
@@ -232,7 +213,7 @@ class Lane:
             while (solve := queue.head()) is not None and queue.held_until <= now:
                 admission = self.guard.admit_submit(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
                 if not isinstance(admission, Hold):
-                    queue.solves.popleft()
+                    queue.take()
                     self._rotate(solve.kind)
                     self.guard.submit_sent(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
                     self._in_progress += 1
@@ -245,11 +226,11 @@ class Lane:
                     return self._probe(admission.probe, now)
                 problem = admission.problem
                 if problem is not None and problem.row.scope is Scope.PROXY:
-                    queue.solves.popleft()
-                    self._refuse(solve, admission, late=False)
+                    queue.take()
+                    refuse(solve, admission, late=False)
+                    self._refused.append(solve)
                     continue
-                queue.held_until = admission.until
-                self._sift(queue, admission)
+                self._refused += queue.hold(admission)
         return None
 
     def _rotate(self, kind: str) -> None:
@@ -262,34 +243,6 @@ class Lane:
         self._in_progress += 1
         self.guard.probe_sent(now, method)
         return Job(JobKind.PROBE, None, method)
-
-    def _sift(self, queue: _Queue, hold: Hold) -> None:
-        """Refuse the solves of a held queue that do not wait for this, or cannot wait that long."""
-        problem = hold.problem
-        finite = hold.until < math.inf
-        if problem is None and not finite:
-            return
-        stays: deque[Solve] = deque()
-        for solve in queue.solves:
-            if solve.state is not State.QUEUED:
-                continue
-            if problem is not None and not _waits(solve, problem):
-                self._refuse(solve, hold, late=False)
-            elif finite and hold.until > solve.deadline:
-                self._refuse(solve, hold, late=True)
-            else:
-                stays.append(solve)
-        queue.solves = stays
-        queue.stale = 0
-
-    def _refuse(self, solve: Solve, hold: Hold, *, late: bool) -> None:
-        solve.state, _ = step(solve.state, Event.REFUSED)
-        solve.late = late
-        solve.stopped = True
-        solve.not_before = hold.until
-        if hold.problem is not None:
-            solve.last = Verdict(VerdictKind.PROBLEM, problem=hold.problem)
-        self._refused.append(solve)
 
     def take_refused(self) -> list[Solve]:
         """Solves that were stopped here since the last call: `last.problem` says why, `late` that the deadline did."""
@@ -472,10 +425,7 @@ class Lane:
             self._schedule.drop(solve)
             return
         queue = self._queues[solve.kind]
-        queue.stale += 1
-        if queue.stale > 64 and queue.stale * 2 > len(queue.solves):
-            queue.solves = deque(kept for kept in queue.solves if kept.state is State.QUEUED)
-            queue.stale = 0
+        queue.forget_one()
 
     def _inside(self, solve: Solve, actions: tuple[Action, ...], now: float) -> tuple[Action, ...]:
         """Do the actions that are ours; hand the rest on."""
@@ -499,8 +449,7 @@ class Lane:
             self._schedule.plan(solve, now + delay_s * (0.5 + self._chance() / 2))
             return
         self.add(solve)
-        # Those who came first stay first.
-        self._queues[solve.kind].solves.rotate(1)
+        self._queues[solve.kind].last_comes_first()
 
     def _plan_poll(self, solve: Solve, now: float) -> tuple[Action, ...]:
         if solve.polls == 0:
@@ -523,41 +472,6 @@ class Lane:
             self._schedule.plan(solve, max(solve.accepted + age_s, now))
             return ()
         solve.pacer.unsolved(after_age_s=solve.sent_age)
-        solve.last = Verdict(VerdictKind.PROBLEM, problem=_exhausted(solve))
+        solve.last = Verdict(VerdictKind.PROBLEM, problem=exhausted(solve))
         solve.state, actions = step(solve.state, Event.EXHAUSTED)
         return self._inside(solve, actions, now)
-
-
-def _waits(solve: Solve, problem: Problem) -> bool:
-    """Whether the caller queues behind this problem: as asked, else only for a busy or failing vendor."""
-    if solve.wait is not None:
-        return solve.wait
-    return problem.category in (Category.BUSY, Category.SERVICE)
-
-
-def _exhausted(solve: Solve) -> Problem:
-    info = CODES[Code.SOLVE_TIMEOUT]
-    row = ErrorRow(
-        code=Code.SOLVE_TIMEOUT,
-        category=info.category,
-        retry=info.retry,
-        scope=info.scope,
-        retry_after=None,
-        charged=Charged.UNKNOWN,
-        meaning="the vendor keeps a task and answers polls for it only so long, and no solution came in that time",
-        action="Try a new task; look at the vendor's load if it happens often.",
-        source="the vendor's poll limit and task life, from its catalog",
-        provider=solve.provider,
-    )
-    return Problem(row, solve.provider, None, None, f"{solve.polls} polls in {solve.ended_age:.0f} s, still processing")
-
-
-def took_s(body: Mapping[str, Any] | None) -> float | None:
-    """How long the vendor says that a task took: end minus creation, so that its clock need not be ours."""
-    if body is None:
-        return None
-    try:
-        seconds = float(body["endTime"]) - float(body["createTime"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return seconds if 0.0 <= seconds < 3600.0 else None

@@ -1,0 +1,41 @@
+"""What the end of a task says: how long it took by the vendor's clock, and the error when its life runs out unsolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anycap.core.solve import Solve
+from anycap.core.verdict import Problem
+from anycap.taxonomy import CODES, Charged, Code, ErrorRow
+
+TOOK_MAX_S = 3600.0
+
+
+def took_s(body: Mapping[str, Any] | None) -> float | None:
+    """How long the vendor says that a task took: end minus creation, so that its clock need not be ours."""
+    if body is None:
+        return None
+    try:
+        seconds = float(body["endTime"]) - float(body["createTime"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return seconds if 0.0 <= seconds < TOOK_MAX_S else None
+
+
+def exhausted(solve: Solve) -> Problem:
+    """The problem of a task that the vendor keeps no longer, or answers no more polls for."""
+    info = CODES[Code.SOLVE_TIMEOUT]
+    row = ErrorRow(
+        code=Code.SOLVE_TIMEOUT,
+        category=info.category,
+        retry=info.retry,
+        scope=info.scope,
+        retry_after=None,
+        charged=Charged.UNKNOWN,
+        meaning="the vendor keeps a task and answers polls for it only so long, and no solution came in that time",
+        action="Try a new task; look at the vendor's load if it happens often.",
+        source="the vendor's poll limit and task life, from its catalog",
+        provider=solve.provider,
+    )
+    return Problem(row, solve.provider, None, None, f"{solve.polls} polls in {solve.ended_age:.0f} s, still processing")
