@@ -58,6 +58,10 @@ class AnycapError(Exception):
         return _rebuild, (type(self), dict(self.__dict__))
 
 
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f}".removesuffix(".0") + " s"
+
+
 def _with_ticket(text: str, ticket: Ticket | None) -> str:
     if ticket is None:
         return text
@@ -130,9 +134,9 @@ class SolveError(AnycapError):
         if self.action:
             text += f" What to do: {self.action.rstrip('.')}."
         if self.retry_after is not None and self.retryable:
-            text += f" Worth trying in {self.retry_after:g} s."
+            text += f" Worth trying in {_seconds(self.retry_after)}."
         elif self.retry_after is not None:
-            text += f" Lasts for {self.retry_after:g} s at least."
+            text += f" Lasts for {_seconds(self.retry_after)} at least."
         if not self.sent:
             text += " Stopped here: nothing was sent to the vendor."
         return _with_ticket(text, self.ticket)
