@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 from anycap.core import lane as lane_module
+from anycap.core.budget import RetryBudget
 from anycap.core.cooldown import Stop
 from anycap.core.guard import Guard
 from anycap.core.lane import Lane
@@ -109,12 +110,17 @@ def _forget_on_cancel() -> AbstractContextManager[Any]:
     return mock.patch.object(Lane, "withdraw", careless)
 
 
+def _retries_without_budget() -> AbstractContextManager[Any]:
+    return mock.patch.object(RetryBudget, "wait_until", lambda self, now: now)
+
+
 BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "half the gap": _half_the_gap,
     "window never shrinks": _window_never_shrinks,
     "cool-down per solve instead of per account": _cool_down_per_solve,
     "probe not single": _probe_not_single,
     "no slow start": _no_slow_start,
+    "retries without a budget": _retries_without_budget,
     "INTENT skipped": _skip_intent,
     "resent on read time-out": _resend_on_read_timeout,
     "delivered twice": _deliver_twice,

@@ -128,7 +128,7 @@ def draw(seed: int, *, solves: int = 200) -> Plan:
         count = 5000
     providers = chance.sample(PROVIDERS, chance.choice((1, 1, 2, 3)))
     span_s = chance.choice((0.0, 5.0, 60.0, 300.0))
-    vendors = tuple(_vendor(chance, provider, count, span_s, calm=calm) for provider in providers)
+    vendors = tuple(_vendor(chance, seed, provider, count, span_s, calm=calm) for provider in providers)
     accounts = tuple(
         _account(chance, vendor.provider, number, count, span_s, calm=calm)
         for vendor in vendors
@@ -164,7 +164,7 @@ def draw(seed: int, *, solves: int = 200) -> Plan:
     )
 
 
-def _vendor(chance: Random, provider: str, count: int, span_s: float, *, calm: bool) -> VendorPlan:
+def _vendor(chance: Random, seed: int, provider: str, count: int, span_s: float, *, calm: bool) -> VendorPlan:
     losses = [Losses(), Losses()]
     if not calm:
         for index in range(2):
@@ -183,6 +183,10 @@ def _vendor(chance: Random, provider: str, count: int, span_s: float, *, calm: b
         start = chance.uniform(0.0, span_s + 40.0) if chance.random() < 0.8 else 0.0
         mode = chance.choice(("hang", "refuse", "page", "no_slots", "no_slots", "block"))
         outages.append(Outage(start, start + chance.choice((3.0, 20.0, 60.0, 200.0)), mode))
+    # What was added later draws from a stream of its own, so that the worlds of older seeds stay what they were.
+    later = Random(f"later/{seed}/{provider}")
+    if not calm and later.random() < 0.15:
+        losses[0] = Losses(unsent=later.choice((0.4, 0.7)))
     return VendorPlan(
         provider=provider,
         rtt_s=(chance.choice((0.02, 0.05, 0.2, 0.6)), chance.choice((0.0, 0.3))),

@@ -192,7 +192,7 @@ class Process:
                 lambda verdict: self._polled(desk, solve, verdict),
             )  # fmt: skip
             return
-        desk.watch.sent("submit", solve.kind)
+        desk.watch.sent("submit", solve.kind, repeat=solve.repeat)
         intent = record_for(Action.WRITE_INTENT, solve, world.wall())
         assert intent is not None
         self._write([intent], lambda ok: self._intended(desk, solve, ok))

@@ -1,6 +1,7 @@
 """Independent eyes on what an account sends: written from the promises, knowing nothing of how the guard keeps them.
 
 - Submits at once: one until the first is accepted, twice as many with each that is.
+- Repeats: a fifth of the first submits, ten, and one a minute.
 - Nothing is sent after a wrong key until the key changes, but what was on its way.
 - After a refusal nothing that it covers is sent before the wait is over; then one request at a time, until one succeeds.
 - After "too many tasks" the next submit comes only when fewer tasks are unfinished than when the vendor was full.
@@ -60,6 +61,9 @@ class Watch:
         self._flying = 0
         self._older = 0
         self._taken = 0
+        self._firsts = 0
+        self._repeats = 0
+        self._began = world.now
 
     def reset(self) -> None:
         """The key changed: nothing said to the old one counts."""
@@ -67,14 +71,18 @@ class Watch:
         self._dead_key = False
         self._older, self._flying, self._taken = self._older + self._flying, 0, 0
 
-    def sent(self, what: str, name: str) -> None:
-        """The account sends a request now."""
+    def sent(self, what: str, name: str, *, repeat: bool = False) -> None:
+        """The account sends a request now; `repeat`: a createTask that failed before, not for being busy."""
         self._count += 1
         now = self._world.now
         if self._dead_key:
             self._world.fault(f"{self._account.plan.name}: {what} sent with a key that the vendor does not know")
         if what != "submit":
             return
+        self._firsts += not repeat
+        self._repeats += repeat
+        if self._repeats > 10 + 0.2 * self._firsts + (now - self._began) / 60.0 + 1.0:
+            self._world.fault(f"{self._account.plan.name}: {self._repeats} repeats beside {self._firsts} first submits")
         self._flying += 1
         if self._flying > 2**self._taken:
             self._world.fault(
