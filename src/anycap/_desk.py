@@ -170,6 +170,24 @@ class Desk:
 
     # -- answers
 
+    def read_solution(self, solve: Solve, now: float, wall: float) -> tuple[float | None, str | None]:
+        """Make the typed solution of a solve; its expiry in wall seconds and its cost, each None when nobody says.
+
+        A solution of another shape than the documented one leaves `solve.error`.
+        """
+        solve.ended_at = wall
+        assert solve.body is not None  # noqa: S101 - READY brings the answer's body
+        try:
+            solution = self.adapter.solution(solve.kind, solve.body, ticket=solve.ticket(), received_at=wall)
+        except ValueError as error:
+            solve.error = self.unreadable(str(error), solve.ticket())
+            return None, None
+        solve.solution = solution
+        self.note_end(solve, now)
+        self.remember_price(solve.kind, solution.cost)
+        expires_at = None if solution.expires_at is None else solution.expires_at.timestamp()
+        return expires_at, None if solution.cost is None else str(solution.cost)
+
     def remember_price(self, kind: str, cost: Decimal | None) -> None:
         if cost is not None and (kind in self.prices or len(self.prices) < PRICES_KEPT):
             self.prices[kind] = cost

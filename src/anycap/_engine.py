@@ -434,7 +434,7 @@ class Engine:
             cost: str | None = None
             error: dict[str, Any] | None = None
             if action is Action.WRITE_RESULT:
-                expires_at, cost = self._build_solution(desk, solve, wall)
+                expires_at, cost = desk.read_solution(solve, now, wall)
             elif action is Action.WRITE_FAILED or action is Action.WRITE_IN_DOUBT:
                 error = failure_fields(solve)
             record = record_for(action, solve, wall, expires_at=expires_at, error=error, cost=cost)
@@ -465,21 +465,6 @@ class Engine:
             self.untold[solve.id] = solve
             while len(self.untold) > UNTOLD_MAX:
                 self.untold.popitem(last=False)
-
-    def _build_solution(self, desk: Desk, solve: Solve, wall: float) -> tuple[float | None, str | None]:
-        """Make the typed solution; its expiry in wall seconds and its cost, each None when nobody says."""
-        solve.ended_at = wall
-        assert solve.body is not None  # noqa: S101 - READY brings the answer's body
-        try:
-            solution = desk.adapter.solution(solve.kind, solve.body, ticket=solve.ticket(), received_at=wall)
-        except ValueError as error:
-            solve.error = desk.unreadable(str(error), solve.ticket())
-            return None, None
-        solve.solution = solution
-        desk.note_end(solve, self.clock())
-        desk.remember_price(solve.kind, solution.cost)
-        expires_at = None if solution.expires_at is None else solution.expires_at.timestamp()
-        return expires_at, None if solution.cost is None else str(solution.cost)
 
     def _settle_refused(self, desk: Desk, now: float) -> None:
         recheck = False
