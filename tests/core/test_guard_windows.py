@@ -78,7 +78,8 @@ def test_a_request_that_never_left_gives_its_slot_back() -> None:
 
 def test_a_good_key_gets_a_thousand_submits_through_in_six_seconds_at_50_ms() -> None:
     guard = make()
-    now, left, flying, finished = 0.0, 1000, [], 0.0
+    now, left, finished = 0.0, 1000, 0.0
+    flying: list[float] = []
     while left or flying:
         while left and guard.admit_submit(now, KIND) is GO:
             guard.submit_sent(now, KIND)

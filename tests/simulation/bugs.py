@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest import mock
 
+from anycap.core import classify
 from anycap.core import lane as lane_module
 from anycap.core.budget import RetryBudget
 from anycap.core.cooldown import Stop
@@ -77,7 +78,7 @@ def _skip_intent() -> AbstractContextManager[Any]:
 
 @contextmanager
 def _resend_on_read_timeout() -> Iterator[None]:
-    event_of = lane_module.submit_event
+    event_of = classify.submit_event
 
     def trusting(verdict: Verdict, **options: Any) -> Event:
         if verdict.kind is VerdictKind.LOST and verdict.delivery is Delivery.MAYBE_SENT:

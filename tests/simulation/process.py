@@ -186,6 +186,7 @@ class Process:
         assert solve is not None
         if job.kind is JobKind.POLL:
             desk.watch.sent("poll", solve.kind)
+            assert solve.task_id is not None
             fields = {"clientKey": desk.account.key, **desk.account.adapter.poll_fields(solve.task_id)}
             world.send(
                 self, desk.account, "getTaskResult", fields, POLL_TIMEOUT_S, solve.id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -60,7 +61,7 @@ def test_a_planted_bug_is_caught_within_fifty_seeds(bug: str) -> None:
 # -- worlds made by hand ----------------------------------------------------------------------------------------------
 
 
-def _vendor(provider: str = "anti-captcha", **changes: object) -> VendorPlan:
+def _vendor(provider: str = "anti-captcha", **changes: Any) -> VendorPlan:
     calm = VendorPlan(
         provider=provider, rtt_s=(0.1, 0.3), solve_s=(12.0, 0.4), failure_rate=0.0, workers=None, processing="plain",
         submit=Losses(), poll=Losses(), outages=(),
@@ -68,7 +69,7 @@ def _vendor(provider: str = "anti-captcha", **changes: object) -> VendorPlan:
     return attrs.evolve(calm, **changes)
 
 
-def _account(provider: str = "anti-captcha", **changes: object) -> AccountPlan:
+def _account(provider: str = "anti-captcha", **changes: Any) -> AccountPlan:
     rich = AccountPlan(
         provider=provider, name=provider, slots=None, tasks_paid=None, top_up_at=float("inf"), key_dies_at=float("inf"),
         key_renewed_at=float("inf"), max_in_flight=10_000,
