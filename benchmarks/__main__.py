@@ -58,14 +58,13 @@ def main(arguments: Sequence[str]) -> int:
     complaints: list[str] = []
     for name in options.names or names():
         outcome = importlib.import_module(f"benchmarks.{name}").run(quick=options.quick)
-        for report in outcome if isinstance(outcome, list) else [outcome]:
+        for report in [outcome] if isinstance(outcome, Report) else outcome:
             report.show()
             print(f"   written: {report.save().relative_to(ROOT)}")
             complaints += worse(report, stored)
             if options.store:
                 stored[report.name] = {case: round(ratio[0], 3) for case, ratio in report.ratios().items()}
-    if options.store:
-        BASELINE.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
+                BASELINE.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
     for complaint in complaints:
         print(f"WORSE  {complaint}", file=sys.stderr)
     return 1 if options.check and complaints else 0

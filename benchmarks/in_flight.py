@@ -10,7 +10,7 @@ import asyncio
 import gc
 import resource
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,17 +166,16 @@ def tickets(tasks: int) -> dict[str, float]:
     return {"bytes_per_ticket": asyncio.run(measure())}
 
 
-def run(quick: bool) -> list[Report]:
+def run(quick: bool) -> Iterator[Report]:
     """Sizes in turn, clients in turn within each; then the waiting ticket."""
     sizes = (1_000, 5_000) if quick else (1_000, 5_000, 10_000)
-    reports = []
     delays: dict[str, list[tuple[float, float]]] = {client: [] for client in CLIENTS}
     for tasks in sizes:
         samples = {client: [one(client, tasks, quick)] for client in CLIENTS}
         for client, (sample,) in samples.items():
             delays[client].append((tasks, sample.values["notice_s"]))
         limits = {"anycap": 0.75, "anycap[aiohttp]": 0.75}
-        reports.append(Report(f"in_flight_{tasks}", samples, "aiohttp loop", [], "kb_per_task", limits))
+        yield Report(f"in_flight_{tasks}", samples, "aiohttp loop", [], "kb_per_task", limits)
     lines(RESULTS / "in_flight.svg", "Notice delay", delays, across="tasks in flight", up="mean notice delay, s")
     waiting = in_child("benchmarks.in_flight:tickets", tasks=2_200 if quick else 5_200)
-    return [*reports, Report("in_flight_ticket", {"a ticket nobody waits for": [waiting]})]
+    yield Report("in_flight_ticket", {"a ticket nobody waits for": [waiting]})
