@@ -60,6 +60,15 @@ def ticket_of(entry: Entry) -> Ticket:
     )
 
 
+def _refuse_on_its_way(entry: Entry) -> None:
+    """An intent of another living process is not in doubt: its createTask is being sent right now."""
+    if entry.kind == RecordKind.INTENT and entry.held and not entry.owned:
+        raise TicketError(
+            "another process is sending createTask for this ticket right now; wait there, or here once it has the answer",
+            ticket=ticket_of(entry),
+        )
+
+
 class Restorer:
     """Finds and takes up tickets of one client's journal."""
 
@@ -137,6 +146,7 @@ class Restorer:
             ) from None
         if kind in _NO_USE:
             raise TicketError(_NO_USE[kind], ticket=ticket_of(entry))
+        _refuse_on_its_way(entry)
         solve = self._solve(desk, entry.ticket_id, entry.type, entry.vendor_type, entry.created_at)
         solve.task_id = entry.task_id
         solve.accepted_at = entry.accepted_at
@@ -207,6 +217,7 @@ class Restorer:
         entry = await self._engine.journal.find(ticket.id)
         if entry is None or entry.kind not in (RecordKind.INTENT, RecordKind.IN_DOUBT):
             raise TicketError("only an in-doubt ticket of this client's journal can be settled", ticket=ticket)
+        _refuse_on_its_way(entry)
         running = self._engine.solves.get(ticket.id)
         if running is not None and running.state is not State.IN_DOUBT:
             raise TicketError("this ticket is still at work; it is not in doubt", ticket=ticket)

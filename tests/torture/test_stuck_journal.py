@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -14,9 +15,10 @@ from anyio.from_thread import start_blocking_portal
 
 from anycap import Account, Client, RecaptchaV2
 from anycap.emulator import DEFAULT_KEY, Emulator, serve
-from anycap.errors import DeadlineError, JournalError
+from anycap.errors import DeadlineError, InDoubtError, JournalError, TicketError
+from anycap.journal import Record, RecordKind
 from anycap.journal.sqlite import SqliteJournal
-from anycap.results import TokenSolution
+from anycap.results import Ticket, TicketState, TokenSolution
 from anycap.settings import JournalSettings, Polling
 from anycap.transport.direct import DirectTransport
 
@@ -159,3 +161,40 @@ async def test_a_lock_that_comes_and_goes_costs_no_solution(vendor: tuple[Emulat
     following, _ = make(url, path, 5.0)
     async with following:
         assert await following.resume() == []
+
+
+async def test_what_another_process_is_just_sending_is_not_taken_for_doubtful(
+    vendor: tuple[Emulator, str], path: Path
+) -> None:
+    _, url = vendor
+    other = SqliteJournal(path)
+    await other.open()
+    intent = {"account": VENDOR, "provider": VENDOR, "type": "RecaptchaV2", "vendor_type": "RecaptchaV2TaskProxyless"}
+    await other.write([Record("b0b0b0b0", RecordKind.INTENT, time.time(), intent)])
+    ticket = Ticket("b0b0b0b0", None, VENDOR, VENDOR, "RecaptchaV2", TicketState.SUBMITTING, datetime.now(UTC))
+    client, _ = make(url, path, 1.0)
+    async with client:
+        assert await client.resume() == []
+        with pytest.raises(TicketError, match="another process is sending"):
+            await client.wait(ticket)
+        with pytest.raises(TicketError, match="another process is sending"):
+            await client.settle(ticket, charged=False)
+        await other.aclose()  # it ended without an answer: now nobody can know
+        assert [left.id for left in await client.resume()] == ["b0b0b0b0"]
+        with pytest.raises(InDoubtError):
+            await client.wait(ticket)
+
+
+async def test_any_process_may_wait_for_a_ticket_of_another_living_one(
+    vendor: tuple[Emulator, str], path: Path
+) -> None:
+    """Two workers of one service share the file: one submits, the other answers the question for the result."""
+    emulator, url = vendor
+    before = charges(emulator)
+    first, _ = make(url, path, 1.0)
+    second, _ = make(url, path, 1.0)
+    async with first, second:
+        ticket = await first.submit(PAGE)
+        assert isinstance(await second.wait(ticket, timeout=10), TokenSolution)
+        assert await second.resume() == []
+    assert charges(emulator) == before + 1

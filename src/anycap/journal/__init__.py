@@ -97,6 +97,8 @@ class Entry:
     reported: bool = False
     held: bool = True
     """False when no living process owns the ticket: whoever opens the journal next takes it over."""
+    owned: bool = True
+    """Whether the journal that gives this entry is the owner; False for a ticket of another process or client."""
 
 
 class Journal(Protocol):
@@ -114,7 +116,10 @@ class Journal(Protocol):
         ...
 
     async def open_entries(self) -> list[Entry]:
-        """Every ticket that this process owns and that is not closed: intents, accepted, in doubt, undelivered results."""
+        """Every ticket that this journal owns and that is not closed: intents, accepted, in doubt, undelivered results.
+
+        What processes that have died meanwhile left is taken over first.
+        """
         ...
 
     async def find(self, ticket_id: str) -> Entry | None:

@@ -170,7 +170,7 @@ class Kept:
         end = after.expires_at if after.expires_at is not None else (after.result_at or 0.0) + keep_s
         return end <= now
 
-    def entry(self, ticket_id: str, *, held: bool = True) -> Entry:
+    def entry(self, ticket_id: str, *, held: bool = True, owned: bool = True) -> Entry:
         """The public view of this ticket."""
         account, provider, type_, vendor_type = self._what
         after = self._after or _NEVER
@@ -178,7 +178,7 @@ class Kept:
             ticket_id, str(self.kind), account, provider, type_, vendor_type, self.created_at,
             task_id=self.task_id, accepted_at=self.accepted_at, ended_at=after.ended_at,
             summary=_unpack(self._summary), result=after.result, expires_at=after.expires_at, error=after.error,
-            cost=after.cost, charged=after.charged, reported=after.reported, held=held,
+            cost=after.cost, charged=after.charged, reported=after.reported, held=held, owned=owned,
         )  # fmt: skip
 
 

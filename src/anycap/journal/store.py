@@ -242,7 +242,10 @@ class Store:
                     _ENTRIES + where + " ORDER BY t.number, r.seq",  # one of our own conditions, never a caller's text
                     values,
                 )
-                return [kept.entry(ticket_id, held=alive.get(owner, True)) for ticket_id, owner, kept in _sums(rows)]
+                return [
+                    kept.entry(ticket_id, held=alive.get(owner, True), owned=kept.closed or owner == self._ownership.id)
+                    for ticket_id, owner, kept in _sums(rows)
+                ]
             finally:
                 connection.execute("COMMIT")
         except (sqlite3.Error, ValueError) as error:
