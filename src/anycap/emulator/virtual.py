@@ -77,6 +77,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         # asyncio fires timers that lie before time() + this; at late times a nanosecond is no step of a float.
         self._clock_resolution = max(1e-9, 2 * math.ulp(self._virtual_s))
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the executor's threads; without the time-out of Python 3.12 and newer, which virtual time jumps over."""
+        await super().shutdown_default_executor()
+
     def describe_deadlock(self) -> str:
         """Which tasks wait for ever, and where."""
         lines: list[str] = []
