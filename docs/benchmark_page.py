@@ -40,7 +40,8 @@ def benchmarks() -> str:
 
 def _module_of(name: str) -> str:
     """The benchmark module that wrote a result: the longest module name that begins its name."""
-    modules = [path.stem for path in BENCHMARKS.glob("*.py") if name == path.stem or name.startswith(path.stem + "_")]
+    stems = [path.stem for path in BENCHMARKS.glob("*.py")]
+    modules = [stem for stem in stems if name == stem or name.startswith((stem + "_", stem.removesuffix("s") + "_"))]
     return max(modules, key=len, default=name)
 
 
