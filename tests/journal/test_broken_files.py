@@ -136,7 +136,7 @@ async def test_looking_at_a_missing_file_makes_none(path: Path) -> None:
 
 
 _OPEN = """
-import os, sys, anyio, anyio._backends._asyncio
+import os, sys, urllib.parse, anyio, anyio._backends._asyncio
 from anycap.errors import JournalError
 from anycap.journal import store, writer
 from anycap.journal.sqlite import SqliteJournal
