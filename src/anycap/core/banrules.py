@@ -10,8 +10,7 @@ Three shades, each bounded by the unused half:
   task may be gone): polls must not stop, and results expire, because submits or 30 % of healthy polls get lost.
 - Where the number is our assumption and not the vendor's, bad submits stop submits at half, and polls in flight weigh by
   how many bad polls the window holds already (none: nothing; half of our limit: fully). The plain sum of all stays below
-  the assumed number; polls of tasks that live are not in it where the rule is about dead ids and bad requests. Otherwise
-  a guess would make thousands of paid tasks wait in line for a rule nobody has seen.
+  the assumed number. Otherwise a guess would make thousands of paid tasks wait in line for a rule nobody has seen.
 - What a process before this one did is not known, and tickets taken up after a crash may be long dead: polls of tasks
   that may be gone have a share of their own, a smaller one in the first window after a resume.
 """
@@ -22,7 +21,7 @@ from collections import deque
 from anycap.core.admission import Hold, RuleHealth
 from anycap.core.limits import BanRule
 from anycap.core.verdict import Problem
-from anycap.taxonomy import CODES, Category, Code
+from anycap.taxonomy import Category, Code
 
 SUBMIT_METHOD = "createTask"
 POLL_METHOD = "getTaskResult"
@@ -41,7 +40,7 @@ class RuleCount:
     """The running count of one ban rule."""
 
     __slots__ = (
-        "_careful_until", "_dead_ids", "_edge", "_expiries", "_last_bad", "_of_dead_ids", "_submit_only", "bad",
+        "_careful_until", "_dead_ids", "_edge", "_expiries", "_last_bad", "_submit_only", "bad",
         "bad_others", "limit", "others", "rule", "stale", "submits",
     )  # fmt: skip
 
@@ -57,10 +56,6 @@ class RuleCount:
         self._expiries: deque[tuple[float, bool]] = deque()
         self._submit_only = rule.methods == frozenset({SUBMIT_METHOD})
         self._dead_ids = not rule.codes or Code.TASK_NOT_FOUND in rule.codes
-        # Nothing that a poll of a living task may be answered counts: such polls are held for bad answers only.
-        self._of_dead_ids = bool(rule.codes) and all(
-            code in _OF_A_TASK or CODES[code].category in (Category.REQUEST, Category.CHALLENGE) for code in rule.codes
-        )
         self._careful_until = -math.inf
         self._last_bad: Problem | None = None
 
@@ -90,7 +85,7 @@ class RuleCount:
             return total < limit
         if submit:
             return total < self._edge and self.bad + self.submits < limit
-        if total >= self._edge and not (self._of_dead_ids and not stale):
+        if total >= self._edge:
             return False
         if stale and self._dead_ids:
             return self.bad_others + self.stale < limit
