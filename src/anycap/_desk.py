@@ -21,7 +21,7 @@ from anycap.core.machine import State
 from anycap.core.solve import Solve
 from anycap.core.task_end import took_s
 from anycap.core.verdict import Problem, Verdict, VerdictKind
-from anycap.credentials import encode_json
+from anycap.credentials import Secret, encode_json
 from anycap.errors import (
     AnycapError,
     ConfigurationError,
@@ -129,16 +129,14 @@ class Desk:
             idempotent,
         )
 
-    def scrub(self, verdict: Verdict) -> Verdict:
-        """The verdict with our key taken out of the vendor's words, should it have quoted it."""
+    def scrub(self, verdict: Verdict, secrets: Sequence[Secret] = ()) -> Verdict:
+        """The verdict with our key, and `secrets`, taken out of the vendor's words, should it have quoted them."""
         problem = verdict.problem
-        key = self.keys.key
-        if problem is None or key is None or not problem.description:
+        if problem is None:
             return verdict
-        clean = key.scrub(problem.description)
-        if clean == problem.description:
-            return verdict
-        return attrs.evolve(verdict, problem=attrs.evolve(problem, description=clean))
+        hidden = secrets if self.keys.key is None else (self.keys.key, *secrets)
+        clean = _without(problem, hidden)
+        return verdict if clean is problem else attrs.evolve(verdict, problem=clean)
 
     # -- reports
 
@@ -275,6 +273,27 @@ def _put(kept: OrderedDict[str, T], key: str, value: T) -> None:
     kept[key] = value
     while len(kept) > REPORTS_KEPT:
         kept.popitem(last=False)
+
+
+def _without(problem: Problem, secrets: Sequence[Secret]) -> Problem:
+    """The problem itself, or a copy without the secrets that its words hold."""
+    row, vendor_id = problem.row, problem.vendor_id
+    words = "\n".join((problem.description or "", problem.vendor_code or "", str(vendor_id), row.meaning))
+    if not any(secret.scrub(words) != words for secret in secrets):
+        return problem
+
+    def clean(text: str) -> str:
+        for secret in secrets:
+            text = secret.scrub(text)
+        return text
+
+    return attrs.evolve(
+        problem,
+        row=attrs.evolve(row, vendor_code=clean(row.vendor_code or "") or None, meaning=clean(row.meaning)),
+        description=clean(problem.description or "") or None,
+        vendor_code=clean(problem.vendor_code or "") or None,
+        vendor_id=clean(vendor_id) if isinstance(vendor_id, str) else vendor_id,
+    )
 
 
 class Call:

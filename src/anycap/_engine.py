@@ -386,7 +386,7 @@ class Engine:
             return
         self.notices.tell(EventKind.SUBMITTING, solve)
         outcome = await self.transport.send(desk.submit_request(solve))
-        verdict = desk.scrub(desk.adapter.read_submit(outcome, has_image=solve.has_image))
+        verdict = desk.scrub(desk.adapter.read_submit(outcome, has_image=solve.has_image), solve.secrets)
         now = self.clock()
         actions = lane.submitted(solve, verdict, now)
         self.notices.watch(desk, verdict, self.clock())
@@ -397,7 +397,7 @@ class Engine:
 
     async def _poll(self, desk: Desk, solve: Solve) -> None:
         outcome = await self.transport.send(desk.poll_request(solve))
-        verdict = desk.scrub(desk.adapter.read_poll(outcome))
+        verdict = desk.scrub(desk.adapter.read_poll(outcome), solve.secrets)
         actions = desk.lane.polled(solve, verdict, self.clock())
         self.notices.polled(desk, solve, verdict, self.clock())
         if actions:

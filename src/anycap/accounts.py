@@ -19,20 +19,21 @@ Key = str | Secret | Callable[[], str | Secret | Awaitable[str | Secret]]
 """A key, or a function (possibly async) that gives the current one."""
 
 
-def _key(value: object) -> object:
+def _wrapped(value: object) -> object:
+    """The key wrapped at once, or the error that it is none: returned, as a frame that raises would show the key."""
     if value is None or isinstance(value, Secret) or callable(value):
         return value
     if not isinstance(value, str):
-        raise ConfigurationError(
+        return ConfigurationError(
             f"an account's key is a str, a Secret or a function that gives one, not {type(value).__name__}"
         )
     stripped = value.strip()
     if not stripped:
-        raise ConfigurationError("an account's key is empty; leave `key` out to read it from the environment")
+        return ConfigurationError("an account's key is empty; leave `key` out to read it from the environment")
     return Secret(stripped)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, init=False)
 class Account:
     """One account at one vendor.
 
@@ -49,11 +50,33 @@ class Account:
     """
 
     provider: str = field(kw_only=False)
-    key: object = field(default=None, converter=_key, repr=False, kw_only=False)
+    key: object = field(default=None, repr=False, kw_only=False)
     name: str = field(default="")
     base_url: str | None = None
     max_in_flight: int | None = None
     polling: Polling | None = field(default=None, repr=False)
+
+    def __init__(
+        self,
+        provider: str,
+        key: object = None,
+        *,
+        name: str = "",
+        base_url: str | None = None,
+        max_in_flight: int | None = None,
+        polling: Polling | None = None,
+    ) -> None:
+        key = _wrapped(key)  # from here on no frame holds the key itself, whatever is raised below
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue] # attrs makes it
+            provider,
+            None if isinstance(key, ConfigurationError) else key,
+            name=name,
+            base_url=base_url,
+            max_in_flight=max_in_flight,
+            polling=polling,
+        )
+        if isinstance(key, ConfigurationError):
+            raise key
 
     def __attrs_post_init__(self) -> None:
         if not _is_text(self.provider):
@@ -72,7 +95,8 @@ def _is_text(value: object) -> bool:
 
 def _base_url(url: str) -> str:
     if not _is_text(url) or not url.lower().startswith(("https://", "http://")):
-        raise ConfigurationError(f"base_url must start with https:// (or http:// on loopback), not {str(url)[:60]!r}")
+        said = "something with an @ in it" if "@" in str(url) else repr(str(url)[:60])  # it may be user:password@host
+        raise ConfigurationError(f"base_url must start with https:// (or http:// on loopback), not {said}")
     if "@" in url.split("/")[2]:
         raise ConfigurationError("base_url must not hold credentials; the key goes into `key`")
     return url.rstrip("/")
@@ -93,11 +117,11 @@ def key_from_environment(provider: str, environ: Mapping[str, str] | None = None
 
     Raises ConfigurationError that names both variables when neither is set, or when the file cannot be read.
     """
-    env = os.environ if environ is None else environ
     plain, file = env_names(provider)
-    if env.get(plain, "").strip():
-        return Secret(env[plain].strip())
-    path = env.get(file)
+    found = _variable(plain, environ)
+    if found:
+        return Secret(found)
+    path = _variable(file, environ)
     if path:
         try:
             with open(path, encoding="utf-8") as handle:
@@ -113,6 +137,11 @@ def key_from_environment(provider: str, environ: Mapping[str, str] | None = None
     raise ConfigurationError(
         f"no key for {provider}: {reason}. Set one of them, or pass Account({provider!r}, key=...)."
     )
+
+
+def _variable(name: str, environ: Mapping[str, str] | None) -> str:
+    """One variable. The environment itself stays out of the frames that raise: it holds other accounts' keys."""
+    return (os.environ if environ is None else environ).get(name, "").strip()
 
 
 class KeySource:
@@ -138,7 +167,9 @@ class KeySource:
                 fresh = await fresh
         else:
             fresh = await offload(key_from_environment, self._account.provider)
-        wrapped = _key(fresh)
+        wrapped = fresh = _wrapped(fresh)
+        if isinstance(wrapped, ConfigurationError):
+            raise wrapped
         if not isinstance(wrapped, Secret):
             raise ConfigurationError(f"the key function of account {self._account.name!r} gave no key")
         changed = self.key is not None and wrapped != self.key

@@ -363,6 +363,7 @@ class Client(VendorMethods):
             created_at=self._surroundings.wall(),
             prepared=prepared,
             proxy=None if proxy is None else f"{proxy.host}:{proxy.port}",
+            secrets=() if proxy is None else proxy.secrets,
             deadline=options.deadline,
             wait=options.wait_for_capacity,
             has_image=prepared.has_image,

@@ -55,8 +55,21 @@ class Secret:
         raise TypeError("a Secret cannot be pickled; hand over the key by name instead")
 
     def scrub(self, text: str) -> str:
-        """`text` with every occurrence of this secret replaced: vendors may quote a key in an error's description."""
-        return text.replace(self._value, "<secret>") if len(self._value) >= 4 else text
+        """`text` with every occurrence of this secret replaced: vendors may quote a key in an error's description.
+
+        Percent-encoded occurrences too, as in a quoted proxy address. Under four characters it is left alone.
+
+        >>> Secret("pa:55").scrub("no answer from http://me:pa%3A55@192.0.2.7:8080")
+        'no answer from http://me:<secret>@192.0.2.7:8080'
+        """
+        if len(self._value) < 4:
+            return text
+        text = text.replace(self._value, "<secret>")
+        if "%" in text:
+            from urllib.parse import quote  # errors that quote a proxy are rare: not at import
+
+            text = text.replace(quote(self._value, safe="", errors="replace"), "<secret>")
+        return text
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +93,11 @@ def compose(*parts: Secret | str, quote: bool = False) -> Secret:
 
         parts = tuple(percent(part._value, safe="") if isinstance(part, Secret) else part for part in parts)
     return Secret("".join(reveal(part) for part in parts))
+
+
+def is_uncommon(secret: Secret) -> bool:
+    """Whether a secret is long enough to be no ordinary word, such as `user` or `guest`, that may be left in a text."""
+    return len(secret._value) >= 8
 
 
 def contains_any(secret: Secret, characters: str) -> bool:

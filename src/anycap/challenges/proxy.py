@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import Attribute, field, frozen
 
-from anycap.credentials import Secret, contains_any
+from anycap.credentials import Secret, contains_any, is_uncommon
 from anycap.errors import InvalidChallenge
 
 SCHEMES = ("http", "https", "socks4", "socks5")
@@ -93,6 +93,12 @@ class Proxy:
             login=unquote(login) if login else None,
             password=unquote(password) if password is not None else None,
         )
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """What must not show in anybody's words: the password, and a login that is no common word."""
+        login = self.login if self.login is not None and is_uncommon(self.login) else None
+        return tuple(each for each in (self.password, login) if each is not None)
 
     @property
     def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

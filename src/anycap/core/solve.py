@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from anycap.core.machine import State
 from anycap.core.verdict import TaskId, Verdict
+from anycap.credentials import Secret
 from anycap.results import Ticket, TicketState
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ class Solve:
     waiting for a slot, never the polling. `last` is the last answer that was not progress. `stopped` says that the guard
     refused it here, before sending, and `not_before` the monotonic second at which it is worth trying again. `waiter` is
     the shell's event and `waiting` the number of callers on it. `hints` counts the vendor's callbacks, `hinted`
-    says that the last one has not been followed by a poll yet.
+    says that the last one has not been followed by a poll yet. `secrets` are the proxy's, to be taken out of the vendor's words.
     """
 
     __slots__ = (
         "accepted", "accepted_at", "account", "attempts", "body", "callback_url", "created_at", "deadline", "due", "ended_age",
         "ended_at", "error", "has_image", "hinted", "hints", "id", "keep", "kind", "last", "late", "not_before", "oversized",
-        "pacer", "polls", "prepared", "processing_age", "provider", "proxy", "repeat", "sent_age", "shown", "solution", "state",
-        "stopped", "strikes", "submitted", "task_id", "unwanted", "vendor_type", "wait", "waiter", "waiting",
+        "pacer", "polls", "prepared", "processing_age", "provider", "proxy", "repeat", "secrets", "sent_age", "shown",
+        "solution", "state", "stopped", "strikes", "submitted", "task_id", "unwanted", "vendor_type", "wait", "waiter", "waiting",
         "wants_id", "widen_s",
     )  # fmt: skip
 
@@ -65,6 +66,7 @@ class Solve:
         created_at: float,
         prepared: Any = None,
         proxy: str | None = None,
+        secrets: tuple[Secret, ...] = (),
         deadline: float = math.inf,
         wait: bool | None = None,
         has_image: bool = False,
@@ -77,6 +79,7 @@ class Solve:
         self.pacer = pacer
         self.prepared = prepared
         self.proxy = proxy
+        self.secrets = secrets
         self.deadline = deadline
         self.wait = wait
         self.has_image = has_image

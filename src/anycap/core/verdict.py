@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from anycap.taxonomy import Category, Code, ErrorRow
 from anycap.transport import Delivery, Failure
@@ -66,8 +66,8 @@ class Verdict:
     kind: VerdictKind
     delivery: Delivery = Delivery.ANSWERED
     task_id: TaskId | None = None
-    solution: Mapping[str, Any] | None = None
-    body: Mapping[str, Any] | None = None
+    solution: Mapping[str, Any] | None = field(default=None, repr=False)
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
     problem: Problem | None = None
     failure: Failure | None = None
     retry_after_s: float | None = None
