@@ -1,12 +1,14 @@
 """The demonstration keeps what it shows: every fault is met and survived, and a seed gives the same result every time."""
 
 import io
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from anycap.cli import demo, main
 from anycap.cli.demo import Door, Progress, play
 from anycap.cli.demo_report import Report, final_text
 from anycap.cli.demo_script import ACTS, VENDORS
@@ -92,6 +94,57 @@ def test_a_show_that_broke_a_promise_says_so() -> None:
     assert "capmonster: 1 solved tasks too many" in text
     assert f"this fault was never met: {ACTS[-1].happens}" in text
     assert "none lost" not in text
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def without_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "loopback", in_process)
+    monkeypatch.setattr("anycap.cli.demo.asyncio.run", lambda main: run_virtual(lambda: main))
+
+
+@pytest.mark.usefixtures("without_sockets")
+def test_the_command_prints_its_result_on_stdout_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--seed", "3", "--quiet", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert json.loads(shown.out)["sound"] is True
+
+
+@pytest.mark.usefixtures("without_sockets")
+def test_the_command_tells_of_its_progress_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo"]) == 0
+    shown = capsys.readouterr()
+    assert "46 challenges, 9 faults" in shown.err
+    assert "38 of 46 solved" in shown.out
+
+
+def test_ctrl_c_during_the_show_names_what_is_open(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(main: Any) -> None:
+        main.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("anycap.cli.demo.asyncio.run", interrupted)
+    assert main(["demo"]) == 130
+    assert "interrupted; no task is open" in capsys.readouterr().err
+
+
+def test_on_a_terminal_the_counts_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    err = Terminal()
+    progress = Progress(Output(as_json=False, out=io.StringIO(), err=err), 46, quiet=False)
+    run_virtual(play, 1, progress, in_process)
+    progress.close()
+    told = err.getvalue()
+    assert "46 challenges, 40 accepted, 38 solved" in told
+    assert told.endswith("\r")
+    assert "\x1b" not in told
 
 
 def test_json_has_all_of_it(first: tuple[Report, str]) -> None:
