@@ -198,3 +198,18 @@ def test_old_bad_polls_are_forgotten() -> None:
             guard.poll_sent(now, KIND, stale=True)
             guard.poll_answered(now, KIND, problem(Code.TASK_NOT_FOUND), stale=True)
         assert isinstance(guard.admit_poll(now, KIND, stale=True), Hold)
+
+
+def test_a_pause_that_nobody_asked_about_is_forgotten_in_the_end() -> None:
+    guard = make()
+    submit(guard, 0.0, problem(Code.NO_WORKERS), OTHER)
+    submit(guard, 3.0, problem(Code.NO_WORKERS), OTHER)
+    guard.admit_submit(608.0, KIND)
+    assert len(guard.health(608.0).cooldowns) == 1
+    guard.admit_submit(610.0, KIND)
+    assert guard.health(610.0).cooldowns == ()
+    submit(guard, 610.0, problem(Code.NO_WORKERS), OTHER)
+    assert _hold(guard.admit_submit(610.0, OTHER)).until == pytest.approx(613.0)
+    submit(guard, 613.0, problem(Code.NO_FUNDS), KIND)
+    guard.admit_submit(1e6, KIND)
+    assert guard.admit_submit(1e6, KIND) != GO  # an empty account waits for money, however long

@@ -28,6 +28,8 @@ DENIED_FIRST_S, DENIED_LONGEST_S = 600.0, 3600.0
 BLOCKED_LONGEST_S = 3600.0
 STATED_LONGEST_S = 3600.0
 """A Retry-After beyond an hour is taken for an hour: a broken header must not stop an account for good."""
+FORGOTTEN_AFTER_S = 600.0
+"""A pause that ended so long ago, and that no probe has closed because nobody wanted anything, is over."""
 POLL_PAUSE_LONGEST_S = 20.0
 """Polls pause at most this long on our own account: anti-captcha drops a result 60 s after it is there."""
 SPREAD = 0.1
@@ -208,6 +210,12 @@ class Stop:
     def undecided(self) -> None:
         """The probe came to nothing that concerns this stop: the next request may be the probe."""
         self.probe = None
+
+    def is_past(self, now: float) -> bool:
+        """Whether nobody has asked for what it covers long after its end: it may be forgotten, growth and all."""
+        if self.plan.way is not Way.WAIT or self.probe is not None:
+            return False
+        return now > self.until + max(FORGOTTEN_AFTER_S, 4.0 * self._wait_s)
 
     @property
     def wait_s(self) -> float:
