@@ -1,11 +1,12 @@
 """`anycap doctor` finds what is wrong, says where, and creates no task."""
 
+from argparse import Namespace
 from collections.abc import Callable
 
 import pytest
 
 from anycap.cli import main
-from anycap.cli.doctor import _clock
+from anycap.cli.doctor import _accounts, _clock, _key_source, _text
 from anycap.emulator import DEFAULT_KEY
 from tests.cli.conftest import Served, json_of
 
@@ -83,3 +84,26 @@ def test_a_clock_that_is_off_is_told() -> None:
     assert off["ahead_s"] > 300_000_000
     assert _clock(None) is None
     assert _clock("yesterday") is None
+
+
+def test_a_cooldown_is_shown_with_its_end() -> None:
+    account = {
+        "provider": "ezcaptcha", "exit_code": 12,
+        "guard": {"task_window": 10, "submit_window": 1, "cooldowns": [
+            {"covers": "account", "code": "no_workers", "remaining_s": 12.5},
+            {"covers": "account", "code": "invalid_key", "remaining_s": None},
+        ]},
+    }  # fmt: skip
+    text = _text(account)
+    assert "stopped: account, no_workers, for 12.5 s more" in text
+    assert "stopped: account, invalid_key, until you mend the cause" in text
+
+
+def test_keys_are_found_in_the_environment_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANYCAP_CAPMONSTER_KEY", DEFAULT_KEY)
+    monkeypatch.setenv("ANYCAP_EZCAPTCHA_KEY_FILE", "/run/secrets/ez")
+    for name in ("ANTI_CAPTCHA", "YESCAPTCHA", "2CAPTCHA", "CAPSOLVER"):
+        monkeypatch.delenv(f"ANYCAP_{name}_KEY", raising=False)
+    accounts = _accounts(Namespace(provider=None, base_url=None, key_stdin=False))
+    assert [account.provider for account in accounts] == ["capmonster", "ezcaptcha"]
+    assert [_key_source(account) for account in accounts] == ["ANYCAP_CAPMONSTER_KEY", "ANYCAP_EZCAPTCHA_KEY_FILE"]
