@@ -235,11 +235,11 @@ def run(quick: bool) -> list[Report]:
             )
         )
         with vendor() as address:
-            cases = {"httpx.AsyncClient()": httpx_client_of_one, "default transport": default_transport}
+            stepped = {"httpx.AsyncClient()": httpx_client_of_one, "default transport": default_transport}
             reports.append(
                 Report(
                     "transport_cancelled_at_every_step",
-                    {name: [measured(partial(_steps, case, address))] for name, case in cases.items()},
+                    {name: [measured(partial(_steps, case, address))] for name, case in stepped.items()},
                     notes=["not gating: after how many of the cancellations the next request found no connection"],
                 )
             )
