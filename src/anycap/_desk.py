@@ -94,7 +94,7 @@ class Desk:
 
     def submit_request(self, solve: Solve) -> Request:
         fields = self.adapter.submit_fields(
-            solve.prepared, soft_id=self.settings.soft_id, callback_url=solve.callback_url
+            solve.prepared, soft_id=self.settings.soft_id_of(self.catalog.name), callback_url=solve.callback_url
         )
         return self._request("createTask", fields, self.settings.http.request_timeout_s, idempotent=False)
 
@@ -207,9 +207,10 @@ class Desk:
                 "the time-out would pass before the account may send this; nothing was sent",
                 ticket=ticket,
                 last_error=reason,
+                sent=False,
             )
         if reason is None:
-            return DeadlineError("given up before anything was sent", ticket=ticket)
+            return DeadlineError("given up before anything was sent", ticket=ticket, sent=False)
         return reason
 
     def _reason(self, solve: Solve, ticket: Ticket, now: float, wall: float) -> AnycapError | None:

@@ -344,7 +344,7 @@ class Client(VendorMethods):
     async def _start(self, desk: Desk, challenge: Challenge[Any], options: _Options) -> Solve:
         self._engine.check_open()
         if options.deadline <= self._engine.clock():
-            raise DeadlineError("the time-out left no time to send anything; nothing was sent")
+            raise DeadlineError("the time-out left no time to send anything; nothing was sent", sent=False)
         if not challenge.loaded:
             challenge = await self._surroundings.offload(challenge.load)
         prepared = desk.adapter.prepare(challenge)
@@ -406,6 +406,7 @@ class Client(VendorMethods):
 
     def _timed_out(self, desk: Desk, solve: Solve) -> DeadlineError:
         last = desk.last_error(solve, self._engine.clock(), self._surroundings.wall())
+        sent = solve.task_id is not None or solve.state is not State.QUEUED
         if solve.task_id is not None:
             text = "not solved within the time-out; the task goes on, and client.wait(error.ticket) takes it up again"
         elif solve.state is State.QUEUED:
@@ -414,7 +415,7 @@ class Client(VendorMethods):
             text = (
                 "the time-out ran out while createTask was on its way; client.wait(error.ticket) learns what came of it"
             )
-        return DeadlineError(text, ticket=solve.ticket(), last_error=last)
+        return DeadlineError(text, ticket=solve.ticket(), last_error=last, sent=sent)
 
 
 def _callback_base(url: str) -> str:

@@ -231,13 +231,20 @@ class InDoubtError(AnycapError):
 class DeadlineError(AnycapError, TimeoutError):
     """`timeout=` ran out. The paid task lives on: `client.wait(error.ticket)` takes up where this left.
 
-    `last_error` is what the solve was waiting on (None: simply not solved yet).
+    `last_error` is what the solve was waiting on (None: simply not solved yet). `sent` is False when nothing was sent
+    to the vendor for it: to ask again costs nothing.
     """
 
     def __init__(
-        self, message: str = "", *, ticket: Ticket | None = None, last_error: AnycapError | None = None
+        self,
+        message: str = "",
+        *,
+        ticket: Ticket | None = None,
+        last_error: AnycapError | None = None,
+        sent: bool = True,
     ) -> None:
         self.last_error = last_error
+        self.sent = sent
         super().__init__(message, ticket=ticket)
 
 

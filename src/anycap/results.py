@@ -166,11 +166,15 @@ class RawSolution(Solution):
 
 @frozen
 class Balance:
-    """What is left on an account: `amount` in `currency` (`USD`, or `points`); `raw` has the vendor's other fields."""
+    """What is left on an account: `amount` in `currency` (`USD`, or `points`); `raw` has the vendor's other fields.
+
+    `captcha_credits` (anti-captcha) and `soft_balance`, a developer's share (YesCaptcha), are None where the answer has none.
+    """
 
     amount: Decimal
     currency: str
     captcha_credits: Decimal | None = None
+    soft_balance: Decimal | None = None
     raw: Mapping[str, Any] = field(factory=dict)
 
 

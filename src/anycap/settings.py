@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 
 from attrs import field, frozen
@@ -93,7 +94,12 @@ class JournalSettings:
 
 @frozen
 class Settings:
-    """All settings of a client, one class per concern."""
+    """All settings of a client, one class per concern.
+
+    `max_cost` bounds what new tasks after a failure may cost. `soft_id` is your developer id, sent with createTask: one for
+    all vendors, or one for each, as in `{"anti-captcha": 123, "capmonster": 55}`. Off unless set. `allow_http` lets a key
+    travel over plain http to other machines.
+    """
 
     retry: RetrySettings = field(factory=RetrySettings)
     guard: GuardSettings = field(factory=GuardSettings)
@@ -101,9 +107,13 @@ class Settings:
     http: HttpSettings = field(factory=HttpSettings)
     journal: JournalSettings = field(factory=JournalSettings)
     max_cost: Decimal | None = None
-    soft_id: int | None = None
+    soft_id: int | str | Mapping[str, int | str] | None = None
     allow_http: bool = field(default=False)
 
     def __attrs_post_init__(self) -> None:
         if self.guard.max_in_flight < 1 or self.guard.requests_max < 1:
             raise ConfigurationError("settings.guard: max_in_flight and requests_max must be at least 1")
+
+    def soft_id_of(self, provider: str) -> int | str | None:
+        """The developer id that is sent to this vendor; None: none."""
+        return self.soft_id.get(provider) if isinstance(self.soft_id, Mapping) else self.soft_id

@@ -17,18 +17,24 @@ from anycap._desk import Call, Desk, balance_amount, transport_error
 from anycap.core.guard import Hold
 from anycap.core.verdict import Verdict, VerdictKind
 from anycap.errors import (
+    AccountError,
+    AnycapError,
+    BlockedError,
+    BusyError,
     ConfigurationError,
     DeadlineError,
     ReportRefused,
     ServiceError,
+    SolveError,
     TicketError,
+    TransportError,
     UnsupportedMethod,
     error_from,
 )
 from anycap.events import Event, EventKind
 from anycap.journal import Record, RecordKind
 from anycap.results import Balance, QueueStats, Solution, Ticket
-from anycap.transport import Answer
+from anycap.transport import Answer, Delivery, FailureKind
 
 if TYPE_CHECKING:
     from anycap._engine import Engine
@@ -76,7 +82,13 @@ class VendorMethods:
         desk.guard.balance_seen(anyio.current_time(), amount)
         desk.lane.look_again()
         self._engine.kick()
-        return Balance(amount, desk.catalog.currency, _number(body.get("captchaCredits")), body)
+        return Balance(
+            amount,
+            desk.catalog.currency,
+            captcha_credits=_number(body.get("captchaCredits")),
+            soft_balance=_number(body.get("softBalance")),
+            raw=body,
+        )
 
     async def report_incorrect(self, solution: Solution, *, timeout: float = 30) -> None:
         """Tell the vendor that a solution was wrong. The right method is chosen from the solved task.
@@ -145,7 +157,7 @@ class VendorMethods:
         if ticket.task_id is None:
             raise TicketError("this ticket has no task at the vendor yet", ticket=ticket)
         fields = {"taskId": ticket.task_id, "name": name, "value": value}
-        await self._ask(self._desk(ticket.account), "pushAntiGateVariable", fields, timeout_s=timeout)
+        await self._ask(self._desk(ticket.account), "pushAntiGateVariable", fields, timeout_s=timeout, ticket=ticket)
 
     async def soft_id(self, *, account: str | None = None, timeout: float = 30) -> int | None:
         """The developer id of the account (YesCaptcha); None when the answer has none."""
@@ -191,6 +203,9 @@ class VendorMethods:
         assert verdict is not None  # noqa: S101 - an answered call has a verdict
         if verdict.kind is VerdictKind.DONE:
             return verdict.body or {}
+        failure = verdict.failure
+        if failure is not None and failure.kind is FailureKind.TIMEOUT:  # the request has the caller's own time-out
+            raise _unanswered(method, timeout_s, ticket, sent=failure.delivery is not Delivery.NOT_SENT)
         raise self._call_error(desk, verdict, ticket)
 
     async def _send(self, desk: Desk, call: Call, timeout_s: float, ticket: Ticket | None = None) -> None:
@@ -210,11 +225,11 @@ class VendorMethods:
                     ticket=ticket,
                 )
             if now >= deadline or (admission.until > deadline and admission.until != math.inf):
-                raise DeadlineError(f"{call.method} could not be sent within the time-out", ticket=ticket)
+                raise DeadlineError(f"{call.method} could not be sent within the time-out", ticket=ticket, sent=False)
             await anyio.sleep(min(max(admission.until - now, 0.01), 0.25))
             now = anyio.current_time()
         if not await self._engine.call(desk, call, deadline):
-            raise DeadlineError(f"{call.method} was not answered within {timeout_s:g} s", ticket=ticket)
+            raise _unanswered(call.method, timeout_s, ticket, sent=True)
 
     def _call_error(self, desk: Desk, verdict: Verdict, ticket: Ticket | None) -> Exception:
         problem = verdict.problem
@@ -254,7 +269,7 @@ class VendorMethods:
                 f"{age_s:.0f} s ago. Nothing was sent.",
                 ticket=ticket,
             )
-        if not desk.may_report(ticket.id):
+        if (entry is not None and entry.reported) or not desk.may_report(ticket.id):
             raise ReportRefused("this task was reported before; vendors take one report per task", ticket=ticket)
         if spec.volume_min is not None and self._events:
             made = desk.volume(spec.kinds, spec.volume_window_s, wall)
@@ -264,13 +279,31 @@ class VendorMethods:
         fields = {"taskId": ticket.task_id, **spec.constants}
         try:
             await self._ask(desk, spec.name, fields, timeout_s=timeout_s, ticket=ticket)
-        except ServiceError:
-            desk.forget_report(ticket.id)
+        except AnycapError as error:
+            if not _may_have_counted(error):
+                desk.forget_report(ticket.id)
             raise
         await self._engine.journal.write(
             [Record(ticket.id, RecordKind.REPORTED, wall, {"as": "correct" if correct else "incorrect"})]
         )
         self._events.send(Event(EventKind.REPORTED, wall, desk.name, ticket, None, {"correct": correct}))
+
+
+def _unanswered(method: str, timeout_s: float, ticket: Ticket | None, *, sent: bool) -> DeadlineError:
+    return DeadlineError(f"{method} was not answered within {timeout_s:g} s", ticket=ticket, sent=sent)
+
+
+def _may_have_counted(error: AnycapError) -> bool:
+    """Whether the vendor may have taken the report although an error came of it: then it is not sent a second time."""
+    match error:
+        case TransportError():
+            return error.delivery != "not_sent"
+        case DeadlineError():
+            return error.sent
+        case SolveError():
+            return error.sent and not isinstance(error, (ServiceError, BusyError, BlockedError, AccountError))
+        case _:
+            return False
 
 
 def _later(wall: float, seconds: float) -> datetime:

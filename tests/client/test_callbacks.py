@@ -100,6 +100,59 @@ async def test_polling_slows_down_while_callbacks_arrive_and_takes_over_when_the
 
 
 @in_virtual_time
+async def test_a_lost_callback_delays_a_result_and_never_loses_it(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 12.0
+    async with world.client(callback_url=BASE, settings=FIXED) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(Postman(world, client).run)
+        for _ in range(3):
+            await client.solve(PAGE)  # callbacks are trusted to come by now
+        tasks.cancel_scope.cancel()
+    async with world.client(callback_url=BASE, settings=FIXED) as client:
+        started = anyio.current_time()
+        solution = await client.solve(PAGE)
+        assert solution.token
+        assert anyio.current_time() - started < 12.0 + 60.0  # before anti-captcha drops the result
+        assert solution.ticket is not None
+        token = client.callbacks.url(BASE, solution.ticket.id).rsplit("/", 1)[1]
+        assert client.callbacks.feed(token) is CallbackAnswer.KNOWN  # and when it comes after all, it is harmless
+    ledger = world.emulator["anti-captcha"].ledger
+    assert (ledger.count(TaskState.SOLVED), len(ledger.tasks)) == (4, 4)
+
+
+@in_virtual_time
+async def test_callbacks_out_of_order_wake_each_its_own_task(world: World) -> None:
+    vendor = world.emulator["anti-captcha"]
+    vendor.solve_time = 4.0
+    async with world.client(callback_url=BASE, settings=Settings(polling=Polling(fixed=(40, 40)))) as client:
+        tickets = [await client.submit(PAGE) for _ in range(4)]
+        await anyio.sleep(6)
+        due = world.emulator.due_callbacks()
+        assert len(due) == 4
+        solved: list[int] = []
+        for number, callback in reversed(list(enumerate(due))):
+            assert client.callbacks.feed(callback.url.rsplit("/", 1)[1], callback.body) is CallbackAnswer.WOKEN
+            assert (await client.wait(tickets[number], timeout=2)).ticket is not None
+            solved.append(number)
+        assert solved == [3, 2, 1, 0]
+    assert len(_polls(world)) == 4
+
+
+@in_virtual_time
+async def test_the_result_is_that_of_the_ticket_whatever_task_the_callback_names(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 4.0
+    async with world.client(callback_url=BASE, settings=Settings(polling=Polling(fixed=(40, 40)))) as client:
+        one, other = [await client.submit(PAGE) for _ in range(2)]
+        await anyio.sleep(6)
+        first, second = world.emulator.due_callbacks()
+        client.callbacks.feed(first.url.rsplit("/", 1)[1], second.body)  # bodies swapped on the way
+        client.callbacks.feed(second.url.rsplit("/", 1)[1], first.body)
+        for ticket in (one, other):
+            solution = await client.wait(ticket, timeout=2)
+            assert solution.ticket is not None
+            assert solution.ticket.task_id == ticket.task_id
+
+
+@in_virtual_time
 async def test_a_forged_callback_is_not_found_and_sends_nothing(world: World) -> None:
     world.emulator["anti-captcha"].solve_time = 60.0
     async with world.client(callback_url=BASE) as client:

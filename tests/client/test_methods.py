@@ -6,8 +6,16 @@ import anyio
 import pytest
 
 from anycap.challenges import WAIT, AntiGate, HCaptcha, ImageToText, RecaptchaV2, Turnstile
-from anycap.errors import AccountError, ConfigurationError, ReportRefused, UnsupportedMethod
+from anycap.errors import (
+    AccountError,
+    ConfigurationError,
+    DeadlineError,
+    ReportRefused,
+    SolveError,
+    UnsupportedMethod,
+)
 from anycap.queues import Queue
+from anycap.settings import Settings
 from tests.client.virtual import World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
@@ -25,6 +33,43 @@ async def test_the_balance_is_exact_and_names_its_currency(world: World, provide
         balance = await client.balance()
     assert balance.amount == Decimal("14.12")
     assert balance.currency == currency
+
+
+@in_virtual_time
+async def test_what_else_a_balance_says_is_kept(world: World) -> None:
+    world.emulator["anti-captcha"].account().captcha_credits = 250
+    async with world.client("anti-captcha", "yescaptcha") as client:
+        credited = await client.balance(account="anti-captcha")
+        points = await client.balance(account="yescaptcha")
+    assert credited.captcha_credits == Decimal(250)
+    assert credited.soft_balance is None
+    assert points.captcha_credits is None
+    assert points.soft_balance == Decimal("36.0098")
+    assert (points.raw["inviteBalance"], points.raw["inviteBy"]) == (0, "3")
+
+
+@in_virtual_time
+async def test_the_developer_id_is_sent_only_when_set_and_to_each_vendor_its_own(world: World) -> None:
+    async with world.client("anti-captcha", "capmonster") as client:
+        await client.solve(PAGE, account="anti-captcha")
+    async with world.client("anti-captcha", settings=Settings(soft_id=123)) as client:
+        await client.solve(PAGE)
+    settings = Settings(soft_id={"anti-captcha": 7, "capsolver": "F00D-1"})
+    async with world.client("anti-captcha", "capmonster", settings=settings) as client:
+        await client.solve(PAGE, account="anti-captcha")
+        await client.solve(PAGE, account="capmonster")
+    assert [task.soft_id for task in world.emulator["anti-captcha"].ledger.tasks] == [None, 123, 7]
+    assert [task.soft_id for task in world.emulator["capmonster"].ledger.tasks] == [None]
+
+
+@in_virtual_time
+async def test_the_developer_id_of_the_account_is_read(world: World) -> None:
+    async with world.client("yescaptcha") as client:
+        answer = await client.call("getSoftID")
+        assert await client.soft_id() == answer["softID"] > 0
+    async with world.client("capmonster") as client:
+        with pytest.raises(UnsupportedMethod):
+            await client.soft_id()
 
 
 @in_virtual_time
@@ -167,6 +212,29 @@ async def test_a_variable_is_pushed_into_a_waiting_task(world: World) -> None:
         await client.push_variable(ticket, "code", "123456")
         assert (await client.wait(ticket)).raw
     assert world.requests("pushAntiGateVariable") == 1
+
+
+@in_virtual_time
+async def test_a_variable_that_nobody_waits_for_is_the_vendors_error(world: World) -> None:
+    challenge = AntiGate("https://example.com", template="Sign in", variables={"code": WAIT, "login": "me"})
+    async with world.client() as client:
+        ticket = await client.submit(challenge)
+        with pytest.raises(SolveError) as caught:
+            await client.push_variable(ticket, "no-such-name", "1")
+        assert caught.value.ticket == ticket
+        with pytest.raises(DeadlineError):  # it waits for its variable, however long that takes
+            await client.wait(ticket, timeout=60)
+        await client.push_variable(ticket, "code", {"digits": [1, 2]})
+        assert (await client.wait(ticket)).raw
+
+
+@in_virtual_time
+async def test_a_variable_for_a_vendor_without_them_is_refused_here(world: World) -> None:
+    async with world.client("capmonster") as client:
+        ticket = await client.submit(PAGE)
+        with pytest.raises(UnsupportedMethod, match="pushAntiGateVariable"):
+            await client.push_variable(ticket, "code", "1")
+    assert world.requests("pushAntiGateVariable") == 0
 
 
 @in_virtual_time

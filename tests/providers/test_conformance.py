@@ -121,21 +121,21 @@ class Loose(ChineseAdapter):
 
 class Keyed(ChineseAdapter):
     def submit_fields(
-        self, prepared: Prepared, *, soft_id: int | None = None, callback_url: str | None = None
+        self, prepared: Prepared, *, soft_id: int | str | None = None, callback_url: str | None = None
     ) -> dict[str, Any]:
         return {**super().submit_fields(prepared, callback_url=callback_url), "clientKey": "mine"}
 
 
 class Typeless(ChineseAdapter):
     def submit_fields(
-        self, prepared: Prepared, *, soft_id: int | None = None, callback_url: str | None = None
+        self, prepared: Prepared, *, soft_id: int | str | None = None, callback_url: str | None = None
     ) -> dict[str, Any]:
         return {"task": {name: value for name, value in prepared.task.items() if name != "type"}}
 
 
 class Siteless(ChineseAdapter):
     def submit_fields(
-        self, prepared: Prepared, *, soft_id: int | None = None, callback_url: str | None = None
+        self, prepared: Prepared, *, soft_id: int | str | None = None, callback_url: str | None = None
     ) -> dict[str, Any]:
         fields = super().submit_fields(prepared, soft_id=soft_id, callback_url=callback_url)
         return {**fields, "task": {**fields["task"], "websiteURL": "https://elsewhere.example"}}
@@ -157,7 +157,7 @@ class Raw(ChineseAdapter):
     """Shows what must stay hidden, and forgets what must be sent."""
 
     def submit_fields(
-        self, prepared: Prepared, *, soft_id: int | None = None, callback_url: str | None = None
+        self, prepared: Prepared, *, soft_id: int | str | None = None, callback_url: str | None = None
     ) -> dict[str, Any]:
         fields = super().submit_fields(prepared, soft_id=soft_id, callback_url=callback_url)
         return {**fields, "task": json.loads(encode_json(fields["task"]))}
@@ -165,7 +165,7 @@ class Raw(ChineseAdapter):
 
 class Proxyless(ChineseAdapter):
     def submit_fields(
-        self, prepared: Prepared, *, soft_id: int | None = None, callback_url: str | None = None
+        self, prepared: Prepared, *, soft_id: int | str | None = None, callback_url: str | None = None
     ) -> dict[str, Any]:
         fields = super().submit_fields(prepared, soft_id=soft_id, callback_url=callback_url)
         return {**fields, "task": {name: value for name, value in fields["task"].items() if name != "proxyPassword"}}

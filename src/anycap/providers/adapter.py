@@ -76,7 +76,7 @@ class Adapter:
         return prepare(self.catalog, challenge)
 
     def submit_fields(
-        self, prepared: Prepared, *, soft_id: int | None = None, callback_url: str | None = None
+        self, prepared: Prepared, *, soft_id: int | str | None = None, callback_url: str | None = None
     ) -> dict[str, Any]:
         """The body of createTask, without the key. Raises `ConfigurationError` for a callback that the vendor does not do."""
         fields: dict[str, Any] = {"task": prepared.task, **prepared.top_fields}
