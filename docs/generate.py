@@ -18,6 +18,7 @@ from attrs import NOTHING, fields
 from anycap import images, settings
 from anycap.cli.exits import TABLE
 from anycap.core.machine import ENDS, TRANSITIONS, State
+from anycap.emulator import faults
 from anycap.journal import fields as journal_fields
 from anycap.providers import catalog, envelope, get, names, wire
 from anycap.taxonomy import CODES, Category, ErrorRow, Retry
@@ -208,6 +209,16 @@ def limits() -> str:
     return table(("what", "limit", "setting", "why"), rows)
 
 
+def fault_actions() -> str:
+    """What a fault can do, from the emulator's own table."""
+    return table(("`action`", "what happens"), [(f"`{name}`", what) for name, what in faults.ACTIONS.items()])
+
+
+def fault_selectors() -> str:
+    """The fields that say which requests a fault hits."""
+    return table(("field", "hits"), [(f"`{name}`", what) for name, what in faults.SELECTORS.items()])
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_reference,
     "benchmarks.md": benchmarks,
@@ -221,6 +232,7 @@ PAGES: dict[str, Callable[[], str]] = {
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "../SECURITY.md": {"limits": limits},
     "../zensical.toml": {"decision pages": decision_pages},
+    "testing.md": {"fault actions": fault_actions, "fault selectors": fault_selectors},
     "architecture.md": {"state diagram": state_diagram, "state table": state_table},
 }
 

@@ -14,6 +14,7 @@ import pytest
 from anycap import providers
 from anycap.challenges import ImageToText, RecaptchaV2, RecaptchaV3
 from anycap.conformance import check_provider
+from anycap.conformance.__main__ import main
 from anycap.errors import InvalidChallenge
 from anycap.normalize import normalize
 from anycap.providers.reports import report_method
@@ -103,4 +104,17 @@ def test_every_python_block_of_the_page_runs(installed: Path) -> None:
         if language == "py" and not title:
             exec(compile(text, str(PAGE), "exec"), namespace)
             ran += 1
-    assert ran == 3
+    assert ran == 4
+
+
+def test_the_file_is_checked_from_the_command_line(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = installed / "acme_captcha" / "acme.toml"
+    assert main([str(path), "acme"]) == 0
+    assert capsys.readouterr().out == f"{path}: nothing wrong\nacme: nothing wrong\n"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('code = "no_funds"', 'code = "no_money"'), encoding="utf-8"
+    )
+    assert main([str(path)]) == 1
+    assert "ACME_BROKE" in capsys.readouterr().out
+    assert main(["no-such-vendor"]) == 1
+    assert "no-such-vendor" in capsys.readouterr().out

@@ -34,6 +34,19 @@ ACTIONS: Mapping[str, str] = {
     "garbage": "the vendor acts, the body is noise",
     "duplicate_id": "the task made gets the answer of the task before it: two creates, one id",
 }
+SELECTORS: Mapping[str, str] = {
+    "provider": "requests to this vendor",
+    "method": "requests of this API method",
+    "type": "createTask for this task type of the vendor's",
+    "address": "requests from this address",
+    "nth": "of the requests the above match, only that one (from 1)",
+    "after": "none of the first so many",
+    "every": "each so-manieth",
+    "probability": "each with this chance (0 to 1), drawn from the seed",
+    "from_s": "requests from this second of the emulator's clock on",
+    "until_s": "requests before this second",
+    "count": "at most so many",
+}
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [!-~](?:[ -~]*[!-~])?")
 _NEEDS_CODE = ("error", "fail_task")
 _AMBIGUOUS = frozenset(
@@ -45,9 +58,7 @@ _AMBIGUOUS = frozenset(
 class Fault:
     """One fault. Without a selector it hits every request; several selectors must all agree.
 
-    Selectors: `provider`, `method`, `type` (of the task in createTask), `address`; among the requests these match,
-    `nth` (only that one, from 1), `after` (none of the first so many), `every` (each so-manieth), `probability` (0 to 1);
-    `from_s` and `until_s` (seconds of the emulator's clock); `count` (at most so many hits).
+    What each selector takes is in `SELECTORS`, what each action does in `ACTIONS`.
 
     >>> Fault(action="http", method="getTaskResult", every=20, status=502).every
     20
