@@ -18,6 +18,7 @@ import anyio
 
 from anycap.errors import JournalError
 from anycap.journal import Entry, Record
+from anycap.journal.writer import Call, WriterThread, way_back
 from anycap.settings import JournalSettings
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class SqliteJournal:
         self._stop: Callable[[], None] = _nothing
         self._store: Store | None = None
         self._pending: deque[_Batch] = deque()
+        self._writer: WriterThread | None = None
+        self._next_drain: Call[None] | None = None
         self._in_hand = 0
         self._turn = threading.Lock()
         self._process = os.getpid()
@@ -114,11 +117,11 @@ class SqliteJournal:
         if self._store is not None:
             return
         from anycap.journal.store import Store
-        from anycap.journal.writer import WriterThread
 
         self._process = os.getpid()
         store = Store(self.path, self._settings, observe=self._observe)
         offload, stop = self._given_offload, _nothing
+        writer: WriterThread | None = None
         if offload is None:
             writer = WriterThread(store.idle)
             offload, stop = writer.run, writer.stop
@@ -129,7 +132,7 @@ class SqliteJournal:
             opening.abandon()
             stop()
             raise
-        self._store, self._offload, self._stop = store, offload, stop
+        self._store, self._offload, self._stop, self._writer = store, offload, stop, writer
 
     async def write(self, records: Sequence[Record]) -> None:
         """Append `records`, all or none; they are on the disk when this returns.
@@ -142,7 +145,7 @@ class SqliteJournal:
         batch = _Batch([row_of(record, self._settings.keep_s) for record in records])
         self._pending.append(batch)
         try:
-            await self._run(lambda: self._drain(store))
+            await self._drained(store)
         except BaseException:
             batch.unheard = True
             raise
@@ -213,8 +216,22 @@ class SqliteJournal:
 
         return await self._run(job)
 
+    async def _drained(self, store: Store) -> None:
+        """Wait until everything that waits now is committed. Those who come before the commit begins share one job."""
+        if self._writer is None:
+            await self._run(lambda: self._drain(store))
+            return
+        call = self._next_drain
+        if call is None or call.loop is not way_back()[0]:
+            # In this order: the job takes itself out of `_next_drain` before it looks at what waits.
+            call = self._next_drain = Call(lambda: self._drain(store))
+            self._writer.put(call)
+        await call.done.wait()
+        call.outcome()
+
     def _drain(self, store: Store) -> None:
         """Commit everything that waits, in one transaction. Runs off the loop."""
+        self._next_drain = None
         with self._turn:
             self._commit(store)
 

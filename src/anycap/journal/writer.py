@@ -20,7 +20,7 @@ T = TypeVar("T")
 _Soon = Callable[[Callable[[], None]], object]
 
 
-def _way_back() -> tuple[object, _Soon]:
+def way_back() -> tuple[object, _Soon]:
     """The running loop and how another thread calls into it, by the public means of trio and asyncio."""
     if (trio := sys.modules.get("trio")) is not None:
         try:
@@ -33,7 +33,9 @@ def _way_back() -> tuple[object, _Soon]:
     return loop, loop.call_soon_threadsafe
 
 
-class _Call(Generic[T]):
+class Call(Generic[T]):
+    """A job on its way to the thread; `done` is set when it has run. `loop` is whose tasks may wait for it."""
+
     __slots__ = ("_job", "_result", "done", "error", "loop", "soon")
 
     def __init__(self, job: Callable[[], T]) -> None:
@@ -41,21 +43,23 @@ class _Call(Generic[T]):
         self._result: T
         self.error: BaseException | None = None
         self.done = anyio.Event()
-        self.loop, self.soon = _way_back()
+        self.loop, self.soon = way_back()
 
     def execute(self) -> None:
+        """Run the job; called in the thread."""
         try:
             self._result = self._job()
         except BaseException as error:  # noqa: BLE001 - handed to the task that waits, whatever it is
             self.error = error.with_traceback(None)
 
     def outcome(self) -> T:
+        """The job's result, or its exception raised."""
         if self.error is not None:
             raise self.error
         return self._result
 
 
-_Queue = queue.SimpleQueue[_Call[Any] | None]
+_Queue = queue.SimpleQueue[Call[Any] | None]
 
 
 class WriterThread:
@@ -73,15 +77,19 @@ class WriterThread:
 
     async def run(self, job: Callable[[], T]) -> T:
         """Run `job` in the thread; gives its result or raises its exception. Cancelling ends the waiting only."""
-        call = _Call(job)
+        call = Call(job)
+        self.put(call)
+        await call.done.wait()
+        return call.outcome()
+
+    def put(self, call: Call[Any]) -> None:
+        """Hand a call over; many tasks may wait for its `done`."""
         if self._thread is None:
             self._thread = threading.Thread(
                 target=_work, args=(self._queue, self._idle), name="anycap-journal", daemon=True
             )
             self._thread.start()
         self._queue.put(call)
-        await call.done.wait()
-        return call.outcome()
 
     def stop(self) -> None:
         """Let the thread end after the jobs it has."""
@@ -98,7 +106,7 @@ def _work(calls: _Queue, idle: Callable[[], float | None]) -> None:
         except queue.Empty:
             again_s = idle()
             continue
-        finished: list[_Call[Any]] = []
+        finished: list[Call[Any]] = []
         while call is not None:
             call.execute()
             finished.append(call)
@@ -113,7 +121,7 @@ def _work(calls: _Queue, idle: Callable[[], float | None]) -> None:
         again_s = idle()
 
 
-def _answer(finished: list[_Call[Any]]) -> None:
+def _answer(finished: list[Call[Any]]) -> None:
     """Wake everybody who waits: one call into each loop, however many jobs it had."""
     by_loop: dict[object, tuple[_Soon, list[anyio.Event]]] = {}
     for call in finished:
