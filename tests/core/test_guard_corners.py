@@ -6,6 +6,7 @@ import pytest
 
 from anycap.core.guard import GO, Hold
 from anycap.core.limits import BanRule
+from anycap.core.verdict import Verdict, VerdictKind
 from anycap.core.windows import TaskWindow
 from anycap.settings import RetrySettings
 from anycap.taxonomy import Code, Scope
@@ -213,3 +214,56 @@ def test_a_pause_that_nobody_asked_about_is_forgotten_in_the_end() -> None:
     submit(guard, 613.0, problem(Code.NO_FUNDS), KIND)
     guard.admit_submit(1e6, KIND)
     assert guard.admit_submit(1e6, KIND) != GO  # an empty account waits for money, however long
+
+
+def test_late_refusals_of_one_burst_do_not_shrink_the_window_again() -> None:
+    guard = make()
+    for _ in range(50):
+        submit(guard, 0.0, ACCEPTED)
+    for _ in range(2):
+        guard.submit_sent(0.0, KIND)
+    guard.submit_answered(0.1, KIND, problem(Code.CONCURRENCY_LIMIT))
+    for _ in range(20):
+        guard.task_ended(0.2, KIND, READY)
+    guard.submit_answered(0.3, KIND, problem(Code.CONCURRENCY_LIMIT))  # sent when 50 were at work
+    assert guard.health(0.3).task_window == 40
+
+
+def test_a_blocked_address_counts_whoever_is_told() -> None:
+    guard = make()
+    prove(guard)
+    guard.submit_sent(0.0, KIND)
+    guard.key_changed(0.1)
+    guard.submit_answered(0.2, KIND, problem(Code.IP_BLOCKED, row_wait=600.0))  # said to the old key, true of us
+    assert _hold(guard.admit_submit(0.3, KIND)).until == pytest.approx(600.2)
+
+
+def test_the_answer_to_one_method_is_not_the_probe_of_another() -> None:
+    guard = make()
+    prove(guard)
+    guard.call_sent(0.0, "getAppStats")
+    guard.call_answered(0.0, "getAppStats", problem(Code.ACCESS_DENIED))
+    guard.call_sent(600.0, "getAppStats")
+    guard.call_sent(600.0, "getBalance")
+    guard.call_answered(600.1, "getBalance", DONE)
+    assert isinstance(guard.admit_call(600.1, "getAppStats"), Hold)
+    guard.call_answered(600.2, "getAppStats", problem(Code.ACCESS_DENIED))
+    assert _hold(guard.admit_call(600.2, "getAppStats")).until == pytest.approx(1800.2)
+
+
+def test_a_base_address_that_only_redirects_is_left_alone_soon() -> None:
+    guard = make()
+    prove(guard)
+    for _ in range(5):
+        submit(guard, 0.0, Verdict(VerdictKind.REDIRECT, location_host="elsewhere"))
+    assert _hold(guard.admit_submit(0.0, KIND)).until == pytest.approx(5.0)
+
+
+def test_a_lost_poll_after_a_dead_ticket_counts_only_if_its_task_may_be_dead_too() -> None:
+    rule = BanRule("ids", 20, 60.0, 60.0, "X", Scope.ADDRESS, codes=frozenset({Code.TASK_NOT_FOUND}), assumed=True)
+    guard = make(rule)
+    prove(guard)
+    for stale, verdict in [(True, problem(Code.TASK_NOT_FOUND)), (False, lost()), (True, lost())]:
+        guard.poll_sent(0.0, KIND, stale=stale)
+        guard.poll_answered(0.0, KIND, verdict, stale=stale)
+    assert guard.health(0.0).rules[0].bad == 2
