@@ -267,3 +267,12 @@ def test_a_lost_poll_after_a_dead_ticket_counts_only_if_its_task_may_be_dead_too
         guard.poll_sent(0.0, KIND, stale=stale)
         guard.poll_answered(0.0, KIND, verdict, stale=stale)
     assert guard.health(0.0).rules[0].bad == 2
+
+
+def test_whoever_asks_after_a_long_pause_is_still_the_single_probe() -> None:
+    guard = make()
+    prove(guard)
+    submit(guard, 0.0, problem(Code.CONCURRENCY_LIMIT))
+    assert guard.admit_submit(7200.0, KIND) is GO
+    guard.submit_sent(7200.0, KIND)
+    assert guard.admit_submit(7200.0, KIND) == Hold(math.inf, None)

@@ -33,6 +33,8 @@ _WAITS_S = {
     Code.RATE_LIMITED: 2.0,
 }
 """The least that design and references demand after each."""
+_FORGOTTEN_S = 600.0
+"""A refusal that nobody has asked about for so long forbids nothing any more."""
 _OF_ALL = (Code.IP_BLOCKED, Code.KEY_BLOCKED, Code.RATE_LIMITED)
 
 
@@ -88,6 +90,8 @@ class Watch:
             self._world.fault(
                 f"{self._account.plan.name}: {self._flying} submits at once after {self._taken} accepted ones"
             )
+        for key in [key for key, it in self._refusals.items() if now > it.until + _FORGOTTEN_S and it.trial is None]:
+            del self._refusals[key]
         for refusal in self._refusals.values():
             if refusal.name is not None and refusal.name != name:
                 continue

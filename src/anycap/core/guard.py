@@ -329,7 +329,7 @@ class Guard:
     def _stopped(self, now: float, action: Action, name: str) -> Hold | None:
         """The hold of the strictest stop that covers the request; None when none holds it."""
         for stops in (self._stops, self._address.stops):
-            for key in [key for key, stop in stops.items() if stop.is_past(now)]:
+            for key in [key for key, stop in stops.items() if stop.is_past(now) and not stop.covers(action, name)]:
                 del stops[key]
         worst: Hold | None = None
         wake = math.inf if self._own_in_flight(action, None) else now + RECHECK_S
