@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ from anycap.errors import (
     error_from,
 )
 from anycap.providers.adapter import Adapter
+from anycap.providers.envelope import read_amount
 from anycap.providers.tasks import MethodSpec
 from anycap.results import Ticket
 from anycap.settings import Settings
@@ -371,11 +372,7 @@ def transport_error(verdict: Verdict, provider: str, ticket: Ticket | None) -> T
 
 def balance_amount(body: Mapping[str, Any] | None) -> Decimal | None:
     """The balance in an answer to getBalance; None when there is no number in it."""
-    try:
-        amount = Decimal(str((body or {})["balance"]))
-    except (KeyError, InvalidOperation):
-        return None
-    return amount if amount.is_finite() else None
+    return None if body is None else read_amount(body.get("balance"))
 
 
 def failure_fields(solve: Solve) -> dict[str, Any]:

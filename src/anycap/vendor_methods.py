@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -33,6 +32,7 @@ from anycap.errors import (
 )
 from anycap.events import Event, EventKind
 from anycap.journal import Record, RecordKind
+from anycap.providers.envelope import read_amount
 from anycap.results import Balance, QueueStats, Solution, Ticket
 from anycap.transport import Answer, Delivery, FailureKind
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from anycap.events import Events
     from anycap.surroundings import Surroundings
 
+_QUEUE_FIELDS = ("waiting", "load", "bid", "speed", "total")
 SOLVING = ("createTask", "getTaskResult")
 
 
@@ -85,8 +86,8 @@ class VendorMethods:
         return Balance(
             amount,
             desk.catalog.currency,
-            captcha_credits=_number(body.get("captchaCredits")),
-            soft_balance=_number(body.get("softBalance")),
+            captcha_credits=read_amount(body.get("captchaCredits")),
+            soft_balance=read_amount(body.get("softBalance")),
             raw=body,
         )
 
@@ -111,17 +112,10 @@ class VendorMethods:
             fields["templateName"] = template
         desk = self._pick_for("getQueueStats", account)
         body = await self._ask(desk, "getQueueStats", fields, timeout_s=timeout)
-        try:
-            return QueueStats(
-                waiting=int(body["waiting"]),
-                load_percent=float(body["load"]),
-                bid=Decimal(str(body["bid"])),
-                speed_s=float(body["speed"]),
-                total=int(body["total"]),
-                raw=body,
-            )
-        except (KeyError, TypeError, ValueError, InvalidOperation):
-            raise desk.unreadable("queue statistics without waiting, load, bid, speed or total", None) from None
+        waiting, load, bid, speed, total = (read_amount(body.get(name)) for name in _QUEUE_FIELDS)
+        if waiting is None or load is None or bid is None or speed is None or total is None:
+            raise desk.unreadable(f"queue statistics without a number in one of {', '.join(_QUEUE_FIELDS)}", None)
+        return QueueStats(int(waiting), float(load), bid, float(speed), int(total), raw=body)
 
     async def spending_stats(
         self,
@@ -142,9 +136,12 @@ class VendorMethods:
             "softId": soft_id,
             "ip": ip,
         }
-        body = await self._ask_for("getSpendingStats", account, fields, timeout)
-        data = body.get("data")
-        return [item for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
+        desk = self._pick_for("getSpendingStats", account)
+        given = {name: value for name, value in fields.items() if value is not None}
+        data = (await self._ask(desk, "getSpendingStats", given, timeout_s=timeout)).get("data")
+        if not isinstance(data, list):  # no money spent is an empty list
+            raise desk.unreadable("spending statistics without a list of data", None)
+        return [item for item in data if isinstance(item, Mapping)]
 
     async def app_stats(
         self, soft_id: int, *, mode: str | None = None, account: str | None = None, timeout: float = 30
@@ -162,7 +159,7 @@ class VendorMethods:
     async def soft_id(self, *, account: str | None = None, timeout: float = 30) -> int | None:
         """The developer id of the account (YesCaptcha); None when the answer has none."""
         body = await self._ask_for("getSoftID", account, {}, timeout)
-        number = _number(body.get("softID"))
+        number = read_amount(body.get("softID"))
         return None if number is None else int(number)
 
     async def user_agent(self, *, account: str | None = None, timeout: float = 30) -> str:
@@ -308,11 +305,3 @@ def _may_have_counted(error: AnycapError) -> bool:
 
 def _later(wall: float, seconds: float) -> datetime:
     return datetime.fromtimestamp(wall + seconds, UTC)
-
-
-def _number(value: object) -> Decimal | None:
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None

@@ -11,6 +11,7 @@ from anycap.errors import (
     ConfigurationError,
     DeadlineError,
     ReportRefused,
+    ServiceError,
     SolveError,
     UnsupportedMethod,
 )
@@ -202,6 +203,68 @@ async def test_enough_tasks_tell_nothing(world: World) -> None:
         await client.report_incorrect(solutions[-1])
     assert "report_may_not_count" not in world.kinds()
     assert "reported" in world.kinds()
+
+
+ENDLESS = "1e999999999"
+"""Takes minutes to become an integer, and gigabytes to be written out."""
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    ("number", "read"),
+    [
+        (ENDLESS, None), ("-" + ENDLESS, None), ("0e999999999", None), ("9" * 5_000, None), ("NaN", None), ("-Infinity", None),
+        ("", None), (True, None), ([1], None), ({}, None), (None, None), (" 12 ", Decimal(12)), (0, Decimal(0)),
+        ("-0.50", Decimal("-0.50")), (10**17, Decimal(10**17)),
+    ],
+)  # fmt: skip
+async def test_a_number_no_amount_can_be_is_none(world: World, number: object, read: Decimal | None) -> None:
+    world.fault(
+        "http", status=200, body={"errorId": 0, "balance": number, "captchaCredits": number, "softBalance": number}
+    )
+    async with world.client() as client:
+        if read is None:
+            with pytest.raises(ServiceError, match="balance is not a number"):
+                await client.balance()
+        else:
+            balance = await client.balance()
+            assert (balance.amount, balance.captcha_credits, balance.soft_balance) == (read, read, read)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("wrong", [ENDLESS, "NaN", None, True, "many", [], {"x": 1}])
+@pytest.mark.parametrize("field", ["waiting", "load", "bid", "speed", "total"])
+async def test_queue_statistics_with_a_wrong_field_are_unreadable(world: World, field: str, wrong: object) -> None:
+    body = {"waiting": 1, "load": 2.5, "bid": "0.001", "speed": 3, "total": 4}
+    world.fault("http", status=200, body=body, count=1)
+    world.fault("http", status=200, body={**body, field: wrong})
+    async with world.client() as client:
+        assert (await client.queue_stats(6)).bid == Decimal("0.001")
+        with pytest.raises(ServiceError, match="queue statistics"):
+            await client.queue_stats(6)
+
+
+@in_virtual_time
+async def test_statistics_and_ids_of_other_types_are_unreadable_or_none(world: World) -> None:
+    world.fault("http", method="getSpendingStats", status=200, body={"errorId": 0, "data": "none"}, count=1)
+    world.fault("http", method="getSoftID", status=200, body={"errorId": 0, "softID": ENDLESS})
+    async with world.client("anti-captcha", "yescaptcha") as client:
+        with pytest.raises(ServiceError, match="spending statistics"):
+            await client.spending_stats()
+        assert await client.spending_stats() == []
+        assert await client.soft_id() is None
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("cost", "read"), [(ENDLESS, None), (-1, None), ("0.002", Decimal("0.002")), ("free", None)])
+async def test_a_cost_that_cannot_be_is_no_cost_and_the_solution_is_kept(
+    world: World, cost: object, read: Decimal | None
+) -> None:
+    body = {"errorId": 0, "status": "ready", "solution": {"gRecaptchaResponse": "T"}, "cost": cost}
+    world.fault("http", method="getTaskResult", status=200, body=body)
+    async with world.client() as client:
+        solution = await client.solve(PAGE)
+    assert (solution.token, solution.cost) == ("T", read)
 
 
 @in_virtual_time

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from attrs import frozen
 
 from anycap.core.verdict import TaskId
+from anycap.providers.wire import NUMBER_CHARS_MAX
 
 TASK_ID_CHARS_MAX = 200
+AMOUNT_EXPONENT_MAX = 64
 _NOTHING_SAID = frozenset({"", "null"})
 
 
@@ -77,6 +79,26 @@ def read_description(body: Mapping[str, Any]) -> str | None:
     if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING_SAID):
         return None
     return value if isinstance(value, str) else as_text(value)
+
+
+def read_amount(value: object) -> Decimal | None:
+    """The exact number that is sent as a number or as text; None for everything else, and for what no amount can be.
+
+    Text comes past the bounds that numbers have in `wire.py`: `"1e999999999"` would take minutes to become an integer.
+
+    >>> read_amount("0.0020"), read_amount("1e999999999"), read_amount("NaN"), read_amount(True)
+    (Decimal('0.0020'), None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        return None
+    text = value.strip() if isinstance(value, str) else str(value)
+    if len(text) > NUMBER_CHARS_MAX:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and abs(amount.adjusted()) <= AMOUNT_EXPONENT_MAX else None
 
 
 def as_text(value: object) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from anycap.providers.envelope import read_amount
 from anycap.results import (
     CellsSolution,
     CookiesSolution,
@@ -198,13 +199,8 @@ def _whole(value: Any) -> int | None:
 
 
 def _money(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
-        return None
-    try:
-        amount = Decimal(str(value).strip())
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and amount >= 0 else None
+    amount = read_amount(value)
+    return amount if amount is not None and amount >= 0 else None
 
 
 def _time(value: Any) -> datetime | None:
