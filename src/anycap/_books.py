@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from anycap._notices import Notices
+from anycap.core.machine import Action
+from anycap.core.records import record_for
+from anycap.core.solve import Solve
 from anycap.errors import JournalError
 from anycap.journal import Journal, Record, RecordKind
 
@@ -28,6 +31,7 @@ class Books:
         self.closing: dict[str, RecordKind] = {}
         self._notices = notices
         self._wall = wall
+        self.on_housekeeping: Callable[[], None] = lambda: None
         self._unwritten: list[Record] = []
         self._later: list[Record] = []
         self._kick: anyio.Event  # made by `open`, on the event loop
@@ -58,10 +62,18 @@ class Books:
         self._later.append(record)
         self._kick.set()
 
+    def write_steps_later(self, solve: Solve, actions: Sequence[Action]) -> None:
+        """Have the records of a solve's steps written that no caller waits for."""
+        for action in actions:
+            record = record_for(action, solve, self._wall())
+            if record is not None:
+                self.write_later(record)
+
     async def keep_up(self) -> None:
         """Write what was left for later, and erase what has expired; until cancelled."""
+        tidy_at = anyio.current_time() + HOUSEKEEPING_S
         while True:
-            with anyio.move_on_after(HOUSEKEEPING_S) as idle:
+            with anyio.CancelScope(deadline=tidy_at):
                 await self._kick.wait()
             self._kick = anyio.Event()
             # What failed before goes first, so that the records of a ticket stay in their order.
@@ -70,8 +82,10 @@ class Books:
                 if records:
                     await self.journal.write(records)
                     self._are_written(records)
-                if idle.cancelled_caught:
+                if anyio.current_time() >= tidy_at:  # by the clock: a client that is never idle erases, too
+                    tidy_at = anyio.current_time() + HOUSEKEEPING_S
                     records = []
+                    self.on_housekeeping()
                     await self.journal.erase_expired(self._wall())
             except JournalError as error:
                 self._unwritten = [*records, *self._unwritten]

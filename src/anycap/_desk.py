@@ -152,6 +152,15 @@ class Desk:
         ended = self._ended.get(ticket_id)
         return None if ended is None else now - ended
 
+    def has_expired(self, solve: Solve, wall: float) -> bool:
+        """Whether a solution that waits for its caller is of no use any more; the journal reckons in the same way."""
+        if solve.state is not State.SOLVED:
+            return False
+        expires_at = None if solve.solution is None else solve.solution.expires_at
+        if expires_at is not None:
+            return bool(expires_at.timestamp() <= wall)
+        return solve.ended_at is not None and solve.ended_at + self.settings.journal.keep_s <= wall
+
     def may_report(self, ticket_id: str) -> bool:
         """Whether this task was not reported yet; counts it as reported."""
         if ticket_id in self._reported:
@@ -211,7 +220,7 @@ class Desk:
                 sent=False,
             )
         if reason is None:
-            return DeadlineError("given up before anything was sent", ticket=ticket, sent=False)
+            return TicketError("this was given up before anything was sent", ticket=ticket)
         return reason
 
     def _reason(self, solve: Solve, ticket: Ticket, now: float, wall: float) -> AnycapError | None:
@@ -332,9 +341,9 @@ class Volume:
         )
 
 
-def in_doubt(ticket: Ticket, verdict: Verdict | None) -> InDoubtError:
+def in_doubt(ticket: Ticket, verdict: Verdict | None, *, why: str = "") -> InDoubtError:
     """The error for a createTask whose answer was lost."""
-    why = "the process ended before the answer came"
+    why = why or "the process ended before the answer came"
     if verdict is not None:
         if verdict.failure is not None:
             why = verdict.failure.detail

@@ -267,10 +267,7 @@ class Engine:
         if solve.state is not State.SOLVED:
             return
         desk = self.desks[solve.account]
-        for action in desk.lane.handed_over(solve):
-            record = record_for(action, solve, self.wall())
-            if record is not None:
-                self.books.write_later(record)
+        self.books.write_steps_later(solve, desk.lane.handed_over(solve))
         self.solves.pop(solve.id, None)
         self.notices.tell(EventKind.DELIVERED, solve)
 
@@ -284,14 +281,22 @@ class Engine:
         """A caller went away without a result: send nothing that is unsent; poll on unless asked to abandon."""
         if self.phase is not Phase.OPEN or solve.waiting:
             return
-        lane = self.desks[solve.account].lane
-        actions = lane.abandon(solve, self.clock()) if abandon else lane.withdraw(solve)
-        for action in actions:
-            record = record_for(action, solve, self.wall())
-            if record is not None:
-                self.books.write_later(record)
+        if abandon:
+            self.abandon(solve)
+        else:
+            self._let_go(solve, self.desks[solve.account].lane.withdraw(solve))
+
+    def abandon(self, solve: Solve) -> None:
+        """Poll no more for this solve, and tell whoever waits for it."""
+        self._let_go(solve, self.desks[solve.account].lane.abandon(solve, self.clock()))
+
+    def _let_go(self, solve: Solve, actions: Sequence[Action]) -> None:
+        self.books.write_steps_later(solve, actions)
+        self.notices.given_up(solve, actions)
         if solve.state is State.FAILED or solve.state is State.ABANDONED:
             self.solves.pop(solve.id, None)
+            if solve.waiter is not None:
+                solve.waiter.ring()
         self._kick.set()
 
     def hint(self, ticket_id: str) -> bool:
@@ -416,11 +421,13 @@ class Engine:
 
     async def _call(self, desk: Desk, call: Call) -> None:
         desk.guard.call_sent(self.clock(), call.method)
-        call.outcome = await self.transport.send(call.request)
-        call.verdict = desk.scrub(desk.adapter.read_call(call.method, call.outcome))
+        try:
+            call.outcome = await self.transport.send(call.request)
+            call.verdict = desk.scrub(desk.adapter.read_call(call.method, call.outcome))
+        finally:  # on closing, too: whoever asked must not wait for an answer that nobody reads
+            call.done.set()
         desk.guard.call_answered(self.clock(), call.method, call.verdict)
         self.notices.watch(desk, call.verdict, self.clock())
-        call.done.set()
         self._kick.set()
 
     # -- what comes of it

@@ -55,6 +55,8 @@ class Notices:
             return
         lost = verdict.kind not in (VerdictKind.PROCESSING, VerdictKind.READY) and solve.state is not State.FAILED
         self.tell(EventKind.POLL_LOST if lost else EventKind.POLLED, solve, verdict if lost else None)
+        if solve.state is State.STALLED:
+            self.tell(EventKind.STALLED, solve, verdict)
         self.watch(desk, verdict, now)
 
     def written(self, desk: Desk, solve: Solve, actions: Sequence[Action]) -> None:
@@ -70,6 +72,13 @@ class Notices:
                 self._charge(desk, solve)
         if Action.WRITE_NOT_CREATED in actions and solve.state is State.FAILED:
             self.tell(EventKind.FAILED, solve, solve.last)
+
+    def given_up(self, solve: Solve, actions: Sequence[Action]) -> None:
+        """A caller went away, or abandoned the task: tell it when that ended the solve."""
+        if Action.WRITE_ABANDONED in actions:
+            self.tell(EventKind.ABANDONED, solve)
+        elif Action.TELL in actions and solve.state is State.FAILED:
+            self.tell(EventKind.FAILED, solve)
 
     def watch(self, desk: Desk, verdict: Verdict, now: float) -> None:
         """Tell when a stop or cool-down of the account begins or ends, as far as `verdict` may have done that."""

@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from anycap._desk import Desk
+from anycap._desk import Desk, in_doubt
 from anycap.core.machine import State
 from anycap.core.solve import Solve
+from anycap.core.task_end import life_over
 from anycap.core.verdict import Problem, Verdict, VerdictKind
 from anycap.errors import TicketError
 from anycap.events import Event, EventKind
 from anycap.journal import Entry, Record, RecordKind
 from anycap.results import Receipt, Ticket, TicketState
 from anycap.surroundings import Surroundings
-from anycap.taxonomy import Charged
+from anycap.taxonomy import Charged, Code
 
 if TYPE_CHECKING:
     from anycap._engine import Engine
@@ -41,6 +42,9 @@ _NO_USE = {
     RecordKind.SETTLED: "this in-doubt ticket was settled",
     RecordKind.EXPIRED: "the solution of this ticket expired before anybody fetched it, and was erased",
 }
+
+
+_ENDED = (TicketState.DELIVERED, TicketState.FAILED, TicketState.ABANDONED, TicketState.SETTLED)
 
 
 def ticket_of(entry: Entry) -> Ticket:
@@ -82,6 +86,8 @@ class Restorer:
         Raises TicketError when the ticket is of no use here.
         """
         solve = self._running(ticket.id)
+        if solve is not None and self._has_expired(solve):
+            solve = None  # what is left to say of it, the journal says
         if solve is None:
             closing = self._engine.books.closing.get(ticket.id)
             if closing is not None and closing in _NO_USE:
@@ -99,6 +105,17 @@ class Restorer:
     def _running(self, ticket_id: str) -> Solve | None:
         return self._engine.solves.get(ticket_id) or self._engine.untold.get(ticket_id)
 
+    def let_expired_go(self) -> None:
+        """Forget solutions that nobody fetched while they were valid; the journal erases them by itself."""
+        for solve in list(self._engine.solves.values()):
+            self._has_expired(solve)
+
+    def _has_expired(self, solve: Solve) -> bool:
+        if solve.waiting or not self._engine.desks[solve.account].has_expired(solve, self._wall()):
+            return False
+        self._engine.solves.pop(solve.id, None)
+        return True
+
     async def resume(self) -> list[Ticket]:
         """Take up everything open in the journal that this client has an account for."""
         # What ends while the journal is read was not left by anybody either.
@@ -113,7 +130,7 @@ class Restorer:
         tickets: list[Ticket] = []
         for entry in entries:
             desk = self._engine.desks.get(entry.account)
-            if desk is None:
+            if desk is None or desk.catalog.name != entry.provider:
                 self._engine.events.send(
                     Event(
                         EventKind.WARNING,
@@ -121,7 +138,7 @@ class Restorer:
                         entry.account,
                         ticket_of(entry),
                         None,
-                        {"warning": "this client has no account of that name; the ticket stays in the journal"},
+                        {"warning": "this client has no such account at that vendor; the ticket stays in the journal"},
                     )
                 )
                 continue
@@ -163,11 +180,12 @@ class Restorer:
         return solve
 
     def _solved(self, desk: Desk, solve: Solve, entry: Entry) -> None:
-        if entry.result is None or (entry.expires_at is not None and entry.expires_at <= self._wall()):
-            raise TicketError("the solution of this ticket has expired and was erased", ticket=ticket_of(entry))
         solve.body = entry.result
         solve.ended_at = entry.ended_at
         desk.lane.hold_solved(solve)
+        past = entry.expires_at is not None and entry.expires_at <= self._wall()
+        if entry.result is None or past or desk.has_expired(solve, self._wall()):
+            raise TicketError("the solution of this ticket has expired and was erased", ticket=ticket_of(entry))
         received_at = entry.ended_at if entry.ended_at is not None else self._wall()
         try:
             solve.solution = desk.adapter.solution(
@@ -181,11 +199,13 @@ class Restorer:
     async def _adopt(self, ticket: Ticket) -> Solve:
         """A ticket that this journal does not know: another machine's. Write it down here, then poll on."""
         desk = self._desk(ticket)
+        if ticket.task_id is None and ticket.state is TicketState.IN_DOUBT:
+            raise in_doubt(ticket, None, why="another client's journal has the details")
         if ticket.task_id is None:
             raise TicketError(
                 "this client's journal does not know the ticket, and it names no task at the vendor", ticket=ticket
             )
-        if ticket.state in (TicketState.DELIVERED, TicketState.ABANDONED, TicketState.SETTLED):
+        if ticket.state in _ENDED:
             raise TicketError(f"this ticket is {ticket.state}", ticket=ticket)
         created_at = ticket.created_at.timestamp()
         vendor_type = self._vendor_type(desk, ticket.type)
@@ -259,6 +279,12 @@ class Restorer:
                 f"with Account({ticket.provider!r}, name={ticket.account!r})",
                 ticket=ticket,
             )
+        if desk.catalog.name != ticket.provider:
+            raise TicketError(
+                f"the ticket is of an account named {ticket.account!r} at {ticket.provider}; this client's account of that "
+                f"name is at {desk.catalog.name}, which does not know the task",
+                ticket=ticket,
+            )
         return desk
 
     def _solve(self, desk: Desk, ticket_id: str, kind: str, vendor_type: str, created_at: float) -> Solve:
@@ -292,6 +318,8 @@ def _time(at: float | None) -> datetime | None:
 def _failure(desk: Desk, entry: Entry) -> Verdict:
     error: Any = entry.error or {}
     row = desk.adapter.row_for(error.get("vendor_code"), error.get("vendor_id"))
+    if error.get("code") == Code.SOLVE_TIMEOUT and row.code is not Code.SOLVE_TIMEOUT:
+        row = life_over(desk.catalog.name)  # our own verdict, not the vendor's
     problem = Problem(
         row, desk.catalog.name, error.get("vendor_code"), error.get("vendor_id"), error.get("description")
     )

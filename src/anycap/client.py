@@ -117,6 +117,7 @@ class Client(VendorMethods):
             offload=self._surroundings.offload,
         )
         self._restorer = Restorer(self._engine, self._surroundings)
+        self._engine.books.on_housekeeping = self._restorer.let_expired_go
         self.callbacks = Callbacks(self._engine.hint)
         self._callback_url = None if callback_url is None else _callback_base(callback_url)
 
@@ -221,9 +222,10 @@ class Client(VendorMethods):
         desk = self._pick(challenge, account)
         solve = await self._start(desk, challenge, options)
         solve.wants_id = True
-        if not await self._engine.wait(solve, options.deadline, accepted=True):
-            raise self._timed_out(desk, solve)
-        solve.wants_id = False
+        try:
+            await self._settle(desk, solve, options, accepted=True)
+        finally:
+            solve.wants_id = False
         if solve.task_id is None and solve.state is not State.SOLVED:
             self._engine.told(solve)
             raise self._error(desk, solve)
@@ -268,10 +270,12 @@ class Client(VendorMethods):
         return await self._restorer.resume()
 
     async def abandon(self, ticket: Ticket) -> None:
-        """Stop polling a task for good. Money that was spent stays spent."""
+        """Stop polling a task for good; whoever waits for it gets a TicketError. Money that was spent stays spent.
+
+        Raises TicketError for a ticket that is of no use here.
+        """
         self._engine.check_open()
-        solve = await self._restorer.find(ticket)
-        self._engine.leave(solve, abandon=True)
+        self._engine.abandon(await self._restorer.find(ticket))
 
     async def settle(self, ticket: Ticket, *, charged: bool) -> None:
         """Close an in-doubt ticket after a look at the vendor's dashboard: was it `charged`, or lost before?"""
@@ -382,20 +386,24 @@ class Client(VendorMethods):
         return _callback_base(asked)
 
     async def _finish(self, desk: Desk, solve: Solve, options: _Options) -> Solution:
-        finished = False
-        try:
-            if not await self._engine.wait(solve, options.deadline):
-                raise self._timed_out(desk, solve)
-            finished = True
-        finally:
-            if not finished:
-                self._engine.leave(solve, abandon=options.on_cancel == "abandon")
+        await self._settle(desk, solve, options)
         solution = solve.solution
         if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
             self._engine.hand_over(solve)
             return cast("Solution", solution)
         self._engine.told(solve)
         raise self._error(desk, solve)
+
+    async def _settle(self, desk: Desk, solve: Solve, options: _Options, *, accepted: bool = False) -> None:
+        """Wait until there is something to tell. Who leaves before, or runs out of time, leaves nothing to be sent."""
+        settled = False
+        try:
+            settled = await self._engine.wait(solve, options.deadline, accepted=accepted)
+        finally:
+            if not settled:
+                self._engine.leave(solve, abandon=options.on_cancel == "abandon")
+        if not settled:
+            raise self._timed_out(desk, solve)
 
     def _error(self, desk: Desk, solve: Solve) -> AnycapError:
         if solve.state is State.IN_DOUBT:
@@ -406,10 +414,12 @@ class Client(VendorMethods):
 
     def _timed_out(self, desk: Desk, solve: Solve) -> DeadlineError:
         last = desk.last_error(solve, self._engine.clock(), self._surroundings.wall())
-        sent = solve.task_id is not None or solve.state is not State.QUEUED
-        if solve.task_id is not None:
+        sent = solve.task_id is not None or solve.state not in (State.QUEUED, State.FAILED)
+        if solve.state is State.ABANDONED:
+            text = "not solved within the time-out; the task was abandoned as on_cancel says, and is polled no more"
+        elif solve.task_id is not None:
             text = "not solved within the time-out; the task goes on, and client.wait(error.ticket) takes it up again"
-        elif solve.state is State.QUEUED:
+        elif solve.state is State.QUEUED or solve.state is State.FAILED:
             text = "the time-out ran out before the account could send this; nothing was sent"
         else:
             text = (

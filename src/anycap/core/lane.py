@@ -312,10 +312,12 @@ class Lane:
             solve.accepted = now
             solve.sent_age = solve.ended_age = solve.processing_age = 0.0
         elif event is Event.PROCESSING:
+            solve.last = None
             solve.pacer.processing(after_age_s=solve.processing_age, by_age_s=solve.sent_age)
             solve.processing_age = solve.sent_age
             solve.widen_s = 0.0
         elif event is Event.READY:
+            solve.last = None
             if solve.callback_url is not None:
                 self._hints_missed = 0 if solve.hints else self._hints_missed + 1
             solve.body = verdict.body

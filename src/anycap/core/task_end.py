@@ -25,8 +25,14 @@ def took_s(body: Mapping[str, Any] | None) -> float | None:
 
 def exhausted(solve: Solve) -> Problem:
     """The problem of a task that the vendor keeps no longer, or answers no more polls for."""
+    row = life_over(solve.provider)
+    return Problem(row, solve.provider, None, None, f"{solve.polls} polls in {solve.ended_age:.0f} s, still processing")
+
+
+def life_over(provider: str) -> ErrorRow:
+    """The row of a task whose life, or whose polls, ran out. Ours: no vendor says it."""
     info = CODES[Code.SOLVE_TIMEOUT]
-    row = ErrorRow(
+    return ErrorRow(
         code=Code.SOLVE_TIMEOUT,
         category=info.category,
         retry=info.retry,
@@ -36,6 +42,5 @@ def exhausted(solve: Solve) -> Problem:
         meaning="the vendor keeps a task and answers polls for it only so long, and no solution came in that time",
         action="Try a new task; look at the vendor's load if it happens often.",
         source="the vendor's poll limit and task life, from its catalog",
-        provider=solve.provider,
+        provider=provider,
     )
-    return Problem(row, solve.provider, None, None, f"{solve.polls} polls in {solve.ended_age:.0f} s, still processing")

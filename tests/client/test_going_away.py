@@ -1,0 +1,154 @@
+"""Callers that leave: on time-out, on cancellation, on purpose. What is sent afterwards, and what others are told."""
+
+import anyio
+import pytest
+
+from anycap.challenges import RecaptchaV2
+from anycap.emulator.ledger import TaskState
+from anycap.errors import ClientClosed, DeadlineError, TicketError
+from anycap.results import Ticket, TicketState
+from anycap.settings import GuardSettings, JournalSettings, Settings
+from tests.client.virtual import World, in_virtual_time
+
+PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
+ONE_AT_A_TIME = Settings(guard=GuardSettings(max_in_flight=1))
+
+
+@in_virtual_time
+async def test_a_submit_that_timed_out_in_the_queue_is_never_sent(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 30.0
+    async with world.client(settings=ONE_AT_A_TIME) as client:
+        await client.submit(PAGE)
+        with pytest.raises(DeadlineError, match="nothing was sent"):
+            await client.submit(PAGE, timeout=5)
+        await anyio.sleep(120)
+    assert world.requests("createTask") == 1
+
+
+@in_virtual_time
+async def test_a_submit_that_was_cancelled_in_the_queue_is_never_sent(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 30.0
+    async with world.client(settings=ONE_AT_A_TIME) as client:
+        await client.submit(PAGE)
+        with anyio.move_on_after(5):
+            await client.submit(PAGE)
+        await anyio.sleep(120)
+    assert world.requests("createTask") == 1
+
+
+@in_virtual_time
+async def test_abandoning_a_ticket_tells_whoever_waits_for_it(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 60.0
+    ended: list[object] = []
+
+    async with world.client() as client:
+        ticket = await client.submit(PAGE)
+
+        async def wait() -> None:
+            with pytest.raises(TicketError, match="abandoned"):
+                await client.wait(ticket)
+            ended.append(anyio.current_time())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.sleep(1)
+            before = anyio.current_time()
+            await client.abandon(ticket)
+        assert ended == [pytest.approx(before, abs=0.1)]
+        polls = world.requests("getTaskResult")
+        await anyio.sleep(100)
+        assert world.requests("getTaskResult") == polls
+        with pytest.raises(TicketError, match="abandoned"):
+            await client.wait(ticket)
+    assert "abandoned" in world.kinds()
+
+
+@in_virtual_time
+async def test_a_deadline_with_abandon_says_that_the_task_was_given_up(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 60.0
+    async with world.client() as client:
+        with pytest.raises(DeadlineError, match="abandon") as caught:
+            await client.solve(PAGE, timeout=10, on_cancel="abandon")
+        assert caught.value.ticket is not None
+        assert caught.value.ticket.state is TicketState.ABANDONED
+        with pytest.raises(TicketError):
+            await client.wait(caught.value.ticket)
+
+
+@in_virtual_time
+async def test_a_solution_nobody_fetched_is_let_go_when_it_expires(world: World) -> None:
+    keep = Settings(journal=JournalSettings(keep_s=1800.0))
+    async with world.client(surroundings=world.surroundings(), settings=keep) as client:
+        ticket = await client.submit(PAGE)
+        await anyio.sleep(60)
+        assert world.emulator["anti-captcha"].ledger.count(TaskState.SOLVED) == 1
+        assert ticket.id in client._engine.solves
+        await anyio.sleep(2400)
+        assert ticket.id not in client._engine.solves
+        with pytest.raises(TicketError, match="expired"):
+            await client.wait(ticket)
+
+
+@in_virtual_time
+async def test_a_solution_that_has_just_expired_is_not_handed_over(world: World) -> None:
+    keep = Settings(journal=JournalSettings(keep_s=100.0))
+    async with world.client(surroundings=world.surroundings(), settings=keep) as client:
+        world.emulator["anti-captcha"].solve_time = 10.0
+        ticket = await client.submit(PAGE)
+        await anyio.sleep(118)
+        with pytest.raises(TicketError, match="expired"):
+            await client.wait(ticket)
+
+
+@in_virtual_time
+async def test_a_client_that_is_never_idle_erases_what_expired(world: World) -> None:
+    keep = Settings(journal=JournalSettings(keep_s=600.0))
+    async with world.client(surroundings=world.surroundings(), settings=keep) as client:
+        ticket = await client.submit(PAGE)
+        for _ in range(120):
+            await client.solve(PAGE)
+            await anyio.sleep(10)
+        entry = await client._engine.journal.find(ticket.id)
+        assert entry is None or entry.result is None
+
+
+@in_virtual_time
+async def test_closing_tells_a_call_in_flight(world: World) -> None:
+    world.fault("hang", method="getBalance")
+    client = world.client()
+    await client.open()
+
+    async def ask() -> None:
+        with pytest.raises(ClientClosed):
+            await client.balance(timeout=600)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.sleep(1)
+        await client.aclose(grace=1)
+        closed = anyio.current_time()
+    assert anyio.current_time() - closed < 1
+
+
+@in_virtual_time
+async def test_the_last_error_of_a_deadline_is_no_old_one(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 60.0
+    world.fault("http", method="getTaskResult", nth=1, status=502)
+    async with world.client() as client:
+        with pytest.raises(DeadlineError) as caught:
+            await client.solve(PAGE, timeout=30)
+        assert caught.value.last_error is None
+        assert caught.value.ticket is not None
+        await client.wait(caught.value.ticket)
+    assert [event.error for event in world.events if event.kind == "solved"] == [None]
+
+
+@in_virtual_time
+async def test_a_ticket_of_another_vendor_under_the_same_name_is_not_polled(world: World) -> None:
+    async with world.client("capmonster") as client:
+        foreign = await client.submit(PAGE)
+    renamed = Ticket.from_dict({**foreign.to_dict(), "account": "anti-captcha"})
+    async with world.client() as client:
+        with pytest.raises(TicketError, match="capmonster"):
+            await client.wait(renamed)
+    assert world.requests("getTaskResult", "anti-captcha") == 0
