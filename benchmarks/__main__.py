@@ -43,7 +43,7 @@ def worse(report: Report, stored: dict[str, dict[str, float]]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run what was asked for; 1 when `--check` found something worse."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="name", help=f"one of: {', '.join(names())} (default: all)")
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds and smaller loads: for a look, not for the docs"

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
 
 from benchmarks.harness import ROOT
 
@@ -103,8 +103,7 @@ class Vendor:
             return b'{"errorId":0,"taskId":%d}' % task_id
         if path.endswith(b"getBalance"):
             return b'{"errorId":0,"balance":1000.0}'
-        fields = {name: getattr(counts, name) for name in Counts.__slots__ if name != "__weakref__"}
-        return json.dumps(fields).encode()
+        return json.dumps(asdict(counts)).encode()
 
 
 class Connection(asyncio.Protocol):
@@ -240,7 +239,7 @@ def vendor(
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.server", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.server", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("solve_s", type=float)
     parser.add_argument("solve_spread_s", type=float)
     parser.add_argument("rtt_s", type=float)
