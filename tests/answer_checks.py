@@ -2,11 +2,17 @@
 
 import json
 import pickle
+from collections.abc import Mapping
+from typing import Any
 
+from anycap.challenges import KINDS
+from anycap.core.task_end import took_s
 from anycap.core.verdict import Verdict, VerdictKind
 from anycap.errors import SolveError
 from anycap.normalize import normalize
 from anycap.providers import get
+from anycap.providers.adapter import Adapter
+from anycap.providers.solutions import SolutionShapeError
 from anycap.taxonomy import CODES, Code, Retry
 from anycap.transport import Answer, Delivery, Failure
 
@@ -49,8 +55,28 @@ def check_answer(provider: str, outcome: Answer | Failure, *, has_image: bool = 
     """Every way into one adapter, for one outcome."""
     adapter = get(provider)
     check_verdict("createTask", adapter.read_submit(outcome, has_image=has_image))
-    check_verdict("getTaskResult", adapter.read_poll(outcome))
+    polled = adapter.read_poll(outcome)
+    check_verdict("getTaskResult", polled)
+    if polled.kind is VerdictKind.READY and polled.body is not None:
+        for kind in KINDS:
+            check_solution(adapter, kind, polled.body)
     check_verdict("getBalance", adapter.read_call("getBalance", outcome))
+
+
+def check_solution(adapter: Adapter, kind: str, body: Mapping[str, Any]) -> None:
+    """A body that says ready is a solution whose numbers can be used, or has not the shape of one."""
+    took = took_s(body)
+    assert took is None or 0 <= took < 3_600
+    try:
+        solution = adapter.solution(kind, body, ticket=None, received_at=1_700_000_000.0)
+    except SolutionShapeError as error:
+        assert len(str(error)) < 500
+        return
+    assert solution.raw == body["solution"]
+    assert solution.cost is None or (solution.cost >= 0 and len(f"{solution.cost:f}") < 300)
+    assert solution.worker_tries is None or solution.worker_tries >= 0
+    assert solution.expires_at is None or solution.expires_at.timestamp() > 0
+    repr(solution)
 
 
 def check_normalize(provider: str, body: bytes, method: str | None, status: int) -> None:

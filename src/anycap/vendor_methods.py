@@ -170,9 +170,12 @@ class VendorMethods:
             raise UnsupportedMethod(f"{desk.catalog.title} does not name a user agent to use")
         call = Call(desk.read_request(spec, timeout), "getUserAgent", anyio.Event())
         await self._send(desk, call, timeout)
-        answer = call.outcome
-        text = answer.body[:1024].decode("utf-8", "replace").strip().strip('"') if isinstance(answer, Answer) else ""
-        if not isinstance(answer, Answer) or answer.status != 200 or not text.isprintable() or not text:
+        answer, verdict = call.outcome, call.verdict
+        if not isinstance(answer, Answer) or answer.status != 200:
+            assert verdict is not None  # noqa: S101 - an answered call has a verdict
+            raise self._call_error(desk, verdict, None)
+        text = answer.body[:1024].decode("utf-8", "replace").strip().strip('"')
+        if not text.isprintable() or not text:
             raise desk.unreadable("the user agent is not a line of text", None)
         return text
 

@@ -1,6 +1,7 @@
 """Balance, reports, statistics, variables and `call`: what is sent, and what is refused here."""
 
 from decimal import Decimal
+from typing import Any
 
 import anyio
 import pytest
@@ -13,6 +14,7 @@ from anycap.errors import (
     ReportRefused,
     ServiceError,
     SolveError,
+    TransportError,
     UnsupportedMethod,
 )
 from anycap.queues import Queue
@@ -305,6 +307,25 @@ async def test_the_user_agent_of_the_vendor(world: World) -> None:
     async with world.client("capmonster") as client:
         agent = await client.user_agent()
     assert agent.startswith("Mozilla/5.0")
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"action": "refuse"}, TransportError),
+        ({"action": "http", "status": 503}, ServiceError),
+        ({"action": "http", "status": 403}, SolveError),
+        ({"action": "http", "status": 200, "body": ""}, ServiceError),
+        ({"action": "http", "status": 200, "body": "Mozilla\r\nX-Header: 1"}, ServiceError),
+        ({"action": "hang"}, (DeadlineError, TransportError)),
+    ],
+)
+async def test_no_user_agent_is_a_typed_error(world: World, fault: dict[str, Any], error: type[Exception]) -> None:
+    world.fault(**fault)
+    async with world.client("capmonster") as client:
+        with pytest.raises(error):
+            await client.user_agent(timeout=5)
 
 
 @in_virtual_time

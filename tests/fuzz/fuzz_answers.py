@@ -46,8 +46,17 @@ WORDS = (
     "ERROR_PROXY_X",
     "\ud800",
     "漢",
+    "1e999999999",
+    "-1e999999999",
+    "Infinity",
+    "nan",
+    "9" * 5_000,
 )
-FIELDS = ("errorId", "errorCode", "errorDescription", "taskId", "status", "solution", "cost", "errors", "balance", "x")
+FIELDS = (
+    "errorId", "errorCode", "errorDescription", "taskId", "status", "solution", "cost", "errors", "balance", "softID",
+    "createTime", "endTime", "solveCount", "gRecaptchaResponse", "token", "text", "answer", "objects", "coordinates",
+    "cookies", "userAgent", "x",
+)  # fmt: skip
 
 
 def value(chance: random.Random, depth: int = 0) -> Any:
@@ -66,6 +75,14 @@ def value(chance: random.Random, depth: int = 0) -> Any:
     if pick == 7:
         return [value(chance, depth + 1) for _ in range(chance.randrange(4))]
     return {chance.choice(FIELDS): value(chance, depth + 1) for _ in range(chance.randrange(4))}
+
+
+def ready(chance: random.Random) -> bytes:
+    """A solved task whose fields hold anything."""
+    names = chance.sample(FIELDS[6:], chance.randrange(8))
+    fields = {"errorId": 0, "status": "ready", **{name: value(chance) for name in names}}
+    fields["solution"] = {name: value(chance) for name in chance.sample(FIELDS, 1 + chance.randrange(6))}
+    return json.dumps(fields).encode()
 
 
 def damaged(chance: random.Random, body: bytes) -> bytes:
@@ -88,6 +105,8 @@ def body(chance: random.Random, seeds: list[bytes]) -> bytes:
     if pick < 0.5:  # fields may come twice
         pairs = (f"{json.dumps(chance.choice(FIELDS))}:{json.dumps(value(chance))}" for _ in range(chance.randrange(7)))
         return f"{{{','.join(pairs)}}}".encode()
+    if pick < 0.6:
+        return ready(chance)
     if pick < 0.8:
         return json.dumps({name: value(chance) for name in chance.sample(FIELDS, chance.randrange(6))}).encode()
     if pick < 0.97:
