@@ -1,13 +1,18 @@
 """Callers that leave: on time-out, on cancellation, on purpose. What is sent afterwards, and what others are told."""
 
+from decimal import Decimal
+from itertools import pairwise
+
 import anyio
+import attrs
 import pytest
 
 from anycap.challenges import RecaptchaV2
 from anycap.emulator.ledger import TaskState
-from anycap.errors import ClientClosed, DeadlineError, TicketError
+from anycap.errors import AccountError, AnycapError, ClientClosed, DeadlineError, TicketError
 from anycap.results import Ticket, TicketState
 from anycap.settings import GuardSettings, JournalSettings, Settings
+from anycap.surroundings import Surroundings
 from tests.client.virtual import World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
@@ -152,3 +157,43 @@ async def test_a_ticket_of_another_vendor_under_the_same_name_is_not_polled(worl
         with pytest.raises(TicketError, match="capmonster"):
             await client.wait(renamed)
     assert world.requests("getTaskResult", "anti-captcha") == 0
+
+
+@in_virtual_time
+async def test_taking_up_a_stalled_task_keeps_the_vendors_gap(world: World) -> None:
+    world.fault("http", method="getTaskResult", status=404, count=3)
+    world.emulator["capmonster"].solve_time = 60.0
+    hasty = attrs.evolve(Surroundings.seeded(1), chance=lambda: 0.0)
+    async with world.client("capmonster", surroundings=hasty) as client:
+        with pytest.raises(AnycapError, match="HTTP 404") as caught:
+            await client.solve(PAGE)
+        assert caught.value.ticket is not None
+        await client.wait(caught.value.ticket)
+    polls = [line for line in world.emulator.trace if line.method == "getTaskResult"]
+    # CapMonster: one poll per 2 s and task.
+    assert all(later.time - earlier.time >= 2.0 for earlier, later in pairwise(polls))
+    assert world.kinds().count("stalled") == 1
+
+
+@in_virtual_time
+async def test_the_loop_sleeps_while_a_probe_is_on_its_way(world: World) -> None:
+    vendor = world.emulator["capmonster"]
+    vendor.account().balance = Decimal(0)
+    looked = 0
+    async with world.client("capmonster") as client:
+        with pytest.raises(AccountError):
+            await client.solve(PAGE)
+        lane = client._engine.desks["capmonster"].lane
+        next_job = lane.next_job
+
+        def counted(now: float) -> object:
+            nonlocal looked
+            looked += 1
+            return next_job(now)
+
+        lane.next_job = counted  # type: ignore[method-assign,assignment] # to count
+        world.fault("slow", method="getBalance", delay_s=20)
+        with pytest.raises(DeadlineError):
+            await client.solve(PAGE, wait_for_capacity=True, timeout=75)
+    assert world.requests("getBalance") == 1
+    assert looked < 200

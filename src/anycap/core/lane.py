@@ -165,7 +165,7 @@ class Lane:
         due = self._schedule.next_due()
         if due is not None:
             soonest = max(due, self._polls_held_until)
-        if self._submits >= max(limit * SUBMIT_SHARE, 1):
+        if self._probing is not None or self._submits >= max(limit * SUBMIT_SHARE, 1):
             return soonest
         for queue in self._queues.values():
             if queue.head() is not None:
@@ -372,7 +372,8 @@ class Lane:
         if Action.PLAN_POLL in actions:
             solve.strikes = solve.oversized = 0
             self.guard.task_restored(now, solve.kind)
-            self._schedule.plan(solve, now + self._gap_s * self._chance())
+            soonest = solve.accepted + solve.pacer.soonest_age_s(ended_age_s=solve.ended_age if solve.polls else None)
+            self._schedule.plan(solve, max(soonest, now + self._gap_s * self._chance()))
 
     def hint(self, solve: Solve, now: float) -> bool:
         """The vendor says that the task is done: poll as soon as its minimum gap allows. False: nothing to be done."""
