@@ -66,6 +66,8 @@ class Desk:
         self.settings = settings
         self.keys = KeySource(account)
         self.key_checked = float("-inf")
+        self.key_rejected = False
+        self.key_watched = False
         guard = settings.guard
         if account.max_in_flight is not None:
             guard = attrs.evolve(guard, max_in_flight=account.max_in_flight)
@@ -135,6 +137,7 @@ class Desk:
         problem = verdict.problem
         if problem is None:
             return verdict
+        self.key_rejected = self.key_rejected or problem.code is Code.INVALID_KEY
         hidden = secrets if self.keys.key is None else (self.keys.key, *secrets)
         clean = _without(problem, hidden)
         return verdict if clean is problem else attrs.evolve(verdict, problem=clean)

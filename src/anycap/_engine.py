@@ -27,6 +27,7 @@ import anyio.lowlevel
 from anycap._bell import AnyBell, Bell, LoopBell
 from anycap._books import Books
 from anycap._desk import Call, Desk, balance_amount, failure_fields
+from anycap._keys import KEY_RECHECK_S, read_again, watch
 from anycap._notices import Notices
 from anycap.core.lane import Job, JobKind
 from anycap.core.machine import ENDS, Action, State
@@ -44,8 +45,6 @@ logger = logging.getLogger("anycap")
 
 UNTOLD_MAX = 10_000
 """Ended solves without a caller that are remembered, so that a later `wait` gets their error."""
-KEY_RECHECK_S = 10.0
-"""How often at most a rejected key is read again."""
 SHORTEST_SLEEP_S = 0.001
 TURNS_TO_TAKE = 10
 """Turns of the event loop that callers have on closing to take a solution they were told of; one or two are enough."""
@@ -480,19 +479,12 @@ class Engine:
             recheck = recheck or (problem is not None and problem.code is Code.INVALID_KEY)
             self.notices.tell(EventKind.FAILED, solve, solve.last)
             self._tell(solve)
-        if recheck and desk.keys.changeable and now - desk.key_checked >= KEY_RECHECK_S:
-            desk.key_checked = now
-            self._tasks.start_soon(self._recheck_key, desk)
-
-    async def _recheck_key(self, desk: Desk) -> None:
-        """The vendor rejected the key: read it again, it may have been rotated."""
-        try:
-            changed = await desk.keys.refresh(self.offload)
-        except Exception as error:  # noqa: BLE001 - the user's key function may raise anything; the old key stays
-            logger.warning("the key of account %s could not be read again: %s", desk.name, type(error).__name__)
+        if not desk.keys.changeable:
             return
-        if changed:
-            now = self.clock()
-            desk.guard.key_changed(now)
-            desk.lane.look_again()
-            self._kick.set()
+        if desk.key_rejected and not desk.key_watched:
+            desk.key_watched = True
+            self._tasks.start_soon(watch, desk, self.offload, self.clock, self.kick)
+        elif recheck and now - desk.key_checked >= KEY_RECHECK_S:
+            desk.key_checked = now
+            self._tasks.start_soon(read_again, desk, self.offload, self.clock, self.kick)
+        desk.key_rejected = False
