@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -76,6 +77,7 @@ class SolveMany(Generic[S]):
             raise StopAsyncIteration from None
         if isinstance(item, Exception):
             raise item
+        self._slots.release()  # only now: who reads slowly is not paid ahead of
         return item
 
     async def _read(self) -> None:
@@ -84,10 +86,11 @@ class SolveMany(Generic[S]):
         with self._send:
             try:
                 index = 0
-                async for challenge in _each(self._challenges):
-                    await self._slots.acquire()
-                    self._tasks.start_soon(self._solve, index, challenge, self._send.clone())
-                    index += 1
+                async with aclosing(_each(self._challenges)) as challenges:
+                    async for challenge in challenges:
+                        await self._slots.acquire()
+                        self._tasks.start_soon(self._solve, index, challenge, self._send.clone())
+                        index += 1
             except Exception as error:  # noqa: BLE001 - the user's iterable may raise anything: it is raised to the reader
                 self._send.send_nowait(error)
 
@@ -101,12 +104,10 @@ class SolveMany(Generic[S]):
                 outcome: Outcome[S] = Outcome(index, challenge, error.ticket, None, error)
             else:
                 outcome = Outcome(index, challenge, solution.ticket, solution, None)
-            finally:
-                self._slots.release()
             send.send_nowait(outcome)
 
 
-async def _each(challenges: Iterable[Challenge[S]] | AsyncIterable[Challenge[S]]) -> AsyncIterator[Challenge[S]]:
+async def _each(challenges: Iterable[Challenge[S]] | AsyncIterable[Challenge[S]]) -> AsyncGenerator[Challenge[S], None]:
     if isinstance(challenges, AsyncIterable):
         async for challenge in challenges:
             yield challenge

@@ -203,6 +203,10 @@ class Client(VendorMethods):
             except InDoubtError:
                 if not self._settings.retry.resubmit_in_doubt or tries >= 1:
                     raise
+                price = desk.prices.get(solve.kind)
+                spent += price or 0  # it may have been charged
+                if limit is not None and (price is None or spent + price > limit):
+                    raise
                 tries += 1
 
     async def submit(
@@ -253,9 +257,9 @@ class Client(VendorMethods):
     ) -> SolveMany[S]:
         """Solve many at once: `async with client.solve_many(...) as outcomes: async for outcome in outcomes: ...`.
 
-        `challenges` is read lazily, at most `limit` (default 1,000) ahead of the results; outcomes come in the order of
-        completion, each with the `index` of its challenge. `timeout` is per challenge. Leaving early ends the waiting,
-        not the paid tasks.
+        `challenges` is read lazily, at most `limit` (default 1,000) ahead of the outcomes you have taken; outcomes come in
+        the order of completion, each with the `index` of its challenge. `timeout` is per challenge. Leaving early ends
+        the waiting, not the paid tasks.
         """
         return SolveMany(self, challenges, limit=1_000 if limit is None else limit, timeout=timeout, account=account)
 
@@ -293,6 +297,7 @@ class Client(VendorMethods):
 
     def reset(self, account: str | None = None) -> None:
         """Lift every stop and cool-down of an account (None: of all), after you have mended the cause."""
+        self._engine.check_open()
         for desk in self._desks.values() if account is None else [self._desk(account)]:
             desk.lane.reset(self._engine.clock())
         self._engine.kick()
