@@ -39,7 +39,8 @@ class EventKind(StrEnum):
     """Money was taken, or may have been: `data` has `amount`, `currency`, `charged`."""
     REPORTED = "reported"
     REPORT_MAY_NOT_COUNT = "report_may_not_count"
-    """The vendor ignores reports of accounts with fewer tasks than this one had in 24 hours."""
+    """The vendor ignores reports of accounts with fewer tasks in 24 hours than `data["needed"]`; this client made
+    `data["tasks"]`. Those of other processes, and of earlier ones, are not known here."""
     ACCOUNT_STATE = "account_state"
     """The guard's state of an account changed (a stop, a cool-down, a way back): `data["state"]`."""
     JOURNAL_TROUBLE = "journal_trouble"
