@@ -173,6 +173,14 @@ class Client(VendorMethods):
 
         Raises InvalidChallenge before anything is sent; a SolveError subclass for what the vendor said; InDoubtError
         when createTask's answer was lost; DeadlineError when `timeout` ran out, with the ticket to go on waiting for.
+
+        >>> from anycap import RecaptchaV2
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     solution = await client.solve(RecaptchaV2("https://example.com", "6Le-site-key"), timeout=120)
+        ...     return solution.cost
+        >>> rehearse(scene)
+        Decimal('0.002000')
         """
         deadline = self._deadline(timeout)
         desk = self._pick(challenge, account)
@@ -220,7 +228,16 @@ class Client(VendorMethods):
     ) -> Ticket:
         """Submit `challenge` and return its ticket once the vendor has accepted it; `wait(ticket)` gets the solution.
 
-        Raises as `solve` does.
+        `timeout` seconds cover queueing and submitting; who leaves before leaves nothing to be sent. Raises as `solve`.
+
+        >>> from anycap import RecaptchaV2
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     ticket = await client.submit(RecaptchaV2("https://example.com", "6Le-site-key"))
+        ...     solution = await client.wait(ticket, timeout=120)
+        ...     return ticket.state, solution.ticket.task_id == ticket.task_id
+        >>> rehearse(scene)
+        (<TicketState.PENDING: 'pending'>, True)
         """
         options = _Options(self._deadline(timeout), "keep", wait_for_capacity, callback_url)
         desk = self._pick(challenge, account)
@@ -259,7 +276,17 @@ class Client(VendorMethods):
 
         `challenges` is read lazily, at most `limit` (default 1,000) ahead of the outcomes you have taken; outcomes come in
         the order of completion, each with the `index` of its challenge. `timeout` is per challenge. Leaving early ends
-        the waiting, not the paid tasks.
+        the waiting, not the paid tasks. Failures are outcomes, too: `unwrap` raises them; what the iterable itself
+        raises is raised to the reader.
+
+        >>> from anycap import RecaptchaV2
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     pages = [RecaptchaV2("https://example.com", "6Le-site-key")] * 3
+        ...     async with client.solve_many(pages, limit=2) as outcomes:
+        ...         return sorted([outcome.index async for outcome in outcomes])
+        >>> rehearse(scene)
+        [0, 1, 2]
         """
         return SolveMany(self, challenges, limit=1_000 if limit is None else limit, timeout=timeout, account=account)
 
@@ -282,12 +309,24 @@ class Client(VendorMethods):
         self._engine.abandon(await self._restorer.find(ticket))
 
     async def settle(self, ticket: Ticket, *, charged: bool) -> None:
-        """Close an in-doubt ticket after a look at the vendor's dashboard: was it `charged`, or lost before?"""
+        """Close an in-doubt ticket after a look at the vendor's dashboard: was it `charged`, or lost before?
+
+        Raises TicketError for a ticket that is not in doubt, or not in this client's journal.
+        """
         self._engine.check_open()
         await self._restorer.settle(ticket, charged=charged)
 
     async def receipts(self) -> list[Receipt]:
-        """What the tasks in the journal have cost, as far as the vendors say: one line per ticket."""
+        """What the tasks in the journal have cost, as far as the vendors say: one line per ticket.
+
+        >>> from anycap import RecaptchaV2
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     await client.solve(RecaptchaV2("https://example.com", "6Le-site-key"))
+        ...     return [(line.amount, str(line.charged)) for line in await client.receipts()]
+        >>> rehearse(scene)
+        [(Decimal('0.002000'), 'yes')]
+        """
         self._engine.check_open()
         return await self._restorer.receipts()
 
@@ -296,7 +335,10 @@ class Client(VendorMethods):
         return {name: health_of(desk) for name, desk in self._desks.items()}
 
     def reset(self, account: str | None = None) -> None:
-        """Lift every stop and cool-down of an account (None: of all), after you have mended the cause."""
+        """Lift every stop and cool-down of an account (None: of all), after you have mended the cause.
+
+        Blocks of this address stay. Raises ClientClosed, and ConfigurationError for an unknown name.
+        """
         self._engine.check_open()
         for desk in self._desks.values() if account is None else [self._desk(account)]:
             desk.lane.reset(self._engine.clock())

@@ -42,7 +42,7 @@ class EventKind(StrEnum):
     """The vendor ignores reports of accounts with fewer tasks in 24 hours than `data["needed"]`; this client made
     `data["tasks"]`. Those of other processes, and of earlier ones, are not known here."""
     ACCOUNT_STATE = "account_state"
-    """The guard's state of an account changed (a stop, a cool-down, a way back): `data["state"]`."""
+    """The guard's state of an account changed (a stop, a cool-down, a way back): `data` has `begun`, `ended`, `stops`."""
     JOURNAL_TROUBLE = "journal_trouble"
     WARNING = "warning"
 

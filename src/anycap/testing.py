@@ -1,4 +1,4 @@
-"""Stand-ins for tests of programs that use anycap: a journal that is slow, fails or crashes when told to.
+"""Stand-ins for tests of programs that use anycap: a journal that is slow, fails or crashes when told to, a rehearsal.
 
 Nothing here opens a file, a socket or a thread, and nothing depends on chance: the same test gives the same run. The
 vendors' stand-in is `anycap.emulator`; the real stores are in `anycap.journal`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -17,7 +18,36 @@ from anycap.journal.fields import admitted
 from anycap.journal.memory import MemoryJournal
 from anycap.settings import JournalSettings
 
-__all__ = ["JournalFault", "ModelJournal"]
+if TYPE_CHECKING:
+    from anycap.client import Client
+
+__all__ = ["JournalFault", "ModelJournal", "rehearse"]
+
+T = TypeVar("T")
+
+
+def rehearse(scene: Callable[[Client], Awaitable[T]], provider: str = "anti-captcha") -> T:
+    """Run `scene(client)` with an open client of an emulated vendor, on asyncio in virtual time; gives what it returns.
+
+    >>> from anycap import RecaptchaV2
+    >>> async def scene(client):
+    ...     solution = await client.solve(RecaptchaV2("https://example.com", "6Le-site-key"))
+    ...     return solution.ticket.provider
+    >>> rehearse(scene, "yescaptcha")
+    'yescaptcha'
+    """
+    from anycap.accounts import Account
+    from anycap.client import Client
+    from anycap.emulator import DEFAULT_KEY, Emulator, InProcess, run_virtual
+    from anycap.surroundings import Surroundings
+
+    async def main() -> T:
+        emulator = Emulator(seed=1)
+        account = Account(provider, DEFAULT_KEY, base_url=emulator.base_url(provider))
+        async with Client(account, http=InProcess(emulator), surroundings=Surroundings.seeded(1)) as client:
+            return await scene(client)
+
+    return run_virtual(main)
 
 
 class JournalFault(StrEnum):

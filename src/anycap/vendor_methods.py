@@ -65,6 +65,12 @@ class VendorMethods:
 
         Goes through the guard like everything else. Raises UnsupportedMethod for a method that the catalog does not
         have, ConfigurationError for createTask (use `solve`: it costs money), SolveError for what the vendor said.
+
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     return (await client.call("getBalance", timeout=10))["errorId"]
+        >>> rehearse(scene)
+        0
         """
         if method in SOLVING:
             raise ConfigurationError(
@@ -74,7 +80,16 @@ class VendorMethods:
         return await self._ask(desk, method, fields, timeout_s=timeout)
 
     async def balance(self, *, account: str | None = None, timeout: float = 30) -> Balance:
-        """What is left on the account, in the vendor's currency (`USD`, or `points`: at YesCaptcha 1,000 are 1 yuan)."""
+        """What is left on the account, in the vendor's currency (`USD`, or `points`: at YesCaptcha 1,000 are 1 yuan).
+
+        Raises a SolveError for what the vendor said, DeadlineError after `timeout` seconds, TransportError.
+
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     return (await client.balance()).currency
+        >>> rehearse(scene)
+        'USD'
+        """
         desk = self._pick_for("getBalance", account)
         body = await self._ask(desk, "getBalance", {}, timeout_s=timeout)
         amount = balance_amount(body)
@@ -96,6 +111,13 @@ class VendorMethods:
 
         Raises ReportRefused here, before sending: a second report, or one after the vendor's window (anti-captcha: 60 s
         from the end of the task). Raises UnsupportedMethod where the vendor takes no such report.
+
+        >>> from anycap import RecaptchaV2
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     solution = await client.solve(RecaptchaV2("https://example.com", "6Le-site-key"))
+        ...     await client.report_incorrect(solution)
+        >>> rehearse(scene)
         """
         await self._report(solution, correct=False, timeout_s=timeout)
 
@@ -106,7 +128,17 @@ class VendorMethods:
     async def queue_stats(
         self, queue: int, *, template: str | None = None, account: str | None = None, timeout: float = 30
     ) -> QueueStats:
-        """Idle workers, load and price of one queue (`anycap.queues.Queue`); anti-captcha caches the answer for 10 s."""
+        """Idle workers, load and price of one queue (`anycap.queues.Queue`); anti-captcha caches the answer for 10 s.
+
+        Raises UnsupportedMethod where the vendor has no queues to ask about, else as `call`.
+
+        >>> from anycap.queues import Queue
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     return (await client.queue_stats(Queue.IMAGE_ENGLISH)).load_percent <= 100
+        >>> rehearse(scene)
+        True
+        """
         fields: dict[str, Any] = {"queueId": int(queue)}
         if template is not None:
             fields["templateName"] = template
