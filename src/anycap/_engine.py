@@ -139,7 +139,14 @@ class Engine:
             self.clock = loop.time
             self._new_bell = partial(LoopBell, loop)
             self._owner = loop.create_task(self._own(started), name="anycap engine", context=contextvars.Context())
-        await started.wait()
+        ready = False
+        try:
+            await started.wait()
+            ready = True
+        finally:
+            if not ready:  # cancelled: nobody holds an open client who could close it
+                with anyio.CancelScope(shield=True):
+                    await self.aclose(0.0)
 
     async def aclose(self, grace_s: float) -> None:
         """Stop sending, let createTask requests in flight finish within the grace, close. Tickets stay good."""

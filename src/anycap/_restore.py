@@ -120,6 +120,11 @@ class Restorer:
         """Take up everything open in the journal that this client has an account for."""
         # What ends while the journal is read was not left by anybody either.
         ours = {*self._engine.solves, *self._engine.books.closing}
+        doubtful = [
+            solve.ticket()
+            for solve in self._engine.solves.values()
+            if solve.state is State.IN_DOUBT and not solve.waiting
+        ]
         entries = [
             entry
             for entry in await self._engine.journal.open_entries()
@@ -127,7 +132,7 @@ class Restorer:
             and entry.ticket_id not in self._engine.solves
             and entry.ticket_id not in self._engine.books.closing
         ]
-        tickets: list[Ticket] = []
+        tickets = doubtful
         for entry in entries:
             desk = self._engine.desks.get(entry.account)
             if desk is None or desk.catalog.name != entry.provider:

@@ -1,5 +1,6 @@
 """Callers that leave: on time-out, on cancellation, on purpose. What is sent afterwards, and what others are told."""
 
+import asyncio
 from decimal import Decimal
 from itertools import pairwise
 
@@ -8,8 +9,9 @@ import attrs
 import pytest
 
 from anycap.challenges import RecaptchaV2
+from anycap.emulator import run_virtual
 from anycap.emulator.ledger import TaskState
-from anycap.errors import AccountError, AnycapError, ClientClosed, DeadlineError, TicketError
+from anycap.errors import AccountError, AnycapError, ClientClosed, DeadlineError, InDoubtError, TicketError
 from anycap.results import Ticket, TicketState
 from anycap.settings import GuardSettings, JournalSettings, Settings
 from anycap.surroundings import Surroundings
@@ -197,3 +199,35 @@ async def test_the_loop_sleeps_while_a_probe_is_on_its_way(world: World) -> None
             await client.solve(PAGE, wait_for_capacity=True, timeout=75)
     assert world.requests("getBalance") == 1
     assert looked < 200
+
+
+@in_virtual_time
+async def test_in_doubt_comes_back_at_every_resume(world: World) -> None:
+    world.fault("drop_after_create")
+    async with world.client() as client:
+        with pytest.raises(InDoubtError):
+            await client.solve(PAGE)
+        assert len(await client.resume()) == 1
+        assert len(await client.resume()) == 1
+
+
+def test_an_opening_that_is_cancelled_leaves_no_task() -> None:
+    async def main() -> None:
+        for k in range(12):
+            world = World()
+            client = world.client()
+            task = asyncio.create_task(client.open())
+            for _ in range(k):
+                await asyncio.sleep(0)
+            task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError:
+                pass
+            else:
+                break
+            await asyncio.sleep(1)
+            names = [t.get_name() for t in asyncio.all_tasks() if "anycap" in t.get_name()]
+            assert not names, (k, names)
+
+    run_virtual(main)
