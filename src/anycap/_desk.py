@@ -18,6 +18,7 @@ from anycap.accounts import Account, KeySource
 from anycap.core.guard import AddressGuard, Gate, Guard
 from anycap.core.lane import Lane
 from anycap.core.machine import State
+from anycap.core.retry import try_new_task
 from anycap.core.solve import Solve
 from anycap.core.task_end import took_s
 from anycap.core.verdict import Problem, Verdict, VerdictKind
@@ -27,6 +28,7 @@ from anycap.errors import (
     ConfigurationError,
     DeadlineError,
     InDoubtError,
+    SolveError,
     TicketError,
     TransportError,
     error_from,
@@ -141,6 +143,32 @@ class Desk:
         hidden = secrets if self.keys.key is None else (self.keys.key, *secrets)
         clean = _without(problem, hidden)
         return verdict if clean is problem else attrs.evolve(verdict, problem=clean)
+
+    # -- paying again
+
+    def may_pay_again(
+        self, solve: Solve, error: SolveError, *, tries: int, spent: Decimal, limit: Decimal | None, now: float
+    ) -> bool:
+        """Whether a fresh task may be paid for after `error`, `tries` new ones and `spent`; the account's budget counts."""
+        if solve.stopped or not self.guard.may_repeat(now):
+            return False
+        return try_new_task(
+            error.row,
+            error.charged,
+            settings=self.settings.retry,
+            charges_failures=self.catalog.charges_failures,
+            tries=tries,
+            spent=spent,
+            price=self.prices.get(solve.kind),
+            max_cost=limit,
+        )
+
+    def may_resubmit(self, solve: Solve, *, spent: Decimal, limit: Decimal | None) -> bool:
+        """Whether an in-doubt task is sent again: only with the written opt-in, and within `limit` should both be charged."""
+        price = self.prices.get(solve.kind)
+        if not self.settings.retry.resubmit_in_doubt:
+            return False
+        return limit is None or (price is not None and spent + price <= limit)
 
     # -- reports
 

@@ -24,7 +24,6 @@ from anycap.accounts import Account
 from anycap.callbacks import Callbacks
 from anycap.core.guard import AddressGuard
 from anycap.core.machine import State
-from anycap.core.retry import try_new_task
 from anycap.core.solve import Solve
 from anycap.errors import (
     AnycapError,
@@ -189,31 +188,20 @@ class Client(VendorMethods):
         spent = Decimal(0)
         tries = 0
         while True:
-            solve = await self._start(desk, challenge, options)
+            solve = await self._start(desk, challenge, options, repeat=tries > 0)
             try:
                 return cast("S", await self._finish(desk, solve, options))
             except SolveError as error:
-                price = desk.prices.get(solve.kind)
-                if error.charged is not Charged.NO and price is not None:
-                    spent += price
-                if solve.stopped or not try_new_task(
-                    error.row,
-                    error.charged,
-                    settings=self._settings.retry,
-                    charges_failures=desk.catalog.charges_failures,
-                    tries=tries,
-                    spent=spent,
-                    price=price,
-                    max_cost=limit,
+                if error.charged is not Charged.NO:
+                    spent += desk.prices.get(solve.kind, Decimal(0))
+                if not desk.may_pay_again(
+                    solve, error, tries=tries, spent=spent, limit=limit, now=self._engine.clock()
                 ):
                     raise
                 tries += 1
             except InDoubtError:
-                if not self._settings.retry.resubmit_in_doubt or tries >= 1:
-                    raise
-                price = desk.prices.get(solve.kind)
-                spent += price or 0  # it may have been charged
-                if limit is not None and (price is None or spent + price > limit):
+                spent += desk.prices.get(solve.kind, Decimal(0))  # it may have been charged
+                if tries >= 1 or not desk.may_resubmit(solve, spent=spent, limit=limit):
                     raise
                 tries += 1
 
@@ -392,7 +380,7 @@ class Client(VendorMethods):
             f"several accounts have the method {method} ({', '.join(desk.name for desk in fits)}): name one with account="
         )
 
-    async def _start(self, desk: Desk, challenge: Challenge[Any], options: _Options) -> Solve:
+    async def _start(self, desk: Desk, challenge: Challenge[Any], options: _Options, *, repeat: bool = False) -> Solve:
         self._engine.check_open()
         if options.deadline <= self._engine.clock():
             raise DeadlineError("the time-out left no time to send anything; nothing was sent", sent=False)
@@ -421,6 +409,7 @@ class Client(VendorMethods):
         )
         base = self._callback_base_for(desk, options.callback_url)
         solve.callback_url = None if base is None else self.callbacks.url(base, solve.id)
+        solve.repeat = repeat
         self._engine.start(solve)
         return solve
 

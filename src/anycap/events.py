@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from inspect import iscoroutinefunction
 from typing import Any
 
 from attrs import field, frozen
 
+from anycap.errors import ConfigurationError
 from anycap.results import Ticket
 
 logger = logging.getLogger("anycap")
@@ -66,6 +68,12 @@ class Events:
     """Hands events to the user's hook; a hook that raises is reported once per kind of exception and then left alone."""
 
     def __init__(self, hook: Hook | None) -> None:
+        given: object = hook
+        if given is not None and (not callable(given) or iscoroutinefunction(given)):
+            raise ConfigurationError(
+                "on_event is a plain function of one Event; an async one would never be awaited. Put events into a queue of "
+                "yours and await there."
+            )
         self._hook = hook
         self._reported: set[type[BaseException]] = set()
 

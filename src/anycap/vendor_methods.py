@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from anycap.errors import (
     BusyError,
     ConfigurationError,
     DeadlineError,
+    JournalError,
     ReportRefused,
     ServiceError,
     SolveError,
@@ -315,9 +317,9 @@ class VendorMethods:
             if not _may_have_counted(error):
                 desk.forget_report(ticket.id)
             raise
-        await self._engine.journal.write(
-            [Record(ticket.id, RecordKind.REPORTED, wall, {"as": "correct" if correct else "incorrect"})]
-        )
+        record = Record(ticket.id, RecordKind.REPORTED, wall, {"as": "correct" if correct else "incorrect"})
+        with suppress(JournalError):  # the vendor has taken the report; the record is kept and written later
+            await self._engine.books.write((record,), keep=True)
         self._events.send(Event(EventKind.REPORTED, wall, desk.name, ticket, None, {"correct": correct}))
 
 

@@ -212,3 +212,13 @@ async def test_a_stop_and_its_end_are_events(world: World) -> None:
         (["address: ip_blocked"], []),
         ([], ["address: ip_blocked"]),
     ]
+
+
+@in_virtual_time
+async def test_new_tasks_after_failures_stay_within_the_accounts_retry_budget(world: World) -> None:
+    world.fault("fail_task", code="ERROR_CAPTCHA_UNSOLVABLE")
+    async with world.client("capmonster") as client:
+        errors = await _storm(client, 200)
+    assert all(error is not None for error in errors)
+    # One in five of 200 first submits, plus the floor of 10.
+    assert 200 < world.requests("createTask") <= 200 + 40 + 10

@@ -205,6 +205,10 @@ async def _wait(client: Client, entry: object) -> object:
     return await client.wait(ticket_of(entry))  # type: ignore[arg-type] # an Entry
 
 
+async def _never_awaited(event: Event) -> None:
+    """A hook that cannot be one."""
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -218,6 +222,7 @@ async def _wait(client: Client, entry: object) -> object:
         (lambda: Client(Account("anti-captcha", "k" * 9, base_url="http://vendor.example")), "clear text"),
         (lambda: Client(Account("anti-captcha", "k" * 9), journal=3), "journal="),  # type: ignore[arg-type] # wrong
         (lambda: Client(Account("anti-captcha", "k" * 9), http=3), "http="),  # type: ignore[arg-type] # wrong
+        (lambda: Client(Account("anti-captcha", "k" * 9), on_event=_never_awaited), "never be awaited"),
         (lambda: Client(3), "not int"),  # type: ignore[arg-type] # wrong
     ],
 )

@@ -129,6 +129,10 @@ class Guard:
                 return Hold(until, None)
         return GO
 
+    def may_repeat(self, now: float) -> bool:
+        """Whether the retry budget has room for one more repeat now (a new task after a failure is one)."""
+        return self._budget.wait_until(now) <= now
+
     def submit_sent(self, now: float, kind: str, *, repeat: bool = False, proxy: str | None = None) -> None:
         """A createTask takes its slot: of the submit window until it is answered, of the task window until the task ends."""
         self._submits += 1
