@@ -1,4 +1,4 @@
-"""The bell that a solve's callers wait on: small, because ten thousand callers may wait at once.
+"""The bell that callers, workers and the dispatcher wait on: small, because ten thousand callers may wait at once.
 
 It only wakes; what has happened is read from the solve afterwards. An `anyio.Event` inside a cancel scope, the obvious way,
 costs 2 kB and 30 us per waiting caller on asyncio. Who rings is `_engine.py`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 
@@ -71,6 +71,16 @@ class AnyBell:
         with anyio.CancelScope(deadline=deadline):
             await event.wait()
         return event.is_set()
+
+
+class Seat:
+    """Where a worker without a job waits: whoever has one puts it into `work` and rings."""
+
+    __slots__ = ("bell", "work")
+
+    def __init__(self, bell: Bell) -> None:
+        self.bell = bell
+        self.work: Any = None
 
 
 def _settle(future: asyncio.Future[bool], rang: bool) -> None:

@@ -17,24 +17,24 @@ import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from enum import Enum
 from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 
-from anycap._bell import AnyBell, Bell, LoopBell
+from anycap._bell import AnyBell, Bell, LoopBell, Seat
 from anycap._books import Books
 from anycap._desk import Call, Desk, balance_amount, failure_fields
 from anycap._keys import KEY_RECHECK_S, read_again, watch
 from anycap._notices import Notices
+from anycap._phase import Phase, not_open
 from anycap.core.lane import Job, JobKind
 from anycap.core.machine import ENDS, Action, State
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
 from anycap.core.verdict import VerdictKind
-from anycap.errors import ClientClosed, ConfigurationError, EngineBroken, JournalError
+from anycap.errors import ClientClosed, ConfigurationError, JournalError
 from anycap.events import EventKind, Events
 from anycap.journal import Journal, Record
 from anycap.results import Ticket
@@ -46,6 +46,8 @@ logger = logging.getLogger("anycap")
 UNTOLD_MAX = 10_000
 """Ended solves without a caller that are remembered, so that a later `wait` gets their error."""
 SHORTEST_SLEEP_S = 0.001
+PARKED_MAX = 64
+"""Workers that wait for the next job: starting a task costs more than a request's part of our work."""
 TURNS_TO_TAKE = 10
 """Turns of the event loop that callers have on closing to take a solution they were told of; one or two are enough."""
 CLOSE_SHARE = 0.7
@@ -57,14 +59,6 @@ def _settled(solve: Solve, accepted: bool) -> bool:
     if state in ENDS or state is State.SOLVED or state is State.STALLED:
         return True
     return accepted and solve.task_id is not None and (state is State.WAITING or state is State.POLLING)
-
-
-class Phase(Enum):
-    NEW = "new"
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
-    BROKEN = "broken"
 
 
 class Engine:
@@ -91,6 +85,8 @@ class Engine:
         self.clock: Callable[[], float] = anyio.current_time
         """The event loop's own clock once open: finding out which loop runs costs more than asking it for the time."""
         self._new_bell: Callable[[], Bell] = AnyBell
+        self._kick: Bell  # made by `open`, on the event loop
+        self._parked: list[Seat] = []
         self.phase = Phase.NEW
         self.solves: dict[str, Solve] = {}
         self.untold: OrderedDict[str, Solve] = OrderedDict()
@@ -107,7 +103,7 @@ class Engine:
         if self.phase is not Phase.NEW:
             raise ClientClosed("this client was opened before; make a new one")
         self.phase = Phase.OPEN
-        self._kick = anyio.Event()
+        self._kick = AnyBell()
         self._submits_done = anyio.Event()
         self._done = anyio.Event()
         started = anyio.Event()
@@ -127,7 +123,6 @@ class Engine:
         trio = sys.modules.get("trio")
         if trio is not None and trio.lowlevel.in_trio_run():
             self.clock = trio.current_time
-            self._new_bell = AnyBell
             if nursery is not None:
                 nursery.start_soon(self._own, started)
             else:
@@ -138,6 +133,7 @@ class Engine:
             loop = asyncio.get_running_loop()
             self.clock = loop.time
             self._new_bell = partial(LoopBell, loop)
+            self._kick = self._new_bell()
             self._owner = loop.create_task(self._own(started), name="anycap engine", context=contextvars.Context())
         ready = False
         try:
@@ -156,7 +152,7 @@ class Engine:
         if self.phase is Phase.OPEN:
             self.phase = Phase.CLOSING
             self._grace_s = grace_s
-            self._kick.set()
+            self._kick.ring()
         await self._done.wait()
 
     async def _own(self, started: anyio.Event) -> None:
@@ -215,17 +211,7 @@ class Engine:
         """Raise the typed error for a client that is not open, with the ticket of whoever waits."""
         if self.phase is Phase.OPEN:
             return
-        if self.phase is Phase.BROKEN:
-            raise EngineBroken(
-                f"a fault inside anycap stopped this client ({self._fault}). Close it, open a new one (tickets in a "
-                "journal can be resumed) and report the log's frames as a bug.",
-                ticket=ticket,
-            )
-        if self.phase is Phase.NEW:
-            raise ClientClosed("this client is not open: use `async with client:` or `await client.open()`")
-        raise ClientClosed(
-            "this client is closed; open tickets can be resumed by a new client on the same journal", ticket=ticket
-        )
+        raise not_open(self.phase, self._fault, ticket)
 
     # -- what callers do
 
@@ -234,24 +220,24 @@ class Engine:
         self.solves[solve.id] = solve
         self.desks[solve.account].lane.add(solve)
         self.notices.tell(EventKind.QUEUED, solve)
-        self._kick.set()
+        self._kick.ring()
 
     def restore(self, solve: Solve, *, age_s: float, backlog: int) -> None:
         """Take up a task that was accepted `age_s` ago."""
         self.solves[solve.id] = solve
         self.desks[solve.account].lane.restore(solve, self.clock(), age_s=age_s, backlog=backlog)
         self.notices.tell(EventKind.RESUMED, solve)
-        self._kick.set()
+        self._kick.ring()
 
     def kick(self) -> None:
         """Look again at what may be sent."""
-        self._kick.set()
+        self._kick.ring()
 
     async def wait(self, solve: Solve, deadline: float, *, accepted: bool = False) -> bool:
         """Wait until the solve has come to something (with `accepted`: or has a task id); False: `deadline` came first."""
         if solve.state is State.STALLED:
             self.desks[solve.account].lane.want(solve, self.clock())
-            self._kick.set()
+            self._kick.ring()
         solve.waiting += 1
         try:
             while not _settled(solve, accepted):
@@ -303,7 +289,7 @@ class Engine:
             self.solves.pop(solve.id, None)
             if solve.waiter is not None:
                 solve.waiter.ring()
-        self._kick.set()
+        self._kick.ring()
 
     def hint(self, ticket_id: str) -> bool:
         """A callback came for this ticket; False when it needs nothing."""
@@ -312,14 +298,14 @@ class Engine:
             return False
         told = self.desks[solve.account].lane.hint(solve, self.clock())
         if told:
-            self._kick.set()
+            self._kick.ring()
         return told
 
     async def call(self, desk: Desk, call: Call, deadline: float) -> bool:
         """Send a request of another method through the owner; False when `deadline` came first."""
         self.check_open()
         desk.calls.append(call)
-        self._kick.set()
+        self._kick.ring()
         with anyio.CancelScope(deadline=deadline):
             await call.done.wait()
         if call.verdict is None:
@@ -332,7 +318,6 @@ class Engine:
 
     async def _dispatch(self) -> None:
         while self.phase is Phase.OPEN:
-            self._kick = anyio.Event()
             now = self.clock()
             soonest = math.inf
             for desk in self.desks.values():
@@ -344,20 +329,29 @@ class Engine:
                 self._settle_refused(desk, now)
                 soonest = min(soonest, lane.wake_at(now))
             self._sleep_until = soonest = max(soonest, now + SHORTEST_SLEEP_S)
-            if soonest == math.inf:
-                await self._kick.wait()
-            else:
-                with anyio.CancelScope(deadline=soonest):
-                    await self._kick.wait()
+            await self._kick.wait(soonest)
 
     def _begin(self, desk: Desk, job: Job) -> None:
+        """Have a job done: by the worker that was parked last, or by a new one."""
         if job.kind is JobKind.SUBMIT:
             self._submitting += 1
-        self._tasks.start_soon(self._work, desk, job)
+        if self._parked:
+            seat = self._parked.pop()
+            seat.work = desk, job
+            seat.bell.ring()
+        else:
+            self._tasks.start_soon(self._work, desk, job)
 
     async def _work(self, desk: Desk, job: Job | None) -> None:
-        """Do one job after the other while there are any; the number of workers is the number of open requests."""
-        while job is not None:
+        """Do one job after the other; park when there is none. Those not parked are the requests in progress."""
+        while True:
+            if job is None:
+                if len(self._parked) >= PARKED_MAX:
+                    return
+                seat = Seat(self._new_bell())
+                self._parked.append(seat)
+                await seat.bell.wait(math.inf)
+                desk, job = seat.work
             if job.kind is JobKind.POLL:
                 assert job.solve is not None  # noqa: S101 - polls are of a solve
                 await self._poll(desk, job.solve)
@@ -379,7 +373,7 @@ class Engine:
                 self._submitting += 1
             self._settle_refused(desk, now)
             if desk.lane.wake_at(now) < self._sleep_until:
-                self._kick.set()
+                self._kick.ring()
 
     async def _submit(self, desk: Desk, solve: Solve) -> None:
         lane = desk.lane
@@ -434,7 +428,7 @@ class Engine:
             call.done.set()
         desk.guard.call_answered(self.clock(), call.method, call.verdict)
         self.notices.watch(desk, call.verdict, self.clock())
-        self._kick.set()
+        self._kick.ring()
 
     # -- what comes of it
 

@@ -102,10 +102,15 @@ class SteppedLoop(asyncio.SelectorEventLoop):
     def fire_far(self) -> None:
         """Let every far timer that was not cancelled run out now."""
         far, self._far = self._far, []
-        for handle, callback, args in far:
-            if not handle.cancelled():
-                handle.cancel()
-                self.call_soon(callback, *args)
+        for timer in far:
+            self.call_soon(self._run_out, *timer)
+
+    @staticmethod
+    def _run_out(handle: asyncio.TimerHandle, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        # Who was waiting may have come to an end in the same turn of the loop, and cancelled the timer.
+        if not handle.cancelled():
+            handle.cancel()
+            callback(*args)
 
 
 class StepInstrument(trio.abc.Instrument):
