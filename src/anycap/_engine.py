@@ -346,12 +346,10 @@ class Engine:
         """Do one job after the other; park when there is none. Those not parked are the requests in progress."""
         while True:
             if job is None:
-                if len(self._parked) >= PARKED_MAX:
+                given = await self._park()
+                if given is None:
                     return
-                seat = Seat(self._new_bell())
-                self._parked.append(seat)
-                await seat.bell.wait(math.inf)
-                desk, job = seat.work
+                desk, job = given
             if job.kind is JobKind.POLL:
                 assert job.solve is not None  # noqa: S101 - polls are of a solve
                 await self._poll(desk, job.solve)
@@ -374,6 +372,16 @@ class Engine:
             self._settle_refused(desk, now)
             if desk.lane.wake_at(now) < self._sleep_until:
                 self._kick.ring()
+
+    async def _park(self) -> tuple[Desk, Job] | None:
+        """Wait for the next job; None when enough workers wait already."""
+        if len(self._parked) >= PARKED_MAX:
+            return None
+        seat = Seat(self._new_bell())
+        self._parked.append(seat)
+        await seat.bell.wait(math.inf)
+        work: tuple[Desk, Job] = seat.work
+        return work
 
     async def _submit(self, desk: Desk, solve: Solve) -> None:
         lane = desk.lane
