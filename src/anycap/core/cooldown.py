@@ -30,8 +30,9 @@ STATED_LONGEST_S = 3600.0
 """A Retry-After beyond an hour is taken for an hour: a broken header must not stop an account for good."""
 FORGOTTEN_AFTER_S = 600.0
 """A pause that ended so long ago, and that no probe has closed because nobody wanted anything, is over."""
-POLL_PAUSE_LONGEST_S = 20.0
-"""Polls pause at most this long on our own account: anti-captcha drops a result 60 s after it is there."""
+POLL_PAUSE_LONGEST_S = 8.0
+"""Polls pause at most this long on our own account: anti-captcha drops a result 60 s after it is there, and single probes
+that fail by chance (lossy line, 30 % and more) must not add up to that."""
 SPREAD = 0.1
 """Our own waits are longer by up to this part, by chance, so that several processes do not probe together."""
 
