@@ -20,7 +20,9 @@ from attrs import field, frozen
 
 from anycap.transport import Answer, Delivery, Failure
 from tests.loopback import KEY, OK_BODY, Peer, a_request, answer, keep_answering, serve
-from tests.transports import MAKERS, RUNS, Make
+from tests.transports import Make, anyio_backend, make, run
+
+__all__ = ["anyio_backend", "make", "run"]  # fixtures
 
 pytestmark = pytest.mark.anyio
 
@@ -30,22 +32,6 @@ LATE_S = 0.25 if sys.gettrace() is None else 1.5
 GROWTH_BYTES_MAX = 8 << 20
 GIB = 1 << 30
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-@pytest.fixture(params=RUNS, ids=[f"{name}-{backend}" for name, backend in RUNS])
-def run(request: pytest.FixtureRequest) -> tuple[str, str]:
-    name, backend = request.param
-    return str(name), str(backend)
-
-
-@pytest.fixture
-def anyio_backend(run: tuple[str, str]) -> str:
-    return run[1]
-
-
-@pytest.fixture
-def make(run: tuple[str, str]) -> Make:
-    return MAKERS[run[0]]
 
 
 @frozen
