@@ -1,12 +1,15 @@
 """Ban rules as admission rules: half of what gets a client banned, counted before the answer is known."""
 
+import itertools
 import math
 
 import pytest
 
+from anycap.core.address import is_vendor_failure
 from anycap.core.banrules import RuleCount
 from anycap.core.guard import GO, AddressGuard, Guard, Hold
 from anycap.core.limits import BanRule
+from anycap.core.verdict import Verdict, VerdictKind
 from anycap.settings import GuardSettings
 from anycap.taxonomy import Code, Scope
 from tests.core.guard_answers import (
@@ -313,3 +316,55 @@ def test_a_rule_of_one_still_lets_one_request_through() -> None:
     guard.poll_sent(0.0, KIND)
     guard.poll_answered(0.0, KIND, PROCESSING)
     assert guard.admit_submit(0.0, KIND) is GO
+
+
+@pytest.mark.parametrize("assumed", [False, True])
+@pytest.mark.parametrize("count_max", [1, 2, 3, 5, 9])
+def test_the_short_way_admits_what_the_shades_admit(count_max: int, assumed: bool) -> None:
+    rule = BanRule("any", count_max, 60.0, 600.0, "X", Scope.ADDRESS, assumed=assumed)
+    half, edge = max(1, count_max // 2), max(1, count_max - 1)
+    quarter = max(1, half // 2)
+    for submits, others, dead, bad_submits, bad_others in itertools.product(range(5), repeat=5):
+        count = RuleCount(rule)
+        for submit_was_bad in [True] * bad_submits + [False] * bad_others:
+            count.sent(submit=submit_was_bad)
+            count.answered(0.0, submit=submit_was_bad, problem=problem(Code.INVALID_FIELDS).problem, lost=False)
+        count.submits, count.others, count.stale = submits, others + dead, dead
+        total = submits + others + dead + bad_submits + bad_others
+        weight = min(1.0, 2.0 * bad_others / half)
+        if assumed:
+            may_submit = total < edge and bad_submits + bad_others + submits < half
+            may_poll = total < edge and bad_others + dead + others * weight + 1.0 <= half
+            may_poll_dead = total < edge and bad_others + dead < quarter
+        else:
+            may_submit = may_poll = total < half
+            may_poll_dead = total < quarter
+        assert count.admits(1.0, submit=True) is may_submit
+        assert count.admits(1.0, submit=False) is may_poll
+        assert count.admits(1.0, submit=False, stale=True) is may_poll_dead
+
+
+@pytest.mark.parametrize(
+    ("verdict", "failed"),
+    [
+        (Verdict(VerdictKind.LOST), True),
+        (Verdict(VerdictKind.REDIRECT), True),
+        (Verdict(VerdictKind.ACCEPTED), False),
+        (Verdict(VerdictKind.READY), False),
+        (Verdict(VerdictKind.DONE), False),
+        (PROCESSING, False),
+        (Verdict(VerdictKind.PROCESSING, http_status=200), False),
+        (Verdict(VerdictKind.PROCESSING, http_status=500), True),
+        (problem(Code.UNAVAILABLE), True),
+        (problem(Code.UNKNOWN), False),
+        (problem(Code.INVALID_KEY), False),
+        (Verdict(VerdictKind.PROBLEM), False),
+    ],
+)
+def test_which_answers_are_the_vendors_own_failure(verdict: Verdict, failed: bool) -> None:
+    assert is_vendor_failure(verdict) is failed
+
+
+def test_every_kind_of_answer_is_judged() -> None:
+    kinds = {kind for kind in VerdictKind if is_vendor_failure(Verdict(kind))}
+    assert kinds == {VerdictKind.LOST, VerdictKind.REDIRECT}

@@ -240,6 +240,8 @@ def test_the_gate_is_sized_by_tasks_gap_and_round_trip() -> None:
     assert gate.limit(0.0, 3000, 3.0) == 416
     assert gate.limit(0.0, 0, 3.0) == 16
     assert Gate(64).limit(0.0, 100_000, 3.0) == 64
+    assert Gate(64).limit(0.0, 3, 3.0) == 17  # nothing measured yet: a guess of 0.5 s
+    assert Gate(64).limit(0.0, 1, 0.0) == 64
 
 
 def test_the_gate_follows_a_slower_vendor_fast_and_a_faster_one_slowly() -> None:

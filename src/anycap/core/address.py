@@ -22,6 +22,12 @@ SUBMIT_FAILURES_MAX = 5
 POLL_FAILURES_MAX = 10
 """Failed polls and calls in a row, across tasks (CapMonster's 500/503: ten in a row count as a vendor failure)."""
 
+_LOST, _REDIRECT = VerdictKind.LOST, VerdictKind.REDIRECT
+_PROBLEM, _PROCESSING = VerdictKind.PROBLEM, VerdictKind.PROCESSING
+_SUBMIT, _POLL = Action.SUBMIT, Action.POLL
+"""Names of their own: every answer is compared with them, and a member found through its class costs eight times as much."""
+
+_SUBMIT, _POLL = Action.SUBMIT, Action.POLL
 _SUBMIT_EJECTION = Plan(Place.ADDRESS, frozenset({Action.SUBMIT}), Way.WAIT, 5.0, 60.0)
 _POLL_EJECTION = Plan(Place.ADDRESS, frozenset(Action), Way.WAIT, 2.0, POLL_PAUSE_LONGEST_S)
 
@@ -36,18 +42,22 @@ class AddressGuard:
         self.in_flight = dict.fromkeys(Action, 0)
         self._failures = dict.fromkeys(Action, 0)
 
+    def heard_well(self, action: Action) -> None:
+        """A usable answer came: the failures of its kind are no longer in a row."""
+        self._failures[_SUBMIT if action is _SUBMIT else _POLL] = 0
+
     def heard(self, now: float, action: Action, verdict: Verdict, provider: str, chance: Callable[[], float]) -> None:
         """Count failures in a row; too many, or one with a stated wait, put the vendor aside for a growing time."""
-        row = Action.SUBMIT if action is Action.SUBMIT else Action.POLL
+        row = _SUBMIT if action is _SUBMIT else _POLL
         if not is_vendor_failure(verdict):
             self._failures[row] = 0
             return
         self._failures[row] += 1
         count = self._failures[row]
         stated_s = stated_wait_s(verdict)
-        if stated_s is None and count < (SUBMIT_FAILURES_MAX if row is Action.SUBMIT else POLL_FAILURES_MAX):
+        if stated_s is None and count < (SUBMIT_FAILURES_MAX if row is _SUBMIT else POLL_FAILURES_MAX):
             return
-        plan = _SUBMIT_EJECTION if row is Action.SUBMIT else _POLL_EJECTION
+        plan = _SUBMIT_EJECTION if row is _SUBMIT else _POLL_EJECTION
         problem = verdict.problem or silence(provider, count, verdict)
         key = f"failing {row}"
         stop = self.stops.get(key)
@@ -58,16 +68,13 @@ class AddressGuard:
 
 def is_vendor_failure(verdict: Verdict) -> bool:
     """Whether the vendor itself failed: no usable answer, a redirect, a service error, a 5xx that stands for "processing"."""
-    match verdict.kind:
-        case VerdictKind.LOST | VerdictKind.REDIRECT:
-            return True
-        case VerdictKind.PROBLEM:
-            problem = verdict.problem
-            return problem is not None and problem.category is Category.SERVICE and problem.code is not Code.UNKNOWN
-        case VerdictKind.PROCESSING:
-            return verdict.http_status is not None and verdict.http_status >= 500
-        case VerdictKind.ACCEPTED | VerdictKind.READY | VerdictKind.DONE:
-            return False
+    kind = verdict.kind
+    if kind is _PROCESSING:
+        return verdict.http_status is not None and verdict.http_status >= 500
+    if kind is _PROBLEM:
+        problem = verdict.problem
+        return problem is not None and problem.category is Category.SERVICE and problem.code is not Code.UNKNOWN
+    return kind is _LOST or kind is _REDIRECT
 
 
 def silence(provider: str, count: int, verdict: Verdict) -> Problem:

@@ -79,6 +79,8 @@ class RuleCount:
             self._forget(now)
         total = self.bad + self.submits + self.others
         limit = self.limit
+        if total < limit and not stale:
+            return True  # the usual case, for every kind of rule: the shades below only let more through than the plain sum
         if stale and self._dead_ids:
             limit = max(1, limit // (3 if now < self._careful_until else 2))
         if not self.rule.assumed:
@@ -121,7 +123,11 @@ class RuleCount:
 
     def answered(self, now: float, *, submit: bool, problem: Problem | None, lost: bool, stale: bool = False) -> None:
         """A request was answered: with `problem` (None: well), or not at all (`lost`)."""
-        self.unsent(submit=submit, stale=stale)
+        if submit:
+            self.submits -= 1
+        else:
+            self.others -= 1
+            self.stale -= stale
         if lost:
             if self._submit_only if submit else self._was_bad_for_all(stale=stale):
                 self._add(now, submit=submit)

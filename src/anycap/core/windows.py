@@ -15,6 +15,8 @@ ROUND_TRIP_GUESS_S = 0.5
 """Round trip assumed before one was measured."""
 GATE_MIN = 16
 """Requests in progress that are always allowed, so that a short round trip cannot choke submits."""
+GAP_MIN_S = 0.001
+"""The shortest gap between polls that the gate reckons with."""
 
 
 class SlowStart:
@@ -94,13 +96,22 @@ class Gate:
 
     def limit(self, now: float, tasks: int, gap_s: float) -> int:
         """How many requests may be in progress with `tasks` polled every `gap_s` seconds."""
-        wanted = GATE_MIN + math.ceil(2.0 * tasks / max(gap_s, 0.001) * self.rtt_s)
-        return min(self.requests_max, wanted)
+        rtt_s = self._rtt_s
+        if rtt_s is None:
+            rtt_s = ROUND_TRIP_GUESS_S
+        # Asked twice for every request, hence comparisons: min and max cost twice as much.
+        if gap_s < GAP_MIN_S:
+            gap_s = GAP_MIN_S
+        wanted = GATE_MIN + math.ceil(2.0 * tasks / gap_s * rtt_s)
+        if wanted > self.requests_max:
+            return self.requests_max
+        return wanted
 
     def answered(self, rtt_s: float) -> None:
         """A request took `rtt_s`. The estimate rises fast and falls slowly: a gate too small costs more than one too big."""
         known = self._rtt_s
-        rtt_s = max(0.0, rtt_s)
+        if rtt_s < 0.0:
+            rtt_s = 0.0
         if known is None:
             self._rtt_s = rtt_s
         else:
