@@ -36,20 +36,24 @@ class LoopBell:
 
     def ring(self) -> None:
         """Wake everybody who waits now."""
-        for future in self._waiting:
-            _settle(future, True)
+        waiting = self._waiting
+        if waiting:
+            self._waiting = ()
+            for future in waiting:
+                _settle(future, True)
 
     async def wait(self, deadline: float) -> bool:
         """Wait for the next ring, until `deadline` at most."""
         future: asyncio.Future[bool] = self._loop.create_future()
-        self._waiting = (*self._waiting, future)
+        self._waiting = (*self._waiting, future) if self._waiting else (future,)
         timer = None if deadline == math.inf else self._loop.call_at(deadline, _settle, future, False)
         try:
             return await future
         finally:
             if timer is not None:
                 timer.cancel()
-            self._waiting = tuple(other for other in self._waiting if other is not future)
+            if self._waiting:  # not rung: too late, or cancelled
+                self._waiting = tuple(other for other in self._waiting if other is not future)
 
 
 class AnyBell:

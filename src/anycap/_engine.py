@@ -43,6 +43,15 @@ from anycap.transport import Transport
 
 logger = logging.getLogger("anycap")
 
+# Members that every request meets: a look-up on the enum's class costs seven times as much as one here.
+_OPEN, _SUBMIT, _POLL = Phase.OPEN, JobKind.SUBMIT, JobKind.POLL
+_WAITING, _POLLING, _STORING, _SAVING, _SOLVED = (
+    State.WAITING, State.POLLING, State.STORING, State.SAVING, State.SOLVED,
+)  # fmt: skip
+_TELL, _WRITE_RESULT, _WRITE_ACCEPTED = Action.TELL, Action.WRITE_RESULT, Action.WRITE_ACCEPTED
+_ONLY_TELL = (Action.TELL,)
+_SETTLED = ENDS | {State.SOLVED, State.STALLED}
+
 UNTOLD_MAX = 10_000
 """Ended solves without a caller that are remembered, so that a later `wait` gets their error."""
 SHORTEST_SLEEP_S = 0.001
@@ -56,9 +65,9 @@ CLOSE_SHARE = 0.7
 
 def _settled(solve: Solve, accepted: bool) -> bool:
     state = solve.state
-    if state in ENDS or state is State.SOLVED or state is State.STALLED:
+    if state in _SETTLED:
         return True
-    return accepted and solve.task_id is not None and (state is State.WAITING or state is State.POLLING)
+    return accepted and solve.task_id is not None and (state is _WAITING or state is _POLLING)
 
 
 class Engine:
@@ -218,9 +227,15 @@ class Engine:
     def start(self, solve: Solve) -> None:
         """Queue a solve."""
         self.solves[solve.id] = solve
-        self.desks[solve.account].lane.add(solve)
+        desk = self.desks[solve.account]
+        desk.lane.add(solve)
         self.notices.tell(EventKind.QUEUED, solve)
-        self._kick.ring()
+        # A worker that waits anyway is sent off at once: waking the dispatcher for it takes a turn of the event loop more.
+        job = desk.lane.next_job(self.clock()) if self._parked else None
+        if job is not None:
+            self._begin(desk, job)
+        if job is None or desk.lane.has_refused:
+            self._kick.ring()
 
     def restore(self, solve: Solve, *, age_s: float, backlog: int) -> None:
         """Take up a task that was accepted `age_s` ago."""
@@ -326,14 +341,15 @@ class Engine:
                     self._begin(desk, job)
                 while desk.calls:
                     self._tasks.start_soon(self._call, desk, desk.calls.popleft())
-                self._settle_refused(desk, now)
+                if lane.has_refused or desk.key_rejected:
+                    self._settle_refused(desk, now)
                 soonest = min(soonest, lane.wake_at(now))
             self._sleep_until = soonest = max(soonest, now + SHORTEST_SLEEP_S)
             await self._kick.wait(soonest)
 
     def _begin(self, desk: Desk, job: Job) -> None:
         """Have a job done: by the worker that was parked last, or by a new one."""
-        if job.kind is JobKind.SUBMIT:
+        if job.kind is _SUBMIT:
             self._submitting += 1
         if self._parked:
             seat = self._parked.pop()
@@ -350,27 +366,27 @@ class Engine:
                 if given is None:
                     return
                 desk, job = given
-            if job.kind is JobKind.POLL:
-                assert job.solve is not None  # noqa: S101 - polls are of a solve
-                await self._poll(desk, job.solve)
-            elif job.kind is JobKind.SUBMIT:
-                assert job.solve is not None  # noqa: S101 - submits are of a solve
+            kind, solve = job.kind, job.solve
+            if solve is None:
+                await self._probe(desk, job.method)
+            elif kind is _POLL:
+                await self._poll(desk, solve)
+            else:
                 try:
-                    await self._submit(desk, job.solve)
+                    await self._submit(desk, solve)
                 finally:
                     self._submitting -= 1
                     if not self._submitting:
                         self._submits_done.set()
-            else:
-                await self._probe(desk, job.method)
-            if self.phase is not Phase.OPEN:
+            if self.phase is not _OPEN:
                 return
-            now = self.clock()
-            job = desk.lane.next_job(now)
-            if job is not None and job.kind is JobKind.SUBMIT:
+            now, lane = self.clock(), desk.lane
+            job = lane.next_job(now)
+            if job is not None and job.kind is _SUBMIT:
                 self._submitting += 1
-            self._settle_refused(desk, now)
-            if desk.lane.wake_at(now) < self._sleep_until:
+            if lane.has_refused or desk.key_rejected:
+                self._settle_refused(desk, now)
+            if lane.wake_at(now) < self._sleep_until:
                 self._kick.ring()
 
     async def _park(self) -> tuple[Desk, Job] | None:
@@ -399,10 +415,12 @@ class Engine:
             return
         self.notices.tell(EventKind.SUBMITTING, solve)
         outcome = await self.transport.send(desk.submit_request(solve))
-        verdict = desk.scrub(desk.adapter.read_submit(outcome, has_image=solve.has_image), solve.secrets)
+        verdict = desk.adapter.read_submit(outcome, has_image=solve.has_image)
+        if verdict.problem is not None:
+            verdict = desk.scrub(verdict, solve.secrets)
         now = self.clock()
         actions = lane.submitted(solve, verdict, now)
-        self.notices.watch(desk, verdict, self.clock())
+        self.notices.watch(desk, verdict, now)
         if verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY:
             solve.accepted_at = self.wall()
             desk.accepted.add(solve.kind, solve.accepted_at)
@@ -410,9 +428,12 @@ class Engine:
 
     async def _poll(self, desk: Desk, solve: Solve) -> None:
         outcome = await self.transport.send(desk.poll_request(solve))
-        verdict = desk.scrub(desk.adapter.read_poll(outcome), solve.secrets)
-        actions = desk.lane.polled(solve, verdict, self.clock())
-        self.notices.polled(desk, solve, verdict, self.clock())
+        verdict = desk.adapter.read_poll(outcome)
+        if verdict.problem is not None:
+            verdict = desk.scrub(verdict, solve.secrets)
+        now = self.clock()
+        actions = desk.lane.polled(solve, verdict, now)
+        self.notices.polled(desk, solve, verdict, now)
         if actions:
             await self._perform(desk, solve, actions)
 
@@ -442,14 +463,16 @@ class Engine:
 
     async def _perform(self, desk: Desk, solve: Solve, actions: Sequence[Action]) -> None:
         """Write what is to be written, then tell events, then wake callers: in this order, always."""
-        now, wall = self.clock(), self.wall()
         records: list[Record] = []
         for action in actions:
+            if action is _TELL:
+                continue
+            wall = self.wall()
             expires_at: float | None = None
             cost: str | None = None
             error: dict[str, Any] | None = None
-            if action is Action.WRITE_RESULT:
-                expires_at, cost = desk.read_solution(solve, now, wall)
+            if action is _WRITE_RESULT:
+                expires_at, cost = desk.read_solution(solve, self.clock(), wall)
             elif action is Action.WRITE_FAILED or action is Action.WRITE_IN_DOUBT:
                 error = failure_fields(solve)
             record = record_for(action, solve, wall, expires_at=expires_at, error=error, cost=cost)
@@ -461,16 +484,18 @@ class Engine:
                 await self.books.write(records, keep=True)
             except JournalError:
                 ok = False
-            if Action.WRITE_ACCEPTED in actions:
+            if _WRITE_ACCEPTED in actions:
                 solve.prepared = None
             self.notices.written(desk, solve, actions)
-            if solve.state is State.STORING or solve.state is State.SAVING:
-                further = desk.lane.stored(solve, now, ok=ok)
-                if further:
+            if solve.state is _STORING or solve.state is _SAVING:
+                further = desk.lane.stored(solve, self.clock(), ok=ok)
+                if further == _ONLY_TELL:
+                    self._tell(solve)
+                elif further:
                     await self._perform(desk, solve, further)
             if solve.wants_id and solve.waiter is not None:
                 solve.waiter.ring()
-        if Action.TELL in actions:
+        if _TELL in actions:
             self._tell(solve)
 
     def _tell(self, solve: Solve) -> None:

@@ -51,6 +51,10 @@ PROXIES_MAX = 1024
 """Proxies remembered as failing; the oldest is forgotten beyond that."""
 
 _OWN_WINDOW = Hold(math.inf, None)
+_SUBMIT, _POLL = Action.SUBMIT, Action.POLL
+_ACCEPTED, _READY, _BUSY, _NOT_SENT = VerdictKind.ACCEPTED, VerdictKind.READY, Category.BUSY, Delivery.NOT_SENT
+_WELL = frozenset({VerdictKind.ACCEPTED, VerdictKind.READY, VerdictKind.PROCESSING, VerdictKind.DONE})
+"""Kinds of verdict that nothing is wrong with, unless an HTTP status decided (CapMonster's 500/503)."""
 _FUNDS = (Code.NO_FUNDS, Code.BILLING_FAILED)
 
 
@@ -107,7 +111,7 @@ class Guard:
     def admit_submit(self, now: float, kind: str, *, repeat: bool = False, proxy: str | None = None) -> Go | Hold:
         """Whether a createTask for `kind` may go. `repeat`: it must come out of the retry budget."""
         if self._stops or self._address.stops:
-            hold = self._stopped(now, Action.SUBMIT, kind)
+            hold = self._stopped(now, _SUBMIT, kind)
             if hold is not None:
                 return hold
         if proxy is not None and self._proxies:
@@ -141,7 +145,7 @@ class Guard:
             self._budget.spend(now)
         for rule in self._submit_rules:
             rule.sent(submit=True)
-        self._sent(now, Action.SUBMIT, kind)
+        self._sent(now, _SUBMIT, kind)
         if proxy is not None and (stop := self._proxies.get(proxy)) is not None and now >= stop.until:
             stop.probe = Action.SUBMIT
 
@@ -151,16 +155,16 @@ class Guard:
         held, own_held = self._tasks, own.tasks
         self._submits -= 1
         own.submits -= 1
-        if verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY:
+        if verdict.kind is _ACCEPTED or verdict.kind is _READY:
             self._tasks += 1
             own.tasks += 1
             self._slow_start.good()
             self._window.accepted(now)
             own.window.accepted(now)
         problem = verdict.problem
-        busy = problem is not None and problem.category is Category.BUSY
-        self._budget.answered(again=busy or verdict.delivery is Delivery.NOT_SENT)
-        opened = self._answered(now, Action.SUBMIT, kind, self._submit_rules, verdict, proxy)
+        busy = problem is not None and problem.category is _BUSY
+        self._budget.answered(again=busy or verdict.delivery is _NOT_SENT)
+        opened = self._answered(now, _SUBMIT, kind, self._submit_rules, verdict, proxy)
         if opened is not None and problem is not None:
             # One step back for each time the vendor is full, however many requests were told so.
             if problem.code is Code.CONCURRENCY_LIMIT:
@@ -199,7 +203,7 @@ class Guard:
     def admit_poll(self, now: float, kind: str, *, stale: bool = False) -> Go | Hold:
         """Whether a getTaskResult may go. `stale`: the vendor may have dropped the task by now."""
         if self._stops or self._address.stops:
-            hold = self._stopped(now, Action.POLL, kind)
+            hold = self._stopped(now, _POLL, kind)
             if hold is not None:
                 return hold
         if self._polls >= self._proof.size:
@@ -213,15 +217,15 @@ class Guard:
         self._polls += 1
         for rule in self._poll_rules:
             rule.sent(submit=False, stale=stale)
-        self._sent(now, Action.POLL, kind)
+        self._sent(now, _POLL, kind)
 
     def poll_answered(
         self, now: float, kind: str, verdict: Verdict, proxy: str | None = None, *, stale: bool = False
     ) -> None:
         """The poll came to `verdict`; `proxy` is the task's (it may be what failed), `stale` as it was sent."""
         self._polls -= 1
-        self._answered(now, Action.POLL, kind, self._poll_rules, verdict, proxy, stale=stale)
-        if proxy is not None and verdict.kind is VerdictKind.READY:
+        self._answered(now, _POLL, kind, self._poll_rules, verdict, proxy, stale=stale)
+        if proxy is not None and verdict.kind is _READY:
             self._proxies.pop(proxy, None)
 
     # -- other methods
@@ -391,9 +395,18 @@ class Guard:
         stale: bool = False,
     ) -> Stop | None:
         """Count and judge an answer; the account's stop that it opened or lengthened, if any."""
-        submit = action is Action.SUBMIT
-        problem = verdict.problem if verdict.kind is VerdictKind.PROBLEM else None
+        submit = action is _SUBMIT
         self._address.in_flight[action] -= 1
+        if verdict.kind in _WELL and verdict.http_status is None and not (self._stops or self._address.stops):
+            # Nearly every answer: nothing is wrong, nothing was. The long way below comes to the same.
+            for rule in rules:
+                rule.answered(now, submit=submit, problem=None, lost=False, stale=stale)
+            if self._old_key:
+                self._old_key -= 1
+            self._address.heard_well(action)
+            self._proof.good()
+            return None
+        problem = verdict.problem if verdict.kind is VerdictKind.PROBLEM else None
         if verdict.delivery is Delivery.NOT_SENT:
             for rule in rules:
                 rule.unsent(submit=submit, stale=stale)

@@ -46,6 +46,13 @@ STALE_RECHECK_S = 1.0
 LATENESS_WEIGHT = 0.05
 """Weight of one poll's lateness in the moving mean from which all gaps are widened."""
 
+# Members that every request meets: a look-up on the enum's class costs seven times as much as one here.
+_PLAN_POLL, _REQUEUE, _FREE_TASK = Action.PLAN_POLL, Action.REQUEUE, Action.FREE_TASK
+_QUEUED, _RECORDING, _STORING = State.QUEUED, State.RECORDING, State.STORING
+_DUE, _SLOT, _STORED = Event.DUE, Event.SLOT, Event.STORED
+_ACCEPTED, _PROCESSING, _READY = Event.ACCEPTED, Event.PROCESSING, Event.READY
+_IS_PROCESSING, _IS_READY = VerdictKind.PROCESSING, VerdictKind.READY
+
 
 class JobKind(Enum):
     """The three kinds of request that a lane asks for."""
@@ -176,13 +183,9 @@ class Lane:
         if self._polls_held_until > now:
             return None
         schedule = self._schedule
-        while True:
-            due = schedule.next_due()
-            if due is None or due > now:
-                return None
-            solve = schedule.pop(now)
-            assert solve is not None  # noqa: S101 - next_due has just found it
-            if solve.state is State.QUEUED:
+        while (next_one := schedule.pop(now)) is not None:
+            due, solve = next_one
+            if solve.state is _QUEUED:
                 self.add(solve)
                 continue
             stale = solve.pacer.may_be_gone(now - solve.accepted, solve.processing_age)
@@ -200,16 +203,19 @@ class Lane:
             self.guard.poll_sent(now, solve.kind, stale=stale)
             self._in_progress += 1
             self._lateness_s += LATENESS_WEIGHT * (now - due - self._lateness_s)
-            solve.state, _ = step(solve.state, Event.DUE)
+            solve.state, _ = step(solve.state, _DUE)
             solve.sent_age = now - solve.accepted
             solve.polls += 1
             solve.hinted = False
             return Job(JobKind.POLL, solve)
+        return None
 
     def _next_submit(self, now: float) -> Job | None:
         if self._probing is not None:
             return None
         for queue in self._queues.values():
+            if queue.held_until > now:
+                continue
             while (solve := queue.head()) is not None and queue.held_until <= now:
                 admission = self.guard.admit_submit(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
                 if not isinstance(admission, Hold):
@@ -220,7 +226,7 @@ class Lane:
                     self._submits += 1
                     solve.submitted = now
                     solve.attempts += 1
-                    solve.state, _ = step(solve.state, Event.SLOT)
+                    solve.state, _ = step(solve.state, _SLOT)
                     return Job(JobKind.SUBMIT, solve)
                 if admission.probe is not None:
                     return self._probe(admission.probe, now)
@@ -244,6 +250,11 @@ class Lane:
         self.guard.probe_sent(now, method)
         return Job(JobKind.PROBE, None, method)
 
+    @property
+    def has_refused(self) -> bool:
+        """Whether `take_refused` has any."""
+        return bool(self._refused)
+
     def take_refused(self) -> list[Solve]:
         """Solves that were stopped here since the last call: `last.problem` says why, `late` that the deadline did."""
         refused = self._refused
@@ -256,15 +267,15 @@ class Lane:
     def stored(self, solve: Solve, now: float, *, ok: bool = True) -> tuple[Action, ...]:
         """The journal has written what the last actions asked for, or could not."""
         was = solve.state
-        if was is State.RECORDING and (not ok or solve.unwanted):
+        if was is _RECORDING and (not ok or solve.unwanted):
             self._in_progress -= 1
             self._submits -= 1
             self.guard.submit_unsent(now, solve.kind)
             self._changed()
             solve.state, actions = step(was, Event.WITHDRAWN if ok else Event.STORE_FAILED)
             return actions
-        solve.state, actions = step(was, Event.STORED if ok else Event.STORE_FAILED)
-        if was is State.STORING and not solve.keep and solve.unwanted:
+        solve.state, actions = step(was, _STORED if ok else Event.STORE_FAILED)
+        if was is _STORING and not solve.keep and solve.unwanted:
             solve.state, actions = step(State.STORING, Event.ABANDON)
         return self._inside(solve, actions, now)
 
@@ -276,23 +287,23 @@ class Lane:
         self.guard.submit_answered(now, solve.kind, verdict, proxy=solve.proxy)
         self._changed()
         event = submit_event(verdict, wait_when_blocked=solve.wait is True)
-        if event is Event.ACCEPTED or event is Event.READY:
+        if event is _ACCEPTED or event is _READY:
             solve.task_id = verdict.task_id
             solve.accepted = now
             solve.last = None
-            solve.body = verdict.body if event is Event.READY else None
+            solve.body = verdict.body if event is _READY else None
         else:
             solve.last = verdict
-        if event is Event.NOT_SENT:
-            solve.repeat = True
-        elif event is Event.BUSY:
-            problem = verdict.problem
-            # A busy answer made nothing: coming again is no retry. A failing service is one.
-            solve.repeat = problem is not None and problem.category is Category.SERVICE
-            if solve.wait is False:
+            if event is Event.NOT_SENT:
+                solve.repeat = True
+            elif event is Event.BUSY:
+                problem = verdict.problem
+                # A busy answer made nothing: coming again is no retry. A failing service is one.
+                solve.repeat = problem is not None and problem.category is Category.SERVICE
+                if solve.wait is False:
+                    event = Event.REFUSED
+            if solve.unwanted and event in (Event.NOT_SENT, Event.BUSY):
                 event = Event.REFUSED
-        if solve.unwanted and event in (Event.NOT_SENT, Event.BUSY):
-            event = Event.REFUSED
         solve.state, actions = step(solve.state, event)
         return self._inside(solve, actions, now)
 
@@ -301,38 +312,45 @@ class Lane:
         self._in_progress -= 1
         solve.ended_age = now - solve.accepted
         self._gate.answered(solve.ended_age - solve.sent_age)
-        stale = solve.pacer.may_be_gone(solve.sent_age, solve.processing_age)
+        pacer = solve.pacer
+        stale = pacer.may_be_gone(solve.sent_age, solve.processing_age)
         self.guard.poll_answered(now, solve.kind, verdict, proxy=solve.proxy, stale=stale)
         self._answered()
-        solve.strikes = solve.strikes + 1 if is_strike(verdict) else 0
-        solve.oversized = solve.oversized + 1 if is_oversized(verdict) else 0
-        event = poll_event(verdict, strikes=solve.strikes, oversized=solve.oversized)
-        if event is Event.PROCESSING and solve.pacer.outlived(solve.sent_age):
+        event = self._poll_event(solve, verdict)
+        if event is _PROCESSING and pacer.outlived(solve.sent_age):
             # It lives, so it is not that old: the wall clock that told the age of a resumed task was wrong.
             solve.accepted = now
             solve.sent_age = solve.ended_age = solve.processing_age = 0.0
-        elif event is Event.PROCESSING:
+        elif event is _PROCESSING:
             solve.last = None
-            solve.pacer.processing(after_age_s=solve.processing_age, by_age_s=solve.sent_age)
+            pacer.processing(after_age_s=solve.processing_age, by_age_s=solve.sent_age)
             solve.processing_age = solve.sent_age
             solve.widen_s = 0.0
-        elif event is Event.READY:
+        elif event is _READY:
             solve.last = None
             if solve.callback_url is not None:
                 self._hints_missed = 0 if solve.hints else self._hints_missed + 1
             solve.body = verdict.body
-            solve.pacer.solved(
-                after_age_s=solve.processing_age, by_age_s=solve.sent_age, exact_age_s=took_s(verdict.body)
-            )
+            pacer.solved(after_age_s=solve.processing_age, by_age_s=solve.sent_age, exact_age_s=took_s(verdict.body))
         else:
             solve.last = verdict
             problem = verdict.problem
             if problem is not None and problem.code is Code.POLLED_TOO_FAST:
                 solve.widen_s += problem.row.retry_after or 2.0
             if event is Event.ENDED:
-                solve.pacer.unsolved(after_age_s=solve.processing_age)
+                pacer.unsolved(after_age_s=solve.processing_age)
         solve.state, actions = step(solve.state, event)
         return self._inside(solve, actions, now)
+
+    def _poll_event(self, solve: Solve, verdict: Verdict) -> Event:
+        """What the answer to a poll means, given what came in a row before it."""
+        kind = verdict.kind
+        if kind is _IS_PROCESSING or kind is _IS_READY:
+            solve.strikes = solve.oversized = 0
+            return _PROCESSING if kind is _IS_PROCESSING else _READY
+        solve.strikes = solve.strikes + 1 if is_strike(verdict) else 0
+        solve.oversized = solve.oversized + 1 if is_oversized(verdict) else 0
+        return poll_event(verdict, strikes=solve.strikes, oversized=solve.oversized)
 
     def probed(self, verdict: Verdict, now: float, *, rtt_s: float) -> None:
         """A probe of the account was answered; the guard has been told by the caller what the balance is."""
@@ -434,11 +452,11 @@ class Lane:
         """Do the actions that are ours; hand the rest on."""
         outside: tuple[Action, ...] = ()
         for action in actions:
-            if action is Action.PLAN_POLL:
+            if action is _PLAN_POLL:
                 outside += self._plan_poll(solve, now)
-            elif action is Action.REQUEUE:
+            elif action is _REQUEUE:
                 self._requeue(solve, now)
-            elif action is Action.FREE_TASK:
+            elif action is _FREE_TASK:
                 self._schedule.drop(solve)
                 self.guard.task_ended(now, solve.kind, solve.last)
                 self._changed()

@@ -45,12 +45,18 @@ class Schedule:
             heappop(heap)
         return None
 
-    def pop(self, now: float) -> Solve | None:
-        """The solve that is due longest at `now`, or None. Its plan is used up."""
-        due = self.next_due()
-        if due is None or due > now:
-            return None
-        solve = heappop(self._heap)[2]
-        solve.due = -1.0
-        self._live -= 1
-        return solve
+    def pop(self, now: float) -> tuple[float, Solve] | None:
+        """The solve that is due longest at `now` and when it was due, or None. Its plan is used up."""
+        heap = self._heap
+        while heap:
+            due, _, solve = heap[0]
+            if solve.due != due:
+                heappop(heap)
+                continue
+            if due > now:
+                return None
+            heappop(heap)
+            solve.due = -1.0
+            self._live -= 1
+            return due, solve
+        return None
