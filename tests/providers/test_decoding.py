@@ -102,7 +102,7 @@ def test_a_task_id_counts_under_any_http_status(provider: str, status: int) -> N
 
 @pytest.mark.parametrize("provider", ALL)
 @pytest.mark.parametrize(
-    "bad", [True, False, 0, "", " ", "0", "00", -1, "-5", None, [], {}, [5], {"id": 5}, "null", 1.5, "x" * 201]
+    "bad", [True, False, 0, "", " ", "0", "00", -1, "-5", None, [], {}, [5], {"id": 5}, "null", 1.5, 1e28, "x" * 201]
 )
 def test_what_is_no_usable_task_id_leaves_the_solve_in_doubt(provider: str, bad: object) -> None:
     verdict = submit(provider, {"errorId": 0, "taskId": bad})
@@ -488,6 +488,8 @@ def test_elsewhere_such_a_word_is_an_unknown_status(provider: str, word: str) ->
         (1.5, "1.5"),
         ("X1", "X1"),
         (0.5, "0.5"),
+        (1e28, 10**28),
+        (1e60, 10**60),
     ],
 )
 def test_error_ids_in_odd_types(error_id: object, vendor_id: object) -> None:

@@ -49,8 +49,10 @@ def read_envelope(body: Mapping[str, Any]) -> Envelope:
 def _error_id(value: object) -> int | str | None:
     if isinstance(value, int):  # True and False too: an error flag sent as a boolean
         return int(value)
-    if isinstance(value, Decimal | float):
-        return int(value) if value == value // 1 else str(value)
+    if isinstance(value, Decimal):  # not value // 1, which Decimal refuses from 1e28 up
+        return int(value) if value == value.to_integral_value() else str(value)
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else str(value)
     if isinstance(value, str):
         text = value.strip()
         if text.lower() in _NOTHING_SAID:
@@ -118,7 +120,7 @@ def read_task_id(value: object) -> TaskId | None:
             return None
         return None if _negative(text) else value
     if isinstance(value, Decimal):  # 7654321.0: a whole number that went through a float
-        return int(value) if value > 0 and value == value // 1 and value < 10**18 else None
+        return int(value) if 0 < value < 10**18 and value == value.to_integral_value() else None
     return None
 
 
