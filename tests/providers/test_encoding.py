@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -193,6 +194,18 @@ def test_summary_keeps_what_names_the_task_and_no_secret() -> None:
         "proxy": "http://192.0.2.7:8080",
         "hidden": ["data_s", "enterprise_payload", "cookies", "extra.note"],
     }
+
+
+@given(rest=st.text(st.sampled_from("ab:/@?#;[]%&.é "), max_size=20), scheme=st.sampled_from(["http", "https"]))
+def test_summary_shows_no_login_query_or_fragment_of_an_address(rest: str, scheme: str) -> None:
+    text = f"{scheme}://{rest}"
+    shown = summarise(ImageToText(GIF, comment=text))["comment"]  # a comment: text that only looks like an address, too
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # "http://[", which is no address
+        assert "?" not in shown and "#" not in shown
+    else:
+        assert shown == f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def test_summary_of_an_image_is_hash_and_size() -> None:

@@ -80,6 +80,19 @@ def test_ezcaptcha_is_marked_unconfirmed_and_the_others_are_not() -> None:
     assert all(spec.confirmed for spec in get("capmonster").catalog.tasks.tasks)
 
 
+@pytest.mark.parametrize("provider", BUILT_IN)
+def test_index_of_a_book_finds_what_a_search_finds(provider: str) -> None:
+    book = get(provider).catalog.tasks
+    for kind in KINDS:
+        assert book.specs_for(kind) == tuple(spec for spec in book.tasks if spec.challenge == kind)
+    named = [(name, variant.timing) for spec in book.tasks for name, variant in spec.variants.items()]
+    named += [(name, spec.timing) for spec in book.tasks for name in (spec.type, spec.type_with_proxy) if name]
+    for vendor_type in dict(named):
+        assert book.timing_of(vendor_type) == next(timing for name, timing in named if name == vendor_type)
+    assert book.specs_for("NoSuchChallenge") == ()
+    assert book.timing_of("NoSuchTask") == book.timings.get("default", book.timings["token"])
+
+
 # Methods, from the reference pages
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import Attribute, Factory, field, fields, frozen
@@ -25,6 +25,15 @@ JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON
 S_co = TypeVar("S_co", bound=Solution, covariant=True)
 _DEPTH_MAX = 16
 _CONTROL = frozenset(map(chr, [*range(32), 127]))
+
+
+_NO_OBJECTS = frozenset({str, bool, int, float, list, tuple, type(None)})
+
+
+def is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a value is what JSON calls an object. Asks for the usual types first: an abstract class answers slowly."""
+    kind = type(value)
+    return kind is dict or (kind not in _NO_OBJECTS and isinstance(value, Mapping))
 
 
 class _Field(Protocol):
@@ -45,7 +54,7 @@ def a_text(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
         raise _refuse(challenge, attribute, f"must be text (str), not {type(value).__name__}")
     if not value.strip():
         raise _refuse(challenge, attribute, "is empty; it must be given")
-    if not _CONTROL.isdisjoint(value):
+    if not value.isprintable() and not _CONTROL.isdisjoint(value):  # what is printable holds none, and is known faster
         raise _refuse(challenge, attribute, "holds a line break or another control character")
 
 
@@ -77,7 +86,7 @@ def a_url(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
         raise _refuse(challenge, attribute, "must be the page's full address, starting with http:// or https://")
     if not host:
         raise _refuse(challenge, attribute, "is a URL without a host")
-    if any(character.isspace() for character in value):
+    if value.split() != [value]:  # whatever Python counts as white space
         raise _refuse(challenge, attribute, "holds a blank; percent-encode it as %20")
 
 
@@ -101,14 +110,14 @@ def a_fraction(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
 
 def an_object(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     """A mapping of str to JSON values."""
-    if not isinstance(value, Mapping):
+    if not is_object(value):
         raise _refuse(challenge, attribute, f"must be a mapping (dict), not {type(value).__name__}")
     _check_json(challenge, attribute, value, 0)
 
 
 def a_text_or_object(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     """Text, or a mapping of str to JSON values."""
-    (an_object if isinstance(value, Mapping) else a_block)(challenge, attribute, value)
+    (an_object if is_object(value) else a_block)(challenge, attribute, value)
 
 
 def texts(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -158,7 +167,7 @@ def _check_json(challenge: object, attribute: _Field, value: object, depth: int)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise _refuse(challenge, attribute, f"holds {value!r}, which JSON cannot say")
-    elif isinstance(value, Mapping):
+    elif is_object(value):
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise _refuse(challenge, attribute, f"has a key that is not text: {key!r}")
@@ -189,7 +198,7 @@ def copied_or_text(value: str | Mapping[str, JSON] | None) -> str | Mapping[str,
 def _copied(value: Any, depth: int) -> Any:
     if depth > _DEPTH_MAX:
         return value  # refused by the check that follows
-    if isinstance(value, Mapping):
+    if is_object(value):
         return {key: _copied(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_copied(inner, depth + 1) for inner in value]

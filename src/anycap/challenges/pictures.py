@@ -101,10 +101,14 @@ def images_of(challenge: Challenge[Any]) -> list[Image]:
     >>> images_of(FunCaptchaGrid([b"GIF89a", b"GIF87a"], "which one?"))
     [<image 6 bytes sha256:610f5ae4>, <image 6 bytes sha256:9faccac8>]
     """
+    return images_in([getattr(challenge, name) for name in _field_names(type(challenge))])
+
+
+def images_in(values: Iterable[Any]) -> list[Image]:
+    """Every image among the values of a challenge's fields."""
     found: list[Image] = []
-    for name in _field_names(type(challenge)):
-        value = getattr(challenge, name)
-        if value is None or isinstance(value, str):  # nearly all of them, and this is on the way of every solve
+    for value in values:
+        if value is None or type(value) is str:  # nearly all of them, and this is on the way of every solve
             continue
         if isinstance(value, Image):
             found.append(value)

@@ -11,18 +11,20 @@ says that leaving it out does no harm (`ignored`): then `Prepared.warnings` tell
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from anycap.challenges import Challenge, Proxy, VendorTask, images_of
+from anycap.challenges import Challenge, Proxy, VendorTask
+from anycap.challenges.base import is_object
+from anycap.challenges.pictures import images_in
 from anycap.core.limits import Timing
 from anycap.credentials import Secret, compose
 from anycap.errors import ConfigurationError, InvalidChallenge
 from anycap.images import Image
 from anycap.providers.preflight import check_image, check_proxy, check_user_agent
-from anycap.providers.summary import own_fields, summarise
+from anycap.providers.summary import given, summarise
 from anycap.providers.tasks import ProxyRule, Target, TaskBook, TaskSpec
 from anycap.results import Solution
 
@@ -110,30 +112,31 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
     task: dict[str, Any] = {"type": vendor_type}
     top: dict[str, Any] = {}
     warnings: list[str] = []
-    for name, value in _given(challenge):
-        if name in spec.when and name not in spec.fields:
-            continue
+    said = given(challenge)
+    for name, value, _ in said:
         targets = spec.fields.get(name)
         if targets is None:
+            if name in spec.when:
+                continue
             if name not in spec.ignored:
                 raise _Lacking(f"{kind}: {provider} has no field for {name} in {vendor_type}")
             warnings.append(f"{kind}: {provider} takes no {name} for {vendor_type}; it is left out")
             continue
-        _check_value(provider, spec, name, value)
+        if name in spec.allowed or name in spec.ranges:
+            _check_value(provider, spec, name, value)
         if name == "user_agent":
             warnings += check_user_agent(provider, kind, book.user_agent, value)
         for target in targets:
             _put(kind, top if target.top else task, target.path, _converted(kind, provider, name, value, target))
-    images = images_of(challenge)
+    images = images_in([value for _, value, _ in said])
     for image in images:
         warnings += check_image(provider, f"{kind}: the image", spec.images, image)
-    for source in (spec.defaults, spec.constants):
-        for path, value in source.items():
-            if not _has(task, path.split(".")):
-                _put(kind, task, tuple(path.split(".")), value)
-    for path in spec.json_text:
-        if isinstance(task.get(path), Mapping):
-            task[path] = json.dumps(task[path], separators=(",", ":"), ensure_ascii=False)
+    for path, value in spec.filled:
+        if not _has(task, path):
+            _put(kind, task, path, value)
+    for name in spec.json_text:
+        if is_object(task.get(name)):
+            task[name] = json.dumps(task[name], separators=(",", ":"), ensure_ascii=False)
     if challenge.proxy is not None:
         _put_proxy(kind, provider, spec.proxy, task, challenge.proxy)
     for name, value in challenge.extra.items():
@@ -145,7 +148,7 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
         task=task,
         top_fields=top,
         timing=timing,
-        summary=summarise(challenge),
+        summary=summarise(challenge, said),
         has_image=bool(images),
         shape=spec.shape,
         solution_type=challenge.solution_type,
@@ -184,12 +187,20 @@ def _select(provider: str, book: TaskBook, challenge: Challenge[Any]) -> TaskSpe
     if not specs:
         raise _Lacking(f"{kind}: {provider} does not solve this")
     for spec in specs:
-        if all(getattr(challenge, name) == value for name, value in spec.when.items()) and all(
-            getattr(challenge, name) not in _NOT_GIVEN for name in spec.given
-        ):
+        if _fits(spec, challenge):
             return spec
     said = ", ".join(sorted({name for spec in specs for name in (*spec.when, *spec.given)}))
     raise _Lacking(f"{kind}: {provider} does not solve this form of it (see {said})")
+
+
+def _fits(spec: TaskSpec, challenge: Challenge[Any]) -> bool:
+    for name, value in spec.when.items():
+        if getattr(challenge, name) != value:
+            return False
+    for name in spec.given:  # noqa: SIM110 - a generator for all() costs more than the whole loop
+        if getattr(challenge, name) in _NOT_GIVEN:
+            return False
+    return True
 
 
 def _type_of(provider: str, spec: TaskSpec, challenge: Challenge[Any]) -> tuple[str, Timing]:
@@ -213,14 +224,6 @@ def _type_of(provider: str, spec: TaskSpec, challenge: Challenge[Any]) -> tuple[
     return name, spec.timing
 
 
-def _given(challenge: Challenge[Any]) -> Iterable[tuple[str, Any]]:
-    """The fields that say something: those that are not at their default."""
-    for name, default, _ in own_fields(type(challenge)):
-        value = getattr(challenge, name)
-        if value != default:
-            yield name, value
-
-
 def _check_value(provider: str, spec: TaskSpec, name: str, value: Any) -> None:
     allowed = spec.allowed.get(name)
     if allowed is not None and value not in allowed:
@@ -231,6 +234,8 @@ def _check_value(provider: str, spec: TaskSpec, name: str, value: Any) -> None:
 
 
 def _converted(kind: str, provider: str, name: str, value: Any, target: Target) -> Any:
+    if not target.conversion and isinstance(value, str):  # nearly every field of every task
+        return value
     match target.conversion:
         case "one":
             if len(value) != 1:
@@ -253,10 +258,10 @@ def _converted(kind: str, provider: str, name: str, value: Any, target: Target) 
     return value
 
 
-def _has(task: Mapping[str, Any], path: list[str]) -> bool:
+def _has(task: Mapping[str, Any], path: tuple[str, ...]) -> bool:
     at: Any = task
     for step in path:
-        if not isinstance(at, Mapping) or step not in at:
+        if not is_object(at) or step not in at:
             return False
         at = at[step]
     return True
@@ -271,8 +276,8 @@ def _put(kind: str, task: dict[str, Any], path: tuple[str, ...], value: Any) -> 
         task = inner
     name = path[-1]
     if name not in task:
-        task[name] = dict(value) if isinstance(value, Mapping) else value
-    elif isinstance(task[name], dict) and isinstance(value, Mapping):
+        task[name] = dict(value) if is_object(value) else value
+    elif isinstance(task[name], dict) and is_object(value):
         for key, inner_value in value.items():
             _put(kind, task[name], (key,), inner_value)
     else:

@@ -51,13 +51,10 @@ def check_image(provider: str, what: str, rule: ImageRule, image: Image) -> list
 
 def _check_header(provider: str, what: str, rule: ImageRule, image: Image) -> None:
     info = inspect_image(image.data)
-    takes = ", ".join(_NAMES.get(name, name) for name in rule.formats)
-    if info is None:
-        raise InvalidChallenge(
-            f"{what}: these bytes are no image by their header; {provider} takes {takes or 'images'}"
-        )
-    if rule.formats and info.format not in rule.formats:
-        raise InvalidChallenge(f"{what}: a {_NAMES[info.format]} image; {provider} takes {takes}")
+    if info is None or (rule.formats and info.format not in rule.formats):
+        takes = ", ".join(_NAMES.get(name, name) for name in rule.formats) or "images"
+        what_it_is = "these bytes are no image by their header" if info is None else f"a {_NAMES[info.format]} image"
+        raise InvalidChallenge(f"{what}: {what_it_is}; {provider} takes {takes}")
     if info.animated and not rule.animated:
         raise InvalidChallenge(f"{what}: an animated image; {provider} takes still ones")
     if rule.sides and info.width and not (info.width == info.height and info.width in rule.sides):

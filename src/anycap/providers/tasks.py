@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from anycap.core.limits import Timing
 
@@ -77,6 +77,11 @@ class Variant:
     with_proxy: bool = False
 
 
+def _filled(spec: TaskSpec) -> tuple[tuple[tuple[str, ...], Any], ...]:
+    given = (*spec.defaults.items(), *spec.constants.items())
+    return tuple((tuple(path.split(".")), value) for path, value in given)
+
+
 @frozen
 class TaskSpec:
     """How one vendor takes one challenge: type name, field names, checks, waits, shape of the solution.
@@ -84,8 +89,8 @@ class TaskSpec:
     `type` is the name without a proxy (None: the vendor demands one), `type_with_proxy` the name with one (None: the
     vendor takes none). `when` selects on challenge fields; `given` are fields that must be set to select this spec.
     `required` must be set, `ignored` have no place here and do no harm: they are left out with a warning. `constants`
-    and `defaults` are vendor fields. `shape` is how the solution is read. `confirmed` is False where no vendor page
-    was read.
+    and `defaults` are vendor fields; `filled` are both, defaults first, each with the steps of its path. `shape` is how the
+    solution is read. `confirmed` is False where no vendor page was read.
     """
 
     challenge: str
@@ -109,6 +114,9 @@ class TaskSpec:
     main_fields: tuple[str, ...] = ()
     confirmed: bool = True
     source: str = ""
+    filled: tuple[tuple[tuple[str, ...], Any], ...] = field(
+        init=False, repr=False, eq=False, default=Factory(_filled, takes_self=True)
+    )
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -148,6 +156,21 @@ class MethodSpec:
     source: str = ""
 
 
+def _specs_by_challenge(book: TaskBook) -> Mapping[str, tuple[TaskSpec, ...]]:
+    kinds = dict.fromkeys(spec.challenge for spec in book.tasks)
+    return {kind: tuple(spec for spec in book.tasks if spec.challenge == kind) for kind in kinds}
+
+
+def _timings_by_type(book: TaskBook) -> Mapping[str, Timing]:
+    # The first spec to name a type has the last word, and a variant before a main type.
+    timings: dict[str, Timing] = {}
+    for spec in reversed(book.tasks):
+        timings |= {name: spec.timing for name in (spec.type, spec.type_with_proxy) if name}
+    for spec in reversed(book.tasks):
+        timings |= {name: variant.timing for name, variant in spec.variants.items()}
+    return timings
+
+
 @frozen
 class TaskBook:
     """Everything a catalog says about tasks and methods."""
@@ -159,17 +182,18 @@ class TaskBook:
     images: ImageRule = field(factory=ImageRule)
     user_agent: UserAgentRule = field(factory=UserAgentRule)
     methods: Mapping[str, MethodSpec] = field(factory=dict)
+    _by_challenge: Mapping[str, tuple[TaskSpec, ...]] = field(
+        init=False, repr=False, eq=False, default=Factory(_specs_by_challenge, takes_self=True)
+    )
+    _by_type: Mapping[str, Timing] = field(
+        init=False, repr=False, eq=False, default=Factory(_timings_by_type, takes_self=True)
+    )
 
     def specs_for(self, kind: str) -> tuple[TaskSpec, ...]:
         """The specs of one challenge kind, in the catalog's order."""
-        return tuple(spec for spec in self.tasks if spec.challenge == kind)
+        return self._by_challenge.get(kind, ())
 
     def timing_of(self, vendor_type: str) -> Timing:
         """The waits of a vendor type; those of the class `default` (else `token`) when the type is not modelled."""
-        for spec in self.tasks:
-            if vendor_type in spec.variants:
-                return spec.variants[vendor_type].timing
-        for spec in self.tasks:
-            if vendor_type in (spec.type, spec.type_with_proxy):
-                return spec.timing
-        return self.timings.get("default") or self.timings.get("token") or Timing()
+        known = self._by_type.get(vendor_type)
+        return known or self.timings.get("default") or self.timings.get("token") or Timing()
