@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from anycap.core.values import internal
 from anycap.taxonomy import Category, Code, ErrorRow
 from anycap.transport import Delivery, Failure
 
@@ -55,7 +56,7 @@ class VerdictKind(StrEnum):
     """A 3xx: a wrong base address. `location_host` names where it pointed."""
 
 
-@frozen
+@internal
 class Verdict:
     """What one exchange with a vendor came to.
 

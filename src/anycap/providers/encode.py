@@ -14,12 +14,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import field
 
 from anycap.challenges import Challenge, Proxy, VendorTask
 from anycap.challenges.base import is_object
 from anycap.challenges.pictures import images_in
 from anycap.core.limits import Timing
+from anycap.core.values import internal
 from anycap.credentials import Secret, compose
 from anycap.errors import ConfigurationError, InvalidChallenge
 from anycap.images import Image
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _NOT_GIVEN: tuple[Any, ...] = (None, (), {})
 
 
-@frozen(kw_only=True)
+@internal(kw_only=True)
 class Prepared:
     """A challenge made ready for one vendor.
 

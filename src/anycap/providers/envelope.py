@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from attrs import frozen
-
+from anycap.core.values import internal
 from anycap.core.verdict import TaskId
 from anycap.providers.wire import NUMBER_CHARS_MAX
 
@@ -21,7 +20,7 @@ AMOUNT_EXPONENT_MAX = 64
 _NOTHING_SAID = frozenset({"", "null"})
 
 
-@frozen
+@internal
 class Envelope:
     """The fields that every answer of the protocol may have, read leniently; `body` keeps all of them.
 
@@ -70,7 +69,7 @@ def _whole_number(text: str, otherwise: str) -> int | str:
 def _error_code(value: object) -> str | None:
     if isinstance(value, str):
         return None if value.strip().lower() in _NOTHING_SAID else value
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value == 0:
+    if value is None or isinstance(value, bool) or not isinstance(value, (int, Decimal)) or value == 0:
         return None
     return str(value)
 
@@ -91,7 +90,7 @@ def read_amount(value: object) -> Decimal | None:
     >>> read_amount("0.0020"), read_amount("1e999999999"), read_amount("NaN"), read_amount(True)
     (Decimal('0.0020'), None, None, None)
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
         return None
     text = value.strip() if isinstance(value, str) else str(value)
     if len(text) > NUMBER_CHARS_MAX:
