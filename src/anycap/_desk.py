@@ -66,6 +66,9 @@ class Desk:
         self.adapter = adapter
         self.catalog = adapter.catalog
         self.settings = settings
+        self._submit_url = self.base_url() + adapter.path("createTask")
+        self._poll_url = self.base_url() + adapter.path("getTaskResult")
+        self._soft_id = settings.soft_id_of(self.catalog.name)
         self.keys = KeySource(account)
         self.key_checked = float("-inf")
         self.key_rejected = False
@@ -98,15 +101,27 @@ class Desk:
         return self.account.base_url or self.catalog.base_url
 
     def submit_request(self, solve: Solve) -> Request:
-        fields = self.adapter.submit_fields(
-            solve.prepared, soft_id=self.settings.soft_id_of(self.catalog.name), callback_url=solve.callback_url
+        fields = self.adapter.submit_fields(solve.prepared, soft_id=self._soft_id, callback_url=solve.callback_url)
+        http = self.settings.http
+        return Request(
+            self._submit_url,
+            Body({"clientKey": self.keys.key, **fields}, encode_json),
+            http.request_timeout_s,
+            http.body_bytes_max,
         )
-        return self._request("createTask", fields, self.settings.http.request_timeout_s, idempotent=False)
 
     def poll_request(self, solve: Solve) -> Request:
         assert solve.task_id is not None  # noqa: S101 - only accepted tasks are polled
         fields = self.adapter.poll_fields(solve.task_id)
-        return self._request("getTaskResult", fields, self.settings.http.poll_timeout_s, idempotent=True)
+        http = self.settings.http
+        return Request(
+            self._poll_url,
+            Body({"clientKey": self.keys.key, **fields}, encode_json),
+            http.poll_timeout_s,
+            http.body_bytes_max,
+            "POST",
+            True,
+        )
 
     def read_request(self, spec: MethodSpec, timeout_s: float) -> Request:
         """A keyless GET; a method with another host of its own follows a `base_url` that was replaced."""
@@ -118,21 +133,9 @@ class Desk:
 
     def call_request(self, method: str, fields: Mapping[str, Any], *, needs_key: bool, timeout_s: float) -> Request:
         sent = self.adapter.call_fields(method, fields)
-        return self._request(method, sent, timeout_s, idempotent=False, needs_key=needs_key)
-
-    def _request(
-        self, method: str, fields: Mapping[str, Any], timeout_s: float, *, idempotent: bool, needs_key: bool = True
-    ) -> Request:
-        http = self.settings.http
-        body = {"clientKey": self.keys.key, **fields} if needs_key else dict(fields)
-        return Request(
-            self.base_url() + self.adapter.path(method),
-            Body(body, encode_json),
-            timeout_s,
-            http.body_bytes_max,
-            "POST",
-            idempotent,
-        )
+        body = {"clientKey": self.keys.key, **sent} if needs_key else sent
+        url = self.base_url() + self.adapter.path(method)
+        return Request(url, Body(body, encode_json), timeout_s, self.settings.http.body_bytes_max)
 
     def scrub(self, verdict: Verdict, secrets: Sequence[Secret] = ()) -> Verdict:
         """The verdict with our key, and `secrets`, taken out of the vendor's words, should it have quoted them."""

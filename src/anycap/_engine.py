@@ -29,7 +29,7 @@ from anycap._desk import Call, Desk, balance_amount, failure_fields
 from anycap._keys import KEY_RECHECK_S, read_again, watch
 from anycap._notices import Notices
 from anycap._phase import Phase, not_open
-from anycap.core.lane import Job, JobKind
+from anycap.core.jobs import Job, JobKind
 from anycap.core.machine import ENDS, Action, State
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
@@ -54,7 +54,8 @@ _SETTLED = ENDS | {State.SOLVED, State.STALLED}
 
 UNTOLD_MAX = 10_000
 """Ended solves without a caller that are remembered, so that a later `wait` gets their error."""
-SHORTEST_SLEEP_S = 0.001
+WAKE_GRID_S = 0.01
+"""What falls due within one step goes out together, up to so much late: a turn of the event loop for each costs more."""
 PARKED_MAX = 64
 """Workers that wait for the next job: starting a task costs more than a request's part of our work."""
 TURNS_TO_TAKE = 10
@@ -68,6 +69,11 @@ def _settled(solve: Solve, accepted: bool) -> bool:
     if state in _SETTLED:
         return True
     return accepted and solve.task_id is not None and (state is _WAITING or state is _POLLING)
+
+
+def on_grid(due: float) -> float:
+    """The first step of the grid after `due`."""
+    return due if due == math.inf else (due // WAKE_GRID_S + 1.0) * WAKE_GRID_S
 
 
 class Engine:
@@ -344,8 +350,8 @@ class Engine:
                 if lane.has_refused or desk.key_rejected:
                     self._settle_refused(desk, now)
                 soonest = min(soonest, lane.wake_at(now))
-            self._sleep_until = soonest = max(soonest, now + SHORTEST_SLEEP_S)
-            await self._kick.wait(soonest)
+            self._sleep_until = on_grid(soonest)
+            await self._kick.wait(self._sleep_until)
 
     def _begin(self, desk: Desk, job: Job) -> None:
         """Have a job done: by the worker that was parked last, or by a new one."""
@@ -386,7 +392,8 @@ class Engine:
                 self._submitting += 1
             if lane.has_refused or desk.key_rejected:
                 self._settle_refused(desk, now)
-            if lane.wake_at(now) < self._sleep_until:
+            wake_at = lane.wake_at(now)
+            if wake_at <= now or wake_at <= self._sleep_until - WAKE_GRID_S:
                 self._kick.ring()
 
     async def _park(self) -> tuple[Desk, Job] | None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from anycap.core.guard import GO, Gate, Hold
-from anycap.core.lane import Job, JobKind, Lane
+from anycap.core.jobs import Job, JobKind
+from anycap.core.lane import Lane
 from anycap.core.limits import Timing
 from anycap.core.machine import Action, State
 from anycap.core.solve import Solve

@@ -1,7 +1,8 @@
 """Resumed tasks in a lane: a wrong wall clock must not end a task that lives, dead tickets must not hold up the living."""
 
 from anycap.core.guard import AddressGuard, Gate, Guard
-from anycap.core.lane import Job, Lane
+from anycap.core.jobs import Job
+from anycap.core.lane import Lane
 from anycap.core.limits import BanRule, Timing
 from anycap.core.machine import State
 from anycap.core.solve import Solve

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from anycap.core.guard import AddressGuard, Gate, Guard, Hold
-from anycap.core.lane import Job, JobKind, Lane
+from anycap.core.jobs import Job, JobKind
+from anycap.core.lane import Lane
 from anycap.core.machine import ENDS, Action, State
 from anycap.core.records import record_for
 from anycap.core.solve import Solve

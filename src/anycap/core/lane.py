@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from enum import Enum
-
-from attrs import frozen
 
 from anycap.core.classify import is_oversized, is_strike, poll_event, submit_event
 from anycap.core.guard import Gate, Guard, Hold
+from anycap.core.jobs import Job, JobKind
 from anycap.core.limits import Timing
 from anycap.core.machine import Action, Event, State, step
 from anycap.core.polling import Pacer
@@ -48,27 +46,12 @@ LATENESS_WEIGHT = 0.05
 
 # Members that every request meets: a look-up on the enum's class costs seven times as much as one here.
 _PLAN_POLL, _REQUEUE, _FREE_TASK = Action.PLAN_POLL, Action.REQUEUE, Action.FREE_TASK
+_OURS = frozenset({Action.PLAN_POLL, Action.REQUEUE, Action.FREE_TASK})
 _QUEUED, _RECORDING, _STORING = State.QUEUED, State.RECORDING, State.STORING
+_SUBMIT, _POLL = JobKind.SUBMIT, JobKind.POLL
 _DUE, _SLOT, _STORED = Event.DUE, Event.SLOT, Event.STORED
 _ACCEPTED, _PROCESSING, _READY = Event.ACCEPTED, Event.PROCESSING, Event.READY
 _IS_PROCESSING, _IS_READY = VerdictKind.PROCESSING, VerdictKind.READY
-
-
-class JobKind(Enum):
-    """The three kinds of request that a lane asks for."""
-
-    SUBMIT = "submit"
-    POLL = "poll"
-    PROBE = "probe"
-
-
-@frozen
-class Job:
-    """One request to send: a submit or poll of `solve`, or a probe of the account by `method`."""
-
-    kind: JobKind
-    solve: Solve | None
-    method: str = ""
 
 
 class Lane:
@@ -100,6 +83,7 @@ class Lane:
         self._lateness_s = 0.0
         self._gap_s = 3.0
         self._hints_missed = HINT_TRUST
+        self._limit = gate.limit(0.0, 0, self._gap_s)
 
     # -- what there is
 
@@ -154,7 +138,7 @@ class Lane:
 
     def next_job(self, now: float) -> Job | None:
         """What to send now; None when nothing may or need be sent. Counts the request as sent."""
-        limit = self._gate.limit(now, len(self._schedule), self._gap_s)
+        limit = self._limit = self._gate.limit(now, len(self._schedule), self._gap_s)
         if self._in_progress >= limit:
             return None
         self._poll_turn = not self._poll_turn
@@ -165,7 +149,7 @@ class Lane:
 
     def wake_at(self, now: float) -> float:
         """When to call `next_job` again if nothing is answered before; `math.inf`: only after an answer."""
-        limit = self._gate.limit(now, len(self._schedule), self._gap_s)
+        limit = self._limit  # as next_job has just found it
         if self._in_progress >= limit:
             return math.inf
         soonest = math.inf
@@ -207,7 +191,7 @@ class Lane:
             solve.sent_age = now - solve.accepted
             solve.polls += 1
             solve.hinted = False
-            return Job(JobKind.POLL, solve)
+            return Job(_POLL, solve)
         return None
 
     def _next_submit(self, now: float) -> Job | None:
@@ -220,14 +204,15 @@ class Lane:
                 admission = self.guard.admit_submit(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
                 if not isinstance(admission, Hold):
                     queue.take()
-                    self._rotate(solve.kind)
+                    if len(self._queues) > 1:
+                        self._rotate(solve.kind)
                     self.guard.submit_sent(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
                     self._in_progress += 1
                     self._submits += 1
                     solve.submitted = now
                     solve.attempts += 1
                     solve.state, _ = step(solve.state, _SLOT)
-                    return Job(JobKind.SUBMIT, solve)
+                    return Job(_SUBMIT, solve)
                 if admission.probe is not None:
                     return self._probe(admission.probe, now)
                 problem = admission.problem
@@ -241,8 +226,7 @@ class Lane:
 
     def _rotate(self, kind: str) -> None:
         """Let the other task types go first next time."""
-        if len(self._queues) > 1:
-            self._queues[kind] = self._queues.pop(kind)
+        self._queues[kind] = self._queues.pop(kind)
 
     def _probe(self, method: str, now: float) -> Job:
         self._probing = method
@@ -450,6 +434,8 @@ class Lane:
 
     def _inside(self, solve: Solve, actions: tuple[Action, ...], now: float) -> tuple[Action, ...]:
         """Do the actions that are ours; hand the rest on."""
+        if _OURS.isdisjoint(actions):
+            return actions
         outside: tuple[Action, ...] = ()
         for action in actions:
             if action is _PLAN_POLL:
