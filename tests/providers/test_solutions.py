@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anycap.challenges import KINDS
-from anycap.providers import BUILT_IN, get
+from anycap.providers import BUILT_IN, get, solutions
 from anycap.providers.solutions import SolutionShapeError, build
 from anycap.providers.wire import decode
 from anycap.results import (
@@ -299,6 +299,32 @@ def test_any_answer_gives_a_solution_or_the_shape_error(provider: str, kind: str
         return
     assert isinstance(built, Solution)
     repr(built)
+
+
+_BESIDE = ["userAgent", "user_agent", "useragent", "headers", "cookies", "Cookies", "domains", "Domains", "existing_token",
+           "cookie", "cf_clearance", "expireTime"]  # fmt: skip
+
+
+@given(
+    beside=st.dictionaries(
+        st.sampled_from(_BESIDE),
+        st.sampled_from(["a=1", "5", {"User-Agent": "UA"}, {"a": "1"}, {"host": {"cookies": "a=1"}}]),
+        max_size=2,
+    )
+)
+def test_what_stands_beside_the_main_value_is_never_overlooked(beside: dict[str, Any]) -> None:
+    """The look that spares most solutions the search must send these to it."""
+
+    class Everywhere(frozenset[str]):
+        def isdisjoint(self, _: object) -> bool:
+            return False
+
+    body = {"solution": {"token": "T", **beside}}
+    catalog = get("capmonster").catalog
+    quick = build(catalog, "Turnstile", body, received_at=RECEIVED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solutions, "_BESIDE", Everywhere())
+        assert quick == build(catalog, "Turnstile", body, received_at=RECEIVED)
 
 
 def test_solution_that_is_a_bare_text_is_read() -> None:

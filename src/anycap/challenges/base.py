@@ -112,7 +112,8 @@ def an_object(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     """A mapping of str to JSON values."""
     if not is_object(value):
         raise _refuse(challenge, attribute, f"must be a mapping (dict), not {type(value).__name__}")
-    _check_json(challenge, attribute, value, 0)
+    if value:
+        _check_json(challenge, attribute, value, 0)
 
 
 def a_text_or_object(challenge: Any, attribute: Attribute[Any], value: Any) -> None:

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from anycap.core.verdict import Problem, TaskId, Verdict, VerdictKind
 from anycap.errors import ConfigurationError, UnsupportedMethod
 from anycap.providers.catalog import Catalog
+from anycap.providers.encode import Prepared, prepare
 from anycap.providers.envelope import (
     Envelope,
     read_description,
@@ -35,19 +36,21 @@ from anycap.providers.envelope import (
 )
 from anycap.providers.retry_after import wait_s
 from anycap.providers.rows import find_row, own_row
+from anycap.providers.solutions import build
 from anycap.providers.wire import Unreadable, decode
 from anycap.taxonomy import Category, Code, ErrorRow
 from anycap.transport import Answer, Delivery, Failure, FailureKind
 
 if TYPE_CHECKING:
     from anycap.challenges import Challenge
-    from anycap.providers.encode import Prepared
     from anycap.results import Solution, Ticket
 
 CREATE_TASK = "createTask"
 GET_TASK_RESULT = "getTaskResult"
 
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+# Members of an enum that each answer asks for: through the class they cost ten times as much.
+_ACCEPTED, _READY = VerdictKind.ACCEPTED, VerdictKind.READY
 _PROCESSING = Verdict(VerdictKind.PROCESSING, status="processing")
 _REMEMBERED_BYTES_MAX = 512
 
@@ -71,8 +74,6 @@ class Adapter:
 
     def prepare(self, challenge: Challenge[Any]) -> Prepared:
         """The challenge in this vendor's words. Raises `InvalidChallenge` when it cannot be sent."""
-        from anycap.providers.encode import prepare
-
         return prepare(self.catalog, challenge)
 
     def submit_fields(
@@ -136,11 +137,11 @@ class Adapter:
         status = read_status(body)
         solution = read_solution(body)
         if solution is not None and (status is None or status in self.catalog.ready_statuses):
-            return Verdict(VerdictKind.READY, task_id=task_id, solution=solution, body=body, status=status)
+            return Verdict(_READY, task_id=task_id, solution=solution, body=body, status=status)
         if status in self.catalog.failed_statuses and envelope.error_id is not None:
             return self._failed_status(envelope, CREATE_TASK, outcome.status, wait)
         if task_id is not None:
-            return Verdict(VerdictKind.ACCEPTED, task_id=task_id, body=body, status=status, retry_after_s=wait)
+            return Verdict(_ACCEPTED, task_id=task_id, body=body, status=status, retry_after_s=wait)
         if envelope.error_id is None:
             return self._without_json(
                 outcome, CREATE_TASK, "JSON without errorId and taskId", wait, has_image=has_image
@@ -170,7 +171,7 @@ class Adapter:
                 return self._lost(
                     "the task is ready and its solution is missing", outcome.status, wait, Delivery.ANSWERED
                 )
-            return Verdict(VerdictKind.READY, solution=solution, body=body, status=status)
+            return Verdict(_READY, solution=solution, body=body, status=status)
         if status is None:
             return self._without_json(outcome, GET_TASK_RESULT, "JSON without a status", wait)
         if envelope.error_id is None and status not in self.catalog.processing_statuses:
@@ -203,8 +204,6 @@ class Adapter:
         self, kind: str, body: Mapping[str, Any], *, ticket: Ticket | None, received_at: datetime | float | None
     ) -> Solution:
         """The solution in the body of a READY verdict, as the value class that belongs to the challenge type `kind`."""
-        from anycap.providers.solutions import build
-
         return build(self.catalog, kind, body, ticket=ticket, received_at=received_at)
 
     # What the styles change ----------------------------------------------------------------------------------------

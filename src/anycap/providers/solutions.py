@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from anycap.challenges.base import is_object
 from anycap.providers.envelope import read_amount
 from anycap.results import (
     CellsSolution,
@@ -32,6 +33,13 @@ _TOKEN_FIELDS = ("token", "gRecaptchaResponse", "data.token")
 _RECAPTCHA_FIELDS = ("gRecaptchaResponse", "token")
 _NOT_GEETEST = frozenset({"userAgent", "user_agent", "cookies", "type", "ip", "createTime", "expireTime"})
 _GEETEST_MAIN = ("validate", "lot_number", "captcha_output", "pass_token")
+_USER_AGENTS = ("userAgent", "user_agent", "useragent", "headers.User-Agent")
+_COOKIES, _DOMAINS = ("cookies", "Cookies"), ("domains", "Domains")
+_SINGLE_COOKIES = {"existing_token": "aws-waf-token", "cookie": "aws-waf-token", "cf_clearance": "cf_clearance"}
+_BESIDE = frozenset(
+    {"expireTime", *(path.partition(".")[0] for path in _USER_AGENTS), *_COOKIES, *_DOMAINS, *_SINGLE_COOKIES}
+)
+"""Where a solution has more than its main value. Most have none of these: one look instead of a dozen."""
 _MILLISECONDS_FROM = 100_000_000_000
 """A Unix time beyond this is in milliseconds: in seconds it would be the year 5138."""
 
@@ -63,9 +71,10 @@ def build(
     raw = body.get("solution")
     if isinstance(raw, str):
         raw = {"text" if kind == "ImageToText" else "token": raw}
-    if not isinstance(raw, Mapping):
+    if not is_object(raw):
         raise SolutionShapeError(f"{catalog.name}: the answer has no solution object")
-    spec = next(iter(catalog.tasks.specs_for(kind)), None)
+    specs = catalog.tasks.specs_for(kind)
+    spec = specs[0] if specs else None
     common = _common(catalog, spec, raw, body, ticket, received_at)
     shape = spec.shape if spec is not None else "raw"
     try:
@@ -120,6 +129,7 @@ def _common(
     ended = _time(body.get("endTime"))
     tries = _whole(body.get("solveCount"))
     cost = _money(body.get("cost"))
+    bare = _BESIDE.isdisjoint(raw)
     return {
         "ticket": ticket,
         "raw": raw,
@@ -128,31 +138,35 @@ def _common(
         "created_at": _time(body.get("createTime")),
         "ended_at": ended,
         "received_at": received,
-        "expires_at": _expires(spec, raw, ended, received),
-        "user_agent": _user_agent(raw),
-        "cookies": dict(_cookies(raw)),
+        "expires_at": _expires(spec, None if bare else raw.get("expireTime"), ended, received),
+        "user_agent": None if bare else _user_agent(raw),
+        "cookies": {} if bare else dict(_cookies(raw)),
         "worker_tries": tries,
         "ip": _text(body.get("ip")),
     }
 
 
 def _expires(
-    spec: TaskSpec | None, raw: Mapping[str, Any], ended: datetime | None, received: datetime | None
+    spec: TaskSpec | None, expire_time: Any, ended: datetime | None, received: datetime | None
 ) -> datetime | None:
-    told = _time(raw.get("expireTime"))
+    told = _time(expire_time)
     if told is not None:
         return told
     life_s = spec.timing.token_life_s if spec is not None else None
+    if life_s is None:
+        return None
     known = [moment for moment in (ended, received) if moment is not None]
-    if life_s is None or not known:
+    if not known:
         return None
     return min(known) + timedelta(seconds=life_s)  # a vendor's clock may run ahead: never later than the receipt allows
 
 
 def _at(raw: Mapping[str, Any], path: str) -> Any:
+    if "." not in path:
+        return raw.get(path)
     value: Any = raw
     for step in path.split("."):
-        if not isinstance(value, Mapping):
+        if not is_object(value):
             return None
         value = value.get(step)
     return value
@@ -184,7 +198,7 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
+    if value is None or isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
         return None
     try:
         number = float(value)
@@ -204,7 +218,7 @@ def _money(value: Any) -> Decimal | None:
 
 
 def _time(value: Any) -> datetime | None:
-    number = _number(value)
+    number = value if type(value) is int else _number(value)
     if number is None or number <= 0:
         return None
     if number >= _MILLISECONDS_FROM:
@@ -216,7 +230,7 @@ def _time(value: Any) -> datetime | None:
 
 
 def _user_agent(raw: Mapping[str, Any]) -> str | None:
-    for path in ("userAgent", "user_agent", "useragent", "headers.User-Agent"):
+    for path in _USER_AGENTS:
         value = _at(raw, path)
         if isinstance(value, str) and value:
             return value
@@ -224,17 +238,17 @@ def _user_agent(raw: Mapping[str, Any]) -> str | None:
 
 
 def _cookies(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in ("cookies", "Cookies"):
+    for name in _COOKIES:
         yield from _cookie_pairs(raw.get(name))
-    for name in ("domains", "Domains"):
+    for name in _DOMAINS:
         domains = raw.get(name)
         for inner in domains.values() if isinstance(domains, Mapping) else ():
             if isinstance(inner, Mapping):
                 yield from _cookies(inner)
-    for name in ("existing_token", "cookie", "cf_clearance"):
+    for name, cookie in _SINGLE_COOKIES.items():
         value = raw.get(name)
         if isinstance(value, str) and value:
-            yield ("cf_clearance" if name == "cf_clearance" else "aws-waf-token"), value
+            yield cookie, value
 
 
 def _cookie_pairs(value: Any) -> Iterator[tuple[str, str]]:

@@ -70,7 +70,7 @@ def summarise(challenge: Challenge[Any], said: Given | None = None) -> dict[str,
             summary[name] = value
     if challenge.extra:
         hidden += [f"extra.{name}" for name in challenge.extra]
-    if isinstance(challenge, VendorTask):
+    if hidden and isinstance(challenge, VendorTask):
         hidden = [f"fields.{name}" for name in challenge.fields] + [name for name in hidden if name != "fields"]
     if challenge.variant is not None:
         summary["variant"] = challenge.variant

@@ -72,7 +72,7 @@ def decode(body: bytes, *, bytes_max: int = BODY_BYTES_MAX) -> dict[str, Any] | 
         text = body.decode()
     except UnicodeDecodeError:
         text = _decode_other(body)
-    if text[:1] == "\ufeff" or "\0" in text[:4]:
+    if not text.startswith('{"') and (text[:1] == "\ufeff" or "\0" in text[:4]):  # `{"`: UTF-8 without a mark
         text = _decode_other(body)
     return _parse(text)
 
@@ -90,19 +90,23 @@ def _parse(text: str) -> dict[str, Any] | Unreadable:
         return Unreadable(Flaw.TOO_MANY, f"more than {VALUES_MAX} values")
     if text.count("{") + text.count("[") > DEPTH_MAX and _too_deep(text):
         return Unreadable(Flaw.TOO_DEEP, f"brackets that do not match, or nested more than {DEPTH_MAX} deep")
+    inner = text.strip(_BLANKS)
     try:
-        value = _DECODER.decode(text)
+        value, end = _DECODER.raw_decode(inner)
     except _BadNumber as error:
         return Unreadable(Flaw.NUMBER, str(error))
     except ValueError:
         return _not_json(text)
+    if end != len(inner):
+        return _not_json(text)
     if type(value) is dict:
-        return _without_surrogates(value) if "\\u" in text else value
+        return _without_surrogates(value) if "\\" in text and "\\u" in text else value
     if type(value) is _Torn:
         return Unreadable(Flaw.DUPLICATE_KEY, "a field of the answer occurs twice with different values")
     return Unreadable(Flaw.NOT_AN_OBJECT, f"JSON, but a {_KIND_NAMES.get(type(value), 'number')} and not an object")
 
 
+_BLANKS = " \t\n\r"
 _KIND_NAMES: dict[type, str] = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
 
