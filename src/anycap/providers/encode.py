@@ -174,24 +174,24 @@ def _prepare_vendor_task(provider: str, book: TaskBook, challenge: VendorTask) -
     )
 
 
-def _kind_in(book: TaskBook, challenge: Challenge[Any]) -> str:
-    """The catalog's name of the challenge; a user's subclass counts as the class it is derived from."""
+def _specs_for(book: TaskBook, challenge: Challenge[Any]) -> tuple[TaskSpec, ...]:
+    """What the catalog says about the challenge; a user's subclass counts as the class it is derived from."""
     for cls in type(challenge).__mro__:
-        if book.specs_for(cls.__name__):
-            return cls.__name__
-    return challenge.kind
+        specs = book.specs_for(cls.__name__)
+        if specs:
+            return specs
+    return ()
 
 
 def _select(provider: str, book: TaskBook, challenge: Challenge[Any]) -> TaskSpec:
-    kind = _kind_in(book, challenge)
-    specs = book.specs_for(kind)
+    specs = _specs_for(book, challenge)
     if not specs:
-        raise _Lacking(f"{kind}: {provider} does not solve this")
+        raise _Lacking(f"{challenge.kind}: {provider} does not solve this")
     for spec in specs:
         if _fits(spec, challenge):
             return spec
     said = ", ".join(sorted({name for spec in specs for name in (*spec.when, *spec.given)}))
-    raise _Lacking(f"{kind}: {provider} does not solve this form of it (see {said})")
+    raise _Lacking(f"{specs[0].challenge}: {provider} does not solve this form of it (see {said})")
 
 
 def _fits(spec: TaskSpec, challenge: Challenge[Any]) -> bool:

@@ -42,7 +42,10 @@ class Envelope:
 
 def read_envelope(body: Mapping[str, Any]) -> Envelope:
     """The envelope of an answer, whatever types its fields have."""
-    return Envelope(_error_id(body.get("errorId")), _error_code(body.get("errorCode")), body)
+    error_id, code = body.get("errorId"), body.get("errorCode")
+    return Envelope(
+        error_id if type(error_id) is int else _error_id(error_id), None if code is None else _error_code(code), body
+    )
 
 
 def _error_id(value: object) -> int | str | None:
@@ -69,7 +72,7 @@ def _whole_number(text: str, otherwise: str) -> int | str:
 def _error_code(value: object) -> str | None:
     if isinstance(value, str):
         return None if value.strip().lower() in _NOTHING_SAID else value
-    if value is None or isinstance(value, bool) or not isinstance(value, (int, Decimal)) or value == 0:
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or value == 0:
         return None
     return str(value)
 
