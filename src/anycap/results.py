@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import field, frozen
 
+from anycap._quick import quick
 from anycap.credentials import fingerprint
 from anycap.taxonomy import Charged
 
@@ -39,6 +40,7 @@ class TicketState(StrEnum):
     SETTLED = "settled"
 
 
+@quick
 @frozen
 class Ticket:
     """A claim on one paid task; picklable, and valid in another process that has the same account.
@@ -112,6 +114,7 @@ class Solution:
     ip: str | None = field(default=None, repr=False)
 
 
+@quick
 @frozen(kw_only=True)
 class TokenSolution(Solution):
     """A token to hand to the page. `resp_key` is hCaptcha's second value, where given."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import field, frozen
 
+from anycap._quick import quick
 from anycap.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ _CLOSING = frozenset({
 })  # fmt: skip
 
 
+@quick
 @frozen
 class Record:
     """One step of one ticket, to be appended. `at` is wall time, seconds since the epoch. `fields` is plain JSON.
