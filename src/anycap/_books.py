@@ -47,20 +47,22 @@ class Books:
 
         Raises JournalError; with `keep` the records are kept and go first next time, else they are forgotten.
         """
-        before = self._take_unwritten()
+        before = self._take_unwritten() if self._unwritten else ()
         try:
-            await self.journal.write([*before, *records])
+            await self.journal.write([*before, *records] if before else records)
         except JournalError as error:
             self._unwritten = [*before, *(records if keep else ()), *self._unwritten]
             self._trouble(error)
             raise
-        self._are_written(before)
+        if before:
+            self._are_written(before)
 
     def write_later(self, record: Record) -> None:
         """Have a record written that no caller waits for."""
         self.closing[record.ticket_id] = record.kind
+        if not self._later:
+            self._kick.set()
         self._later.append(record)
-        self._kick.set()
 
     def write_steps_later(self, solve: Solve, actions: Sequence[Action]) -> None:
         """Have the records of a solve's steps written that no caller waits for."""
@@ -105,9 +107,7 @@ class Books:
             self._trouble(error)
 
     def _take_unwritten(self) -> list[Record]:
-        records = self._unwritten
-        if records:
-            self._unwritten = []
+        records, self._unwritten = self._unwritten, []
         return records
 
     def _are_written(self, records: Sequence[Record]) -> None:

@@ -20,6 +20,8 @@ _KINDS = {
     Action.WRITE_DELIVERED: RecordKind.DELIVERED,
     Action.WRITE_ABANDONED: RecordKind.ABANDONED,
 }
+_INTENT, _ACCEPTED, _RESULT = RecordKind.INTENT, RecordKind.ACCEPTED, RecordKind.RESULT
+_WITH_AN_ERROR = frozenset({RecordKind.FAILED, RecordKind.IN_DOUBT})
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -40,7 +42,7 @@ def record_for(
     if kind is None:
         return None
     fields: Mapping[str, Any] = _NOTHING
-    if kind is RecordKind.INTENT:
+    if kind is _INTENT:
         fields = {
             "account": solve.account,
             "provider": solve.provider,
@@ -49,10 +51,10 @@ def record_for(
             "created_at": solve.created_at,
             "summary": solve.prepared.summary if solve.prepared is not None else _NOTHING,
         }
-    elif kind is RecordKind.ACCEPTED:
+    elif kind is _ACCEPTED:
         fields = {"task_id": solve.task_id}
-    elif kind is RecordKind.RESULT:
+    elif kind is _RESULT:
         fields = {"body": solve.body or _NOTHING, "expires_at": expires_at, "cost": cost, "charged": "yes"}
-    elif kind in (RecordKind.FAILED, RecordKind.IN_DOUBT) and error is not None:
+    elif error is not None and kind in _WITH_AN_ERROR:
         fields = {"error": error, "charged": error.get("charged", "unknown")}
     return Record(solve.id, kind, wall, fields)

@@ -25,9 +25,12 @@ _PROXY_CREDENTIALS = frozenset({"login", "user", "username", "pass", "auth", "us
 _IMAGES = frozenset({"body", "image", "imagebase64", "imagebody", "images", "queries"})
 _IMAGE_STARTS = ("data:image/", "/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR")
 _IMAGE_HEADS = frozenset(start[:4] for start in _IMAGE_STARTS)
+"""Looking one of these up costs a third of asking for the starts themselves."""
 _NAMES_MAX = 4_096
-_HARMLESS: dict[object, bool] = {}
-"""Field names seen so far, and whether a value under them needs no closer look."""
+_HARMLESS: set[object] = set()
+"""Field names seen so far under which a plain value needs no closer look."""
+_NUMBERS = frozenset({int, float, bool, type(None)})
+_RESULT = RecordKind.RESULT
 
 
 @lru_cache(maxsize=4_096)
@@ -49,29 +52,44 @@ def _of_proxy(plain: str) -> bool:
 def _fine(fields: Mapping[str, Any], skip: str | None, depth: int = 0) -> bool:
     """Whether there is nothing to look at more closely: the short way of nearly every record, as short as can be."""
     for name, value in fields.items():
-        if name == skip:
-            continue
-        if not _HARMLESS.get(name) and not _learn_harmless(name):
+        if name not in _HARMLESS and not _harmless(name, value):
+            if name == skip:
+                continue
             return False
         kind = type(value)
         if kind is str:
-            if value[:4] in _IMAGE_HEADS or len(value) > TEXT_CHARS_MAX:
+            if len(value) > TEXT_CHARS_MAX or (value[:4] in _IMAGE_HEADS and value.startswith(_IMAGE_STARTS)):
                 return False
         elif kind is dict:
             if depth >= _DEPTH_MAX or not _fine(value, None, depth + 1):
                 return False
-        elif kind is not int and kind is not float and kind is not bool and value is not None:
+        elif kind is list:
+            # As in a summary: the names of fields that are not shown.
+            if depth >= _DEPTH_MAX or not _fine_texts(value):
+                return False
+        elif kind not in _NUMBERS:
             return False
     return True
 
 
-def _learn_harmless(name: object) -> bool:
+def _fine_texts(items: list[Any]) -> bool:
+    return all(
+        type(item) is str and len(item) <= TEXT_CHARS_MAX and not item.startswith(_IMAGE_STARTS) for item in items
+    )
+
+
+def _harmless(name: object, value: object) -> bool:
+    """Whether this name under this value asks for no closer look. Names that never do are learnt."""
     plain = _plain(str(name))
-    harmless = plain not in _KEYS and plain not in _IMAGES and not _of_proxy(plain)
+    if plain in _KEYS or plain in _IMAGES:
+        return False
+    if _of_proxy(plain):
+        # As in a summary: an address without a login.
+        return type(value) is str and "@" not in value and not _is_secret(plain)
     if len(_HARMLESS) >= _NAMES_MAX:
         _HARMLESS.clear()
-    _HARMLESS[name] = harmless
-    return harmless
+    _HARMLESS.add(name)
+    return True
 
 
 def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -81,8 +99,8 @@ def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     to a task that is paid for, and part of it are a vendor's own words: it is never refused, what may not be stored is left
     out. The solution (`body` of a RESULT) is not looked at here, but by `without_keys` where it goes to a disk.
     """
-    skip = "body" if kind == RecordKind.RESULT else None
-    if _fine(fields, skip):
+    skip = "body" if kind == _RESULT else None
+    if not fields or _fine(fields, skip):
         return fields
     try:
         for name, value in fields.items():

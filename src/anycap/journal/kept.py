@@ -18,7 +18,7 @@ _INTENT = RecordKind.INTENT
 _ACCEPTED = RecordKind.ACCEPTED
 _RESULT = RecordKind.RESULT
 _IN_DOUBT = RecordKind.IN_DOUBT
-_CLOSING = frozenset(kind for kind in RecordKind if kind.closes)
+CLOSING = frozenset(kind for kind in RecordKind if kind.closes)
 _BY_NAME: dict[str, RecordKind] = {str(kind): kind for kind in RecordKind}
 
 _Packed = tuple[Any, ...] | Mapping[str, Any]
@@ -99,7 +99,7 @@ class Kept:
     @property
     def closed(self) -> bool:
         """Whether nothing is left to be done."""
-        return self.kind in _CLOSING
+        return self.kind in CLOSING
 
     @property
     def closed_at(self) -> float | None:
@@ -115,7 +115,7 @@ class Kept:
         if kind == _ACCEPTED:
             self.task_id = fields.get("task_id")
             self.accepted_at = at
-            if first or (self.kind is not _RESULT and self.kind not in _CLOSING):
+            if first or (self.kind is not _RESULT and self.kind not in CLOSING):
                 self.kind = _ACCEPTED
             return
         if kind == _INTENT:
@@ -125,23 +125,24 @@ class Kept:
         known = _BY_NAME.get(kind)
         if known is None:
             return
-        after = self._after = self._after or _After()
-        self._facts(after, fields)
-        if not first and self.kind in _CLOSING and known not in _CLOSING:
+        after = self._after
+        if after is None:
+            after = self._after = _After()
+        if fields:
+            self._facts(after, fields)
+        if not first and self.kind in CLOSING and known not in CLOSING:
             return
         if known is _RESULT:
             after.result = fields.get("body")
             after.result_at = after.ended_at = at
             after.expires_at = fields.get("expires_at")
-        elif known in _CLOSING:
+        elif known in CLOSING:
             self._close(after, known, at, fields)
         elif not first and self.kind is _RESULT:
             return
         self.kind = known
 
     def _facts(self, after: _After, fields: Mapping[str, Any]) -> None:
-        if not fields:
-            return
         if (cost := fields.get("cost")) is not None:
             after.cost = str(cost)
         if (charged := fields.get("charged")) is not None:
@@ -155,7 +156,7 @@ class Kept:
         after.result = None
         if after.ended_at is None:
             after.ended_at = at
-        if after.closed_at is None or self.kind not in _CLOSING:
+        if after.closed_at is None or self.kind not in CLOSING:
             after.closed_at = at
         if kind is RecordKind.REPORTED:
             after.reported = True

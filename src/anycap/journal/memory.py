@@ -12,7 +12,7 @@ from typing import Any
 from anycap.errors import JournalError
 from anycap.journal import Entry, Record, RecordKind
 from anycap.journal.fields import admitted
-from anycap.journal.kept import Kept
+from anycap.journal.kept import CLOSING, Kept
 from anycap.settings import JournalSettings
 
 
@@ -33,27 +33,33 @@ class MemoryJournal:
         """Take the records in, all or none; never suspends."""
         if not self._ready:
             raise JournalError("The journal is not open: open the client first. Nothing was written.")
-        allowed = [admitted(record.kind, record.fields) if record.fields else record.fields for record in records]
-        tickets = self._open
+        if len(records) == 1:  # a step of one solve, as nearly always
+            record = records[0]
+            self._take(record, admitted(record.kind, record.fields))
+            return
+        # All are looked at before the first is taken in.
+        allowed = [admitted(record.kind, record.fields) for record in records]
         for record, fields in zip(records, allowed, strict=True):
-            kept = tickets.get(record.ticket_id)
-            if kept is None:
-                kept = self._begin(record, fields)
-            else:
-                kept.add(record.kind, record.at, fields)
-            if kept.closed:
-                self._close(record.ticket_id, kept)
+            self._take(record, fields)
 
-    def _begin(self, record: Record, fields: Mapping[str, Any]) -> Kept:
-        kept = self._closed.get(record.ticket_id)
+    def _take(self, record: Record, fields: Mapping[str, Any]) -> None:
+        ticket_id = record.ticket_id
+        kept = self._open.get(ticket_id)
+        if kept is not None:
+            kept.add(record.kind, record.at, fields)
+            if kept.kind in CLOSING:
+                self._close(ticket_id, kept)
+            return
+        kept = self._closed.get(ticket_id)
         if kept is None:
             kept = Kept(record.kind, record.at, fields)
         else:
             kept.add(record.kind, record.at, fields)
-        if not kept.closed:
-            self._closed.pop(record.ticket_id, None)
-            self._open[record.ticket_id] = kept
-        return kept
+        if kept.kind in CLOSING:
+            self._close(ticket_id, kept)
+        else:
+            self._closed.pop(ticket_id, None)
+            self._open[ticket_id] = kept
 
     def _close(self, ticket_id: str, kept: Kept) -> None:
         self._open.pop(ticket_id, None)
