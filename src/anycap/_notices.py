@@ -26,6 +26,15 @@ _EVENT_OF = {
 }
 
 
+_SETTLING = frozenset({EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT})
+"""Events after which it is known what the task cost, or that nobody knows."""
+_REQUEUED, _POLLED = EventKind.REQUEUED, EventKind.POLLED
+_PROCESSING, _READY = VerdictKind.PROCESSING, VerdictKind.READY
+_PROBLEM, _LOST = VerdictKind.PROBLEM, VerdictKind.LOST
+_FAILED, _STALLED = State.FAILED, State.STALLED
+_WRITE_NOT_CREATED = Action.WRITE_NOT_CREATED
+
+
 class Notices:
     """Makes events and hands them to the hook; false while there is none. `wall` stamps them."""
 
@@ -53,9 +62,12 @@ class Notices:
         """A poll was answered, or came to nothing."""
         if not self._wanted:
             return
-        lost = verdict.kind not in (VerdictKind.PROCESSING, VerdictKind.READY) and solve.state is not State.FAILED
-        self.tell(EventKind.POLL_LOST if lost else EventKind.POLLED, solve, verdict if lost else None)
-        if solve.state is State.STALLED:
+        kind, state = verdict.kind, solve.state
+        if kind is _PROCESSING or kind is _READY or state is _FAILED:
+            self.tell(_POLLED, solve)
+        else:
+            self.tell(EventKind.POLL_LOST, solve, verdict)
+        if state is _STALLED:
             self.tell(EventKind.STALLED, solve, verdict)
         self.watch(desk, verdict, now)
 
@@ -65,12 +77,12 @@ class Notices:
             return
         for action in actions:
             kind = _EVENT_OF.get(action)
-            if kind is None or (kind is EventKind.REQUEUED and solve.state is State.FAILED):
+            if kind is None or (kind is _REQUEUED and solve.state is _FAILED):
                 continue
             self.tell(kind, solve, solve.last)
-            if kind in (EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT):
+            if kind in _SETTLING:
                 self._charge(desk, solve)
-        if Action.WRITE_NOT_CREATED in actions and solve.state is State.FAILED:
+        if solve.state is _FAILED and _WRITE_NOT_CREATED in actions:
             self.tell(EventKind.FAILED, solve, solve.last)
 
     def given_up(self, solve: Solve, actions: Sequence[Action]) -> None:
@@ -84,7 +96,7 @@ class Notices:
         """Tell when a stop or cool-down of the account begins or ends, as far as `verdict` may have done that."""
         if not self._wanted:
             return
-        if verdict.kind is not VerdictKind.PROBLEM and verdict.kind is not VerdictKind.LOST and not desk.stops:
+        if verdict.kind is not _PROBLEM and verdict.kind is not _LOST and not desk.stops:
             return
         stops = frozenset(f"{stop.covers}: {stop.code}" for stop in desk.guard.health(now).cooldowns)
         if stops != desk.stops:
