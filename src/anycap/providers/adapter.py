@@ -64,6 +64,7 @@ class Adapter:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
+        self._paths = {name: f"/{spec.path}" for name, spec in catalog.tasks.methods.items()}
         # Most polls of a task are answered with the same few bytes: the last such body is known without parsing.
         self._processing_body: bytes | None = None
 
@@ -111,9 +112,9 @@ class Adapter:
 
     def path(self, method: str) -> str:
         """The path of an API method below the base URL, with its slash. Raises `UnsupportedMethod` for what is no name."""
-        known = self.catalog.tasks.methods.get(method)
+        known = self._paths.get(method)
         if known is not None:
-            return f"/{known.path}"
+            return known
         if not _METHOD.fullmatch(method):
             raise UnsupportedMethod(
                 f"{self.catalog.title}: {method[:80]!r} is no API method. Names look like getBalance."

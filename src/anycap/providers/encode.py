@@ -113,8 +113,11 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
     task: dict[str, Any] = {"type": vendor_type}
     top: dict[str, Any] = {}
     warnings: list[str] = []
+    images: list[Image] = []
     said = given(challenge)
     for name, value, _ in said:
+        if not isinstance(value, str):
+            images += images_in((value,))
         targets = spec.fields.get(name)
         if targets is None:
             if name in spec.when:
@@ -129,7 +132,6 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
             warnings += check_user_agent(provider, kind, book.user_agent, value)
         for target in targets:
             _put(kind, top if target.top else task, target.path, _converted(kind, provider, name, value, target))
-    images = images_in([value for _, value, _ in said])
     for image in images:
         warnings += check_image(provider, f"{kind}: the image", spec.images, image)
     for path, value in spec.filled:
