@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anycap.transport import FailureKind
-from anycap.transport.bounded import BodyRefused, BoundedBody
+from anycap.transport.bounded import BodyRefused, BoundedBody, whole_body
 
 TEXT = b'{"errorId":0,"status":"processing"}'
 
@@ -118,3 +118,26 @@ def test_any_bytes_give_a_bounded_body_or_a_refusal(chunks: list[bytes], encodin
         assert len(outcome) <= 300
     else:
         assert outcome in (FailureKind.TOO_LARGE, FailureKind.ENCODING)
+
+
+@given(
+    raw=st.one_of(st.binary(max_size=40), st.sampled_from([gzip.compress(TEXT), zlib.compress(TEXT), TEXT])),
+    bytes_max=st.one_of(st.integers(0, 60), st.just(1 << 20)),
+    encoding=st.one_of(st.none(), st.sampled_from(["", "identity", " GZIP", "deflate", "br"])),
+    length=st.one_of(
+        st.none(), st.integers(0, 60).map(str), st.sampled_from(["", "9" * 20, "9" * 30, "035", "-1", "x"])
+    ),
+)
+def test_a_body_in_one_piece_is_read_as_one_that_was_fed(
+    raw: bytes, bytes_max: int, encoding: str | None, length: str | None
+) -> None:
+    outcomes: list[object] = []
+    for in_one_piece in (True, False):
+        try:
+            if in_one_piece:
+                outcomes.append(whole_body(raw, bytes_max, encoding=encoding, length=length))
+            else:
+                outcomes.append(read([raw], bytes_max, encoding, length))
+        except BodyRefused as refused:
+            outcomes.append((refused.kind, refused.detail))
+    assert outcomes[0] == outcomes[1]

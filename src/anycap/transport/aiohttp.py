@@ -5,21 +5,20 @@ Importing this module imports aiohttp (extra `anycap[aiohttp]`). asyncio only. T
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import aiohttp
-import anyio
 import anyio.to_thread
+from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from anycap.errors import ConfigurationError
 from anycap.settings import HttpSettings
 from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
-from anycap.transport.bounded import BodyRefused, BoundedBody
+from anycap.transport.bounded import BodyRefused, BoundedBody, whole_body
+from anycap.transport.deadline import Deadlines
 from anycap.transport.direct import USER_AGENT
 from anycap.transport.target import Target, Targets
 from anycap.transport.tls import Offload, TlsContext
@@ -53,6 +52,7 @@ class AiohttpTransport:
         self._user_agent = user_agent
         self._closed = False
         self._targets = Targets(allow_http=allow_http)
+        self._deadlines = Deadlines()
         self._timeouts = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout_s)
 
     async def open(self) -> None:
@@ -80,24 +80,17 @@ class AiohttpTransport:
         url = _url(request.url)
         if self._session is None or self._closed:
             return Failure(Delivery.NOT_SENT, FailureKind.CLOSED, "the transport is not open; nothing was sent")
-        payload = None if request.body is None else _WatchedPayload(request.body.encode())
+        payload = None if request.body is None else _WatchedPayload(request.body.encode(), content_type=_JSON)
         outcome: Answer | _Broken | None = None
-        # Not an anyio scope: this runs on asyncio only, where a scope costs several times as much.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(request.timeout_s):
-                try:
+        with self._deadlines(request.timeout_s):
+            try:
+                outcome = await self._send(self._session, request, target, url, payload)
+                if isinstance(outcome, tuple) and request.idempotent and outcome[0] in _STALE and outcome[2] is None:
+                    # A kept connection that the server had closed meanwhile. Only for what is harmless to repeat.
                     outcome = await self._send(self._session, request, target, url, payload)
-                    if (
-                        isinstance(outcome, tuple)
-                        and request.idempotent
-                        and outcome[0] in _STALE
-                        and outcome[2] is None
-                    ):
-                        # A kept connection that the server had closed meanwhile. Only for what is harmless to repeat.
-                        outcome = await self._send(self._session, request, target, url, payload)
-                except BaseException as cancelled:  # noqa: BLE001 - re-raised as it is
-                    # The library's frames below hold the body; a cancellation needs none of them.
-                    raise cancelled.with_traceback(None)  # noqa: B904 - the same exception, without those frames
+            except BaseException as cancelled:  # noqa: BLE001 - re-raised as it is
+                # The library's frames below hold the body; a cancellation needs none of them.
+                raise cancelled.with_traceback(None)  # noqa: B904 - the same exception, without those frames
         if isinstance(outcome, Answer):
             return outcome
         if outcome is not None:
@@ -150,8 +143,8 @@ class AiohttpTransport:
                 kind = FailureKind.CONNECT
             broken = kind, f"the request failed ({type(error).__name__})"
         finally:
-            # Closes the connection unless the answer was read to its end; synchronous, so it cannot be cancelled.
-            if response is not None:
+            # An answer read to its end has given its connection back. Synchronous, so it cannot be cancelled.
+            if response is not None and response.connection is not None:
                 response.close()
         return *broken, status
 
@@ -162,17 +155,16 @@ class _WatchedPayload(aiohttp.BytesPayload):
     Before that at most a head without its body has left, which no server can act on.
     """
 
-    def __init__(self, payload: bytes) -> None:
-        super().__init__(payload, content_type="application/json")
-        self.writing = False
+    writing = False
 
     async def write(self, writer: Any) -> None:
         self.writing = True
         await super().write(writer)
 
     async def write_with_length(self, writer: Any, content_length: int | None) -> None:
+        # The length is that of these bytes, and a frame less than `super().write_with_length`.
         self.writing = True
-        await super().write_with_length(writer, content_length)
+        await writer.write(self._value)
 
     def __repr__(self) -> str:
         return "<request body>"
@@ -183,8 +175,9 @@ def _url(url: str) -> URL:
     return URL(url, encoded=True)
 
 
-_HEADERS = CIMultiDict({"Accept": "application/json", "Accept-Encoding": "identity"})
-_HEADERS_WITH_BODY = CIMultiDict({**_HEADERS, "Content-Type": "application/json"})
+_JSON = "application/json"
+_HEADERS = CIMultiDict({hdrs.ACCEPT: _JSON, hdrs.ACCEPT_ENCODING: "identity"})
+_HEADERS_WITH_BODY = CIMultiDict({**_HEADERS, hdrs.CONTENT_TYPE: _JSON})
 _STALE = (FailureKind.DISCONNECTED, FailureKind.READ)
 _BEFORE_WRITING = (FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT, FailureKind.TLS, FailureKind.PROXY)
 
@@ -215,19 +208,20 @@ _KINDS: tuple[tuple[FailureKind, tuple[type[Exception], ...]], ...] = (
 
 
 async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> Answer:
-    headers = response.headers
-    body = BoundedBody(bytes_max, encoding=headers.get("Content-Encoding"), length=headers.get("Content-Length"))
-    content = response.content
-    while chunk := await content.readany():
-        body.feed(chunk)
+    headers, content = response.headers, response.content
+    encoding, length = headers.get(hdrs.CONTENT_ENCODING), headers.get(hdrs.CONTENT_LENGTH)
+    if content.is_eof():
+        body = whole_body(content.read_nowait(), bytes_max, encoding=encoding, length=length)
+    else:
+        bounded = BoundedBody(bytes_max, encoding=encoding, length=length)
+        while chunk := await content.readany():
+            bounded.feed(chunk)
+        body = bounded.finish()
+    retry_after, location, date = headers.get(hdrs.RETRY_AFTER), headers.get(hdrs.LOCATION), headers.get(hdrs.DATE)
     return Answer(
         response.status,
-        body.finish(),
-        _header(headers.get("Retry-After")),
-        _header(headers.get("Location")),
-        _header(headers.get("Date")),
+        body,
+        retry_after and retry_after[:_HEADER_CHARS_MAX],
+        location and location[:_HEADER_CHARS_MAX],
+        date and date[:_HEADER_CHARS_MAX],
     )
-
-
-def _header(value: str | None) -> str | None:
-    return None if value is None else value[:_HEADER_CHARS_MAX]

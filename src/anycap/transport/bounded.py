@@ -26,6 +26,15 @@ class BodyRefused(Exception):
         super().__init__(detail)
 
 
+def whole_body(raw: bytes, bytes_max: int, *, encoding: str | None, length: str | None) -> bytes:
+    """A body that came in one piece, as a `BoundedBody` fed with it would return it. Raises `BodyRefused`."""
+    if encoding is None and len(raw) <= bytes_max and (length is None or length == str(len(raw))):
+        return raw  # the usual answer, for which the steps below come to the same
+    body = BoundedBody(bytes_max, encoding=encoding, length=length)
+    body.feed(raw)
+    return body.finish()
+
+
 class BoundedBody:
     """Collects one answer's body: `feed` every chunk as it came off the wire, then `finish` for the bytes.
 

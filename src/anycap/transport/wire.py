@@ -6,12 +6,12 @@ half-way. No HTTP here; that is `exchange.py`.
 
 from __future__ import annotations
 
-import asyncio
 import select
 import ssl
 from typing import Protocol
 
 from anycap.transport import FailureKind
+from anycap.transport.deadline import asyncio_task
 from anycap.transport.target import Target
 
 RECEIVE_BYTES = 16 * 1024
@@ -69,10 +69,7 @@ def peer_has_closed(fileno: int, *, or_sent: bool = False) -> bool:
 
 def on_asyncio() -> bool:
     """Whether the caller runs in an asyncio task (False: trio, also as a guest of an asyncio loop)."""
-    try:
-        return asyncio.current_task() is not None
-    except RuntimeError:
-        return False
+    return asyncio_task() is not None
 
 
 async def open_wire(target: Target, ssl_context: ssl.SSLContext | None) -> Wire:

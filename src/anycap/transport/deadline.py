@@ -1,0 +1,103 @@
+"""The time limit over one request: on asyncio many requests share one timer of the loop, on trio each has a scope.
+
+A timer of its own for each request (`asyncio.timeout`, an anyio scope) costs more than encoding its body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+import anyio
+
+
+def asyncio_task() -> asyncio.Task[Any] | None:
+    """The asyncio task of the caller; None under trio, also as a guest of an asyncio loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+class Deadlines:
+    """`with deadlines(seconds):` leaves the block quietly when the time is up, by cancelling what it waits for.
+
+    Whoever must know sets something at the end of the block. A cancellation from outside goes through. Shared by what
+    runs in one event loop at a time; a next loop may follow.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[_Deadline] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
+
+    def __call__(self, seconds: float) -> AbstractContextManager[object]:
+        """A limit for the current task, from now."""
+        task = asyncio_task()
+        return anyio.move_on_after(seconds) if task is None else _Deadline(self, task, seconds)
+
+    def _enter(self, deadline: _Deadline, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # the last one's timer will never ring again
+            self._loop, self._timer, self._rings_at = loop, None, math.inf
+            self._running.clear()
+        deadline.at = loop.time() + seconds
+        self._running.add(deadline)
+        if deadline.at < self._rings_at:
+            self._set_timer(loop, deadline.at)
+
+    def _leave(self, deadline: _Deadline) -> None:
+        self._running.discard(deadline)
+        if not self._running and self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._rings_at = None, math.inf
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._rings_at = loop.call_at(at, self._ring, loop), at
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        # The request that set the timer is mostly long over: see who is due, and ring again for the next one.
+        now = max(self._rings_at, loop.time())
+        self._timer, self._rings_at = None, math.inf
+        for deadline in self._running:
+            if deadline.at <= now:
+                deadline.expire()
+        later = [deadline.at for deadline in self._running if deadline.at > now]
+        if later:
+            self._set_timer(loop, min(later))
+
+
+class _Deadline:
+    """One request's limit. What `asyncio.timeout` does, without its timer."""
+
+    __slots__ = ("_cancelling", "_deadlines", "_seconds", "_task", "at", "expired")
+
+    def __init__(self, deadlines: Deadlines, task: asyncio.Task[Any], seconds: float) -> None:
+        self._deadlines = deadlines
+        self._task = task
+        self._seconds = seconds
+        self.at = math.inf
+        self.expired = False
+
+    def __enter__(self) -> None:
+        self._cancelling = self._task.cancelling()
+        self._deadlines._enter(self, self._seconds)
+
+    def expire(self) -> None:
+        """Cancel the task, once."""
+        if not self.expired:
+            self.expired = True
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._deadlines._leave(self)
+        # Swallowed only if nobody else asked this task to stop as well.
+        return self.expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
