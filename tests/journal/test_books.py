@@ -1,0 +1,100 @@
+"""The engine's books: what could not be written goes first with the next write, and keeps the tickets' order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import pytest
+
+from anycap._books import Books
+from anycap._notices import Notices
+from anycap.errors import JournalError
+from anycap.events import Event, EventKind, Events
+from anycap.journal import Record
+from anycap.journal import RecordKind as K
+from anycap.journal.memory import MemoryJournal
+
+pytestmark = pytest.mark.anyio
+
+
+class Failing(MemoryJournal):
+    """A journal that can be told to fail, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails = False
+        self.given: list[list[str]] = []
+
+    async def write(self, records: Sequence[Record]) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self.fails:
+            raise JournalError("full")
+        self.given.append([f"{record.ticket_id} {record.kind}" for record in records])
+        await super().write(records)
+
+
+@pytest.fixture
+def told() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+async def books(told: list[Event]) -> Books:
+    made = Books(Failing(), Notices(Events(told.append), lambda: 1e9), lambda: 1e9)
+    await made.open()
+    return made
+
+
+@pytest.fixture
+def journal(books: Books) -> Any:
+    return books.journal
+
+
+async def test_what_was_kept_back_goes_first(books: Books, journal: Failing, told: list[Event]) -> None:
+    journal.fails = True
+    with pytest.raises(JournalError):
+        await books.write([Record("a", K.ACCEPTED, 1e9)], keep=True)
+    with pytest.raises(JournalError):
+        await books.write([Record("b", K.INTENT, 1e9)], keep=False)
+    assert [event.kind for event in told] == [EventKind.JOURNAL_TROUBLE] * 2
+    journal.fails = False
+    await books.write((Record("c", K.INTENT, 1e9),), keep=False)
+    await books.write((Record("d", K.INTENT, 1e9),), keep=False)
+    assert journal.given == [["a accepted", "c intent"], ["d intent"]]
+
+
+async def test_records_for_later_are_written_together_and_in_order(books: Books, journal: Failing) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(books.keep_up)
+        await anyio.wait_all_tasks_blocked()
+        for name in "ab":
+            books.write_later(Record(name, K.DELIVERED, 1e9))
+        assert books.closing == {"a": K.DELIVERED, "b": K.DELIVERED}
+        await anyio.wait_all_tasks_blocked()
+        assert books.closing == {}
+        books.write_later(Record("c", K.DELIVERED, 1e9))
+        await anyio.wait_all_tasks_blocked()
+        assert journal.given == [["a delivered", "b delivered"], ["c delivered"]]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_later_record_that_failed_is_closing_until_another_write_takes_it_along(
+    books: Books, journal: Failing
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(books.keep_up)
+        await anyio.wait_all_tasks_blocked()
+        journal.fails = True
+        books.write_later(Record("a", K.DELIVERED, 1e9))
+        await anyio.wait_all_tasks_blocked()
+        assert books.closing == {"a": K.DELIVERED}
+        journal.fails = False
+        await books.write([Record("b", K.INTENT, 1e9)], keep=False)
+        assert journal.given == [["a delivered", "b intent"]]
+        assert books.closing == {}
+        books.write_later(Record("c", K.DELIVERED, 1e9))
+        await anyio.wait_all_tasks_blocked()
+        assert journal.given[1:] == [["c delivered"]]
+        tasks.cancel_scope.cancel()
