@@ -15,6 +15,7 @@ import anyio
 
 from anycap.errors import ConfigurationError
 from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
+from anycap.transport.deadline import Deadlines
 from anycap.transport.exchange import Connection
 from anycap.transport.target import Target
 from anycap.transport.wire import Broken, Wire, open_wire
@@ -61,6 +62,7 @@ class ConnectionStack:
         self._clock = clock
         self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
         self._busy: set[Connection] = set()
+        self._deadlines = Deadlines()
         self._closed = False
 
     @property
@@ -75,7 +77,7 @@ class ConnectionStack:
         """Send within `request.timeout_s`, all included. A cancelled call closes its connection and re-raises."""
         attempt = _Attempt()
         outcome: Answer | Failure | None = None
-        with anyio.move_on_after(request.timeout_s):
+        with self._deadlines(request.timeout_s):
             outcome = await self._send(request, target, attempt)
         if outcome is not None:
             return outcome
