@@ -139,10 +139,8 @@ class SqliteJournal:
 
         Cancelling ends the waiting only: what was handed in is written. Raises JournalError when it could not be.
         """
-        from anycap.journal.store import row_of
-
         store = self._check()
-        batch = _Batch([row_of(record, self._settings.keep_s) for record in records])
+        batch = _Batch(store.rows(records))
         self._pending.append(batch)
         try:
             await self._drained(store)

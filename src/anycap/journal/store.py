@@ -16,8 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import frozen
-
+from anycap.core.values import internal
 from anycap.errors import JournalError
 from anycap.journal import Entry, Record, RecordKind
 from anycap.journal.fields import admitted, without_keys
@@ -28,6 +27,7 @@ from anycap.settings import JournalSettings
 
 T = TypeVar("T")
 
+_INTENT, _RESULT = RecordKind.INTENT, RecordKind.RESULT
 _ERASE_LAG_S = 1.0
 """Under steady load the write-ahead log, which may hold erased solutions, is emptied this often."""
 _ERASE_GAP_S = 0.05
@@ -40,7 +40,7 @@ _ENTRIES = (
 )
 
 
-@frozen(repr=False)
+@internal(repr=False)
 class Row:
     """A record ready to be written: its JSON made, its solution apart."""
 
@@ -52,28 +52,26 @@ class Row:
     erase_at: float
 
 
-def row_of(record: Record, keep_s: float) -> Row:
-    """Check and encode a record, on the caller's side. Raises JournalError for an INTENT that must not be stored."""
-    fields: Mapping[str, Any] = admitted(record.kind, record.fields) if record.fields else record.fields
-    strict = record.kind == RecordKind.INTENT
+def _row_of(record: Record, keep_s: float) -> Row:
+    kind = record.kind
+    fields: Mapping[str, Any] = admitted(kind, record.fields)
+    strict = kind == _INTENT
     body: str | None = None
     erase_at = record.at
-    if record.kind == RecordKind.RESULT:
+    if kind == _RESULT:
         rest = dict(fields)
         body = _encode(without_keys(rest.pop("body", None)), strict)
         expires_at = rest.get("expires_at")
         erase_at = record.at + keep_s if expires_at is None else float(expires_at)
         fields = rest
     text = _encode(fields, strict) if fields else "{}"
-    return Row(record.ticket_id, str(record.kind), record.at, text, body, erase_at)
+    return Row(record.ticket_id, str(kind), record.at, text, body, erase_at)
 
 
 def _encode(value: Any, strict: bool) -> str:
     """JSON in ASCII. What is no JSON is refused when `strict`, else written as text: the task is paid for."""
     try:
-        return json.dumps(
-            value, separators=(",", ":"), default=_plain if strict else _plain_or_text, allow_nan=not strict
-        )
+        return (_STRICT if strict else _LENIENT).encode(value)
     except (TypeError, ValueError) as error:
         reason = type(error).__name__
     raise JournalError(f"A record holds a value that is not plain JSON ({reason}). Nothing was written.")
@@ -95,6 +93,10 @@ def _plain_or_text(value: object) -> object:
         return _plain(value)
     except (TypeError, ValueError):
         return f"<{type(value).__name__}>"
+
+
+_STRICT = json.JSONEncoder(separators=(",", ":"), default=_plain, allow_nan=False)
+_LENIENT = json.JSONEncoder(separators=(",", ":"), default=_plain_or_text)
 
 
 class Store:
@@ -149,6 +151,10 @@ class Store:
         _roll_back(connection)
         raise trouble
 
+    def rows(self, records: Iterable[Record]) -> list[Row]:
+        """Check and encode records, on the caller's side. Raises JournalError for an INTENT that must not be stored."""
+        return [_row_of(record, self._settings.keep_s) for record in records]
+
     def append(self, rows: Sequence[Row]) -> None:
         """Append the rows in their order, in one transaction. Raises JournalError: then none was written."""
         self._transaction(lambda connection: self._append(connection, rows))
@@ -162,7 +168,7 @@ class Store:
                 "INSERT INTO records (ticket_id, kind, at, fields) VALUES (?, ?, ?, ?)",
                 (row.ticket_id, row.kind, row.at, row.fields),
             )
-            if kind == RecordKind.INTENT:
+            if kind == _INTENT:
                 if not execute(_NEW_TICKET, (row.ticket_id, owner)).rowcount:
                     self._begin_anew(connection, row.ticket_id)
                 continue
@@ -171,7 +177,7 @@ class Store:
                 execute("UPDATE tickets SET foreign_kinds = 1 WHERE ticket_id = ?", (row.ticket_id,))
             elif kind.closes:
                 self._close_ticket(connection, row, owner)
-            elif kind == RecordKind.RESULT:
+            elif kind == _RESULT:
                 execute(_NEW_TICKET, (row.ticket_id, owner))
                 execute(
                     "INSERT OR REPLACE INTO bodies (ticket_id, body, erase_at) SELECT ticket_id, ?, ? FROM tickets "
