@@ -14,7 +14,7 @@ T = TypeVar("T", bound=type[Any])
 
 
 def quick(cls: T) -> T:
-    """Give a class made by `attrs.frozen` (slots; no validators, converters or hooks) a constructor that is quicker.
+    """Give a class made by `attrs.frozen` a quicker constructor. It has slots, and plain fields that may be given by position.
 
     >>> from attrs import frozen
     >>> @quick
@@ -26,19 +26,18 @@ def quick(cls: T) -> T:
     Point(x=3, y=0)
     """
     names: dict[str, Any] = {"NOTHING": NOTHING}
-    by_place, by_name, body = ["self"], ["*"], []
+    parameters, body = ["self"], []
     for each in fields(cls):
         name, default, given = each.alias, each.default, each.alias
-        if not each.init or each.validator or each.converter or getattr(default, "takes_self", False):
+        if not each.init or each.kw_only or each.validator or each.converter or getattr(default, "takes_self", False):
             raise TypeError(f"{cls.__name__}.{each.name} is more than a plain field: leave its constructor to attrs")
         if factory := getattr(default, "factory", None):
             names[f"make_{name}"] = factory
             default, given = NOTHING, f"make_{name}() if {name} is NOTHING else {name}"
         names[f"set_{name}"], names[f"default_{name}"] = getattr(cls, each.name).__set__, default
-        parameter = name if each.default is NOTHING else f"{name}=default_{name}"
-        (by_name if each.kw_only else by_place).append(parameter)
+        parameters.append(name if each.default is NOTHING else f"{name}=default_{name}")
         body.append(f"    set_{name}(self, {given})")
-    head = f"def __init__({', '.join(by_place + (by_name if by_name[1:] else []))}):"
+    head = f"def __init__({', '.join(parameters)}):"
     exec("\n".join([head, *body]), names)  # noqa: S102 - names of our own fields
     quicker = names["__init__"]
     quicker.__module__, quicker.__qualname__ = cls.__module__, f"{cls.__qualname__}.__init__"

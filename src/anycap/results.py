@@ -114,7 +114,6 @@ class Solution:
     ip: str | None = field(default=None, repr=False)
 
 
-@quick
 @frozen(kw_only=True)
 class TokenSolution(Solution):
     """A token to hand to the page. `resp_key` is hCaptcha's second value, where given."""
