@@ -55,6 +55,29 @@ async def test_an_answer_planted_on_an_idle_connection_is_not_taken_for_the_next
     assert server.accepted == 2
 
 
+async def test_an_answer_planted_behind_one_that_fills_a_read_is_not_taken_for_the_next_one(
+    anyio_backend: str,
+) -> None:
+    full = answer(b" " * (8192 - len(answer(b" " * 8000)) + 8000))
+    assert len(full) == 8192
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(full + answer(FORGED))
+        keep_answering(peer)
+
+    transport = DirectTransport()
+    with serve(script) as server:
+        first = await transport.send(a_request(server.url))
+        second = await transport.send(a_request(server.url, idempotent=True))
+        await transport.aclose()
+        assert await server.gone()
+    assert isinstance(first, Answer)
+    assert isinstance(second, Answer)
+    assert FORGED not in (first.body, second.body)
+    assert server.accepted == 2
+
+
 async def test_a_body_of_exactly_the_bound_passes(anyio_backend: str) -> None:
     transport = DirectTransport()
 

@@ -18,19 +18,25 @@ from anycap.transport import FailureKind
 from anycap.transport.target import Target
 from anycap.transport.wire import RECEIVE_BYTES, Broken, check_protocol, connect_failure, peer_has_closed
 
+_READ_BYTES = 8 * 1024
 _PAUSE_BYTES = 4 * RECEIVE_BYTES
 # RFC 8305: how long the next address waits for the one before it.
 _NEXT_ADDRESS_AFTER_S = 0.25
 
 
-class AsyncioWire(asyncio.Protocol):
-    """One connection. Bytes wait in a bounded buffer; anything that arrives while idle makes the wire unfit for use."""
+class AsyncioWire(asyncio.BufferedProtocol):
+    """One connection. Bytes wait in a bounded buffer; anything that arrives while idle makes the wire unfit for use.
+
+    A buffered protocol, as the loop's TLS allocates 256 KiB for every read of the other kind.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.written = False
         self.received = 0
         self._loop = loop
         self._transport: asyncio.Transport | None = None
+        self._arriving = memoryview(bytearray(_READ_BYTES))
+        self._filled = False
         self._buffer = bytearray()
         self._paused = False
         self._ended = False
@@ -44,8 +50,12 @@ class AsyncioWire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._arriving
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._buffer += self._arriving[:nbytes]
+        self._filled = nbytes == _READ_BYTES
         if len(self._buffer) > _PAUSE_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -105,7 +115,8 @@ class AsyncioWire(asyncio.Protocol):
 
     def is_alive(self, *, look_closely: bool) -> bool:
         transport = self._transport
-        if transport is None or self._ended or self._buffer or transport.is_closing():
+        # What fills a read to the brim may have more behind it, which would be taken for the next answer.
+        if transport is None or self._ended or self._buffer or self._filled or transport.is_closing():
             return False
         if not look_closely:
             return True
