@@ -35,6 +35,7 @@ class Books:
         self._unwritten: list[Record] = []
         self._later: list[Record] = []
         self._kick: anyio.Event  # made by `open`, on the event loop
+        self._catching_up: anyio.Event | None = None
 
     async def open(self) -> None:
         """Open the journal and erase what has expired: a process that lives for seconds erases, too."""
@@ -47,15 +48,29 @@ class Books:
 
         Raises JournalError; with `keep` the records are kept and go first next time, else they are forgotten.
         """
-        before = self._take_unwritten() if self._unwritten else ()
         try:
-            await self.journal.write([*before, *records] if before else records)
+            if self._unwritten:
+                await self._catch_up(records)
+            else:
+                await self.journal.write(records)
         except JournalError as error:
-            self._unwritten = [*before, *(records if keep else ()), *self._unwritten]
+            if keep:
+                self._unwritten += records
             self._trouble(error)
             raise
-        if before:
+
+    async def _catch_up(self, records: Sequence[Record]) -> None:
+        """Write what could not be written before, and `records` after it; what is left for later waits for it."""
+        before = self._take_unwritten()
+        over = self._catching_up = anyio.Event()
+        try:
+            await self.journal.write([*before, *records])
             self._are_written(before)
+        except JournalError:
+            self._unwritten = [*before, *self._unwritten]
+            raise
+        finally:
+            over.set()
 
     def write_later(self, record: Record) -> None:
         """Have a record written that no caller waits for."""
@@ -77,6 +92,8 @@ class Books:
         while True:
             with anyio.CancelScope(deadline=tidy_at):
                 await self._kick.wait()
+            if self._catching_up is not None:
+                await self._catching_up.wait()
             self._kick = anyio.Event()
             # What failed before goes first, so that the records of a ticket stay in their order.
             records, self._later = [*self._take_unwritten(), *self._later], []

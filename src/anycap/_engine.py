@@ -4,7 +4,8 @@ Callers never send anything; they queue a solve and wait. So a cancelled caller 
 id cannot be lost with it. On asyncio the owner is a task of its own, on trio a task in the user's nursery or a system
 task: `open` and `aclose` may be called from different tasks, and a fault in here never cancels its host.
 
-Decisions are not taken here: `core/lane.py` says what to send and what an answer does, `_desk.py` builds requests.
+Decisions are not taken here: `core/lane.py` says what to send and what an answer does, `_desk.py` builds requests,
+`_outcomes.py` writes, tells and wakes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import logging
 import math
 import sys
 import traceback
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -25,9 +25,10 @@ import anyio.lowlevel
 
 from anycap._bell import AnyBell, Bell, LoopBell, Seat
 from anycap._books import Books
-from anycap._desk import Call, Desk, balance_amount, failure_fields
+from anycap._desk import Call, Desk, balance_amount
 from anycap._keys import KEY_RECHECK_S, read_again, watch
 from anycap._notices import Notices
+from anycap._outcomes import Outcomes
 from anycap._phase import Phase, not_open
 from anycap.core.jobs import Job, JobKind
 from anycap.core.machine import ENDS, Action, State
@@ -36,7 +37,7 @@ from anycap.core.solve import Solve
 from anycap.core.verdict import VerdictKind
 from anycap.errors import ClientClosed, ConfigurationError, JournalError
 from anycap.events import EventKind, Events
-from anycap.journal import Journal, Record
+from anycap.journal import Journal
 from anycap.results import Ticket
 from anycap.taxonomy import Code
 from anycap.transport import Transport
@@ -45,16 +46,10 @@ logger = logging.getLogger("anycap")
 
 # Members that every request meets: a look-up on the enum's class costs seven times as much as one here.
 _OPEN, _SUBMIT, _POLL = Phase.OPEN, JobKind.SUBMIT, JobKind.POLL
-_WAITING, _POLLING, _STORING, _SAVING, _SOLVED = (
-    State.WAITING, State.POLLING, State.STORING, State.SAVING, State.SOLVED,
-)  # fmt: skip
-_TELL, _WRITE_RESULT, _WRITE_ACCEPTED = Action.TELL, Action.WRITE_RESULT, Action.WRITE_ACCEPTED
-_ONLY_TELL = (Action.TELL,)
+_WAITING, _POLLING = State.WAITING, State.POLLING
 _SETTLED = ENDS | {State.SOLVED, State.STALLED}
 
-UNTOLD_MAX = 10_000
-"""Ended solves without a caller that are remembered, so that a later `wait` gets their error."""
-WAKE_GRID_S = 0.01
+WAKE_GRID_S = 0.02
 """What falls due within one step goes out together, up to so much late: a turn of the event loop for each costs more."""
 PARKED_MAX = 64
 """Workers that wait for the next job: starting a task costs more than a request's part of our work."""
@@ -104,7 +99,8 @@ class Engine:
         self._parked: list[Seat] = []
         self.phase = Phase.NEW
         self.solves: dict[str, Solve] = {}
-        self.untold: OrderedDict[str, Solve] = OrderedDict()
+        self._outcomes = Outcomes(self.books, self.notices, self.solves, wall)
+        self.untold = self._outcomes.untold
         self._submitting = 0
         self._sleep_until = math.inf
         self._fault: str = ""
@@ -137,7 +133,7 @@ class Engine:
                 self._done.set()
         trio = sys.modules.get("trio")
         if trio is not None and trio.lowlevel.in_trio_run():
-            self.clock = trio.current_time
+            self.clock = self._outcomes.clock = trio.current_time
             if nursery is not None:
                 nursery.start_soon(self._own, started)
             else:
@@ -146,7 +142,7 @@ class Engine:
             if nursery is not None:
                 raise ConfigurationError("open(nursery=...) is for trio; on asyncio the client owns its task")
             loop = asyncio.get_running_loop()
-            self.clock = loop.time
+            self.clock = self._outcomes.clock = loop.time
             self._new_bell = partial(LoopBell, loop)
             self._kick = self._new_bell()
             self._owner = loop.create_task(self._own(started), name="anycap engine", context=contextvars.Context())
@@ -237,7 +233,7 @@ class Engine:
         desk.lane.add(solve)
         self.notices.tell(EventKind.QUEUED, solve)
         # A worker that waits anyway is sent off at once: waking the dispatcher for it takes a turn of the event loop more.
-        job = desk.lane.next_job(self.clock()) if self._parked else None
+        job = desk.lane.next_job(self.clock()) if self._parked and self.phase is _OPEN else None
         if job is not None:
             self._begin(desk, job)
         if job is None or desk.lane.has_refused:
@@ -366,12 +362,15 @@ class Engine:
 
     async def _work(self, desk: Desk, job: Job | None) -> None:
         """Do one job after the other; park when there is none. Those not parked are the requests in progress."""
+        seat: Seat | None = None
         while True:
             if job is None:
-                given = await self._park()
-                if given is None:
+                if len(self._parked) >= PARKED_MAX:
                     return
-                desk, job = given
+                seat = seat or Seat(self._new_bell())
+                self._parked.append(seat)
+                await seat.bell.wait(math.inf)
+                desk, job = seat.work
             kind, solve = job.kind, job.solve
             if solve is None:
                 await self._probe(desk, job.method)
@@ -396,16 +395,6 @@ class Engine:
             if wake_at <= now or wake_at <= self._sleep_until - WAKE_GRID_S:
                 self._kick.ring()
 
-    async def _park(self) -> tuple[Desk, Job] | None:
-        """Wait for the next job; None when enough workers wait already."""
-        if len(self._parked) >= PARKED_MAX:
-            return None
-        seat = Seat(self._new_bell())
-        self._parked.append(seat)
-        await seat.bell.wait(math.inf)
-        work: tuple[Desk, Job] = seat.work
-        return work
-
     async def _submit(self, desk: Desk, solve: Solve) -> None:
         lane = desk.lane
         intent = record_for(Action.WRITE_INTENT, solve, self.wall())
@@ -414,11 +403,11 @@ class Engine:
             await self.books.write((intent,), keep=False)
         except JournalError as error:
             solve.error = error
-            await self._perform(desk, solve, lane.stored(solve, self.clock(), ok=False))
+            await self._outcomes.perform(desk, solve, lane.stored(solve, self.clock(), ok=False))
             return
         actions = lane.stored(solve, self.clock())
         if Action.SEND_SUBMIT not in actions:
-            await self._perform(desk, solve, actions)
+            await self._outcomes.perform(desk, solve, actions)
             return
         self.notices.tell(EventKind.SUBMITTING, solve)
         outcome = await self.transport.send(desk.submit_request(solve))
@@ -431,7 +420,7 @@ class Engine:
         if verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY:
             solve.accepted_at = self.wall()
             desk.accepted.add(solve.kind, solve.accepted_at)
-        await self._perform(desk, solve, actions)
+        await self._outcomes.perform(desk, solve, actions)
 
     async def _poll(self, desk: Desk, solve: Solve) -> None:
         outcome = await self.transport.send(desk.poll_request(solve))
@@ -442,7 +431,7 @@ class Engine:
         actions = desk.lane.polled(solve, verdict, now)
         self.notices.polled(desk, solve, verdict, now)
         if actions:
-            await self._perform(desk, solve, actions)
+            await self._outcomes.perform(desk, solve, actions)
 
     async def _probe(self, desk: Desk, method: str) -> None:
         sent = self.clock()
@@ -466,60 +455,13 @@ class Engine:
         self.notices.watch(desk, call.verdict, self.clock())
         self._kick.ring()
 
-    # -- what comes of it
-
-    async def _perform(self, desk: Desk, solve: Solve, actions: Sequence[Action]) -> None:
-        """Write what is to be written, then tell events, then wake callers: in this order, always."""
-        records: list[Record] = []
-        for action in actions:
-            if action is _TELL:
-                continue
-            wall = self.wall()
-            expires_at: float | None = None
-            cost: str | None = None
-            error: dict[str, Any] | None = None
-            if action is _WRITE_RESULT:
-                expires_at, cost = desk.read_solution(solve, self.clock(), wall)
-            elif action is Action.WRITE_FAILED or action is Action.WRITE_IN_DOUBT:
-                error = failure_fields(solve)
-            record = record_for(action, solve, wall, expires_at=expires_at, error=error, cost=cost)
-            if record is not None:
-                records.append(record)
-        if records:
-            ok = True
-            try:
-                await self.books.write(records, keep=True)
-            except JournalError:
-                ok = False
-            if _WRITE_ACCEPTED in actions:
-                solve.prepared = None
-            self.notices.written(desk, solve, actions)
-            if solve.state is _STORING or solve.state is _SAVING:
-                further = desk.lane.stored(solve, self.clock(), ok=ok)
-                if further == _ONLY_TELL:
-                    self._tell(solve)
-                elif further:
-                    await self._perform(desk, solve, further)
-            if solve.wants_id and solve.waiter is not None:
-                solve.waiter.ring()
-        if _TELL in actions:
-            self._tell(solve)
-
-    def _tell(self, solve: Solve) -> None:
-        if solve.waiter is not None:
-            solve.waiter.ring()
-        if solve.state in ENDS and not solve.waiting and self.solves.pop(solve.id, None) is not None:
-            self.untold[solve.id] = solve
-            while len(self.untold) > UNTOLD_MAX:
-                self.untold.popitem(last=False)
-
     def _settle_refused(self, desk: Desk, now: float) -> None:
         recheck = False
         for solve in desk.lane.take_refused():
             problem = solve.last.problem if solve.last is not None else None
             recheck = recheck or (problem is not None and problem.code is Code.INVALID_KEY)
             self.notices.tell(EventKind.FAILED, solve, solve.last)
-            self._tell(solve)
+            self._outcomes.tell(solve)
         if not desk.keys.changeable:
             return
         if desk.key_rejected and not desk.key_watched:

@@ -121,6 +121,21 @@ def test_submits_held_until_an_answer_ask_again_after_a_poll() -> None:
     assert lane.next_job(5.5) == Job(JobKind.SUBMIT, held)
 
 
+def test_submits_and_polls_take_turns_so_that_one_dead_task_is_not_every_probe_of_a_failing_vendor() -> None:
+    lane, guard = _lane()
+    dead = _solve(lane, "dead")
+    _accept(lane, dead, 0.0)
+    assert lane.next_job(5.0) == Job(JobKind.POLL, dead)
+    lane.polled(dead, Verdict(VerdictKind.LOST), 5.1)
+    waits = _solve(lane, "waits", wait=True)
+    guard.submit_hold = guard.poll_hold = Hold(20.0, None)
+    for now in (6.0, 7.0, 8.0, 9.0):  # however often it was asked in vain
+        assert lane.next_job(now) is None
+    guard.submit_hold = guard.poll_hold = None
+    assert lane.next_job(20.0) == Job(JobKind.SUBMIT, waits)
+    assert lane.next_job(20.0) == Job(JobKind.POLL, dead)
+
+
 def test_hanging_submits_leave_room_for_polls() -> None:
     lane, _ = _lane(gate=8)
     polled = _solve(lane, "a")

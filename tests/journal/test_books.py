@@ -25,12 +25,16 @@ class Failing(MemoryJournal):
     def __init__(self) -> None:
         super().__init__()
         self.fails = False
+        self.goes_on: anyio.Event | None = None
         self.given: list[list[str]] = []
 
     async def write(self, records: Sequence[Record]) -> None:
         await anyio.lowlevel.checkpoint()
         if self.fails:
             raise JournalError("full")
+        if (goes_on := self.goes_on) is not None:
+            self.goes_on = None
+            await goes_on.wait()
         self.given.append([f"{record.ticket_id} {record.kind}" for record in records])
         await super().write(records)
 
@@ -77,6 +81,27 @@ async def test_records_for_later_are_written_together_and_in_order(books: Books,
         books.write_later(Record("c", K.DELIVERED, 1e9))
         await anyio.wait_all_tasks_blocked()
         assert journal.given == [["a delivered", "b delivered"], ["c delivered"]]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_record_for_later_waits_while_what_failed_before_is_caught_up_with(
+    books: Books, journal: Failing
+) -> None:
+    journal.fails = True
+    with pytest.raises(JournalError):
+        await books.write([Record("a", K.RESULT, 1e9)], keep=True)
+    journal.fails = False
+    journal.goes_on = goes_on = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(books.keep_up)
+        tasks.start_soon(lambda: books.write((Record("b", K.INTENT, 1e9),), keep=False))
+        await anyio.wait_all_tasks_blocked()
+        books.write_later(Record("a", K.DELIVERED, 1e9))
+        await anyio.wait_all_tasks_blocked()
+        assert journal.given == []
+        goes_on.set()
+        await anyio.wait_all_tasks_blocked()
+        assert journal.given == [["a result", "b intent"], ["a delivered"]]
         tasks.cancel_scope.cancel()
 
 

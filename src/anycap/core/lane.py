@@ -80,6 +80,7 @@ class Lane:
         self._probing: str | None = None
         self._polls_held_until = -math.inf
         self._poll_turn = False
+        """Submits and polls take turns: also as the probe of a failing vendor, where one dead task must not be all of them."""
         self._lateness_s = 0.0
         self._gap_s = 3.0
         self._hints_missed = HINT_TRUST
@@ -141,7 +142,6 @@ class Lane:
         limit = self._limit = self._gate.limit(now, len(self._schedule), self._gap_s)
         if self._in_progress >= limit:
             return None
-        self._poll_turn = not self._poll_turn
         may_submit = self._submits < max(limit * SUBMIT_SHARE, 1)
         if self._poll_turn or not may_submit:
             return self._next_poll(now) or (self._next_submit(now) if may_submit else None)
@@ -185,6 +185,7 @@ class Lane:
                     return self._probe(admission.probe, now)
                 return None
             self.guard.poll_sent(now, solve.kind, stale=stale)
+            self._poll_turn = False
             self._in_progress += 1
             self._lateness_s += LATENESS_WEIGHT * (now - due - self._lateness_s)
             solve.state, _ = step(solve.state, _DUE)
@@ -207,6 +208,7 @@ class Lane:
                     if len(self._queues) > 1:
                         self._rotate(solve.kind)
                     self.guard.submit_sent(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
+                    self._poll_turn = True
                     self._in_progress += 1
                     self._submits += 1
                     solve.submitted = now
