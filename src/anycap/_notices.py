@@ -62,12 +62,12 @@ class Notices:
         """A poll was answered, or came to nothing."""
         if not self._wanted:
             return
-        kind, state = verdict.kind, solve.state
-        if kind is _PROCESSING or kind is _READY or state is _FAILED:
+        kind = verdict.kind
+        if kind is _PROCESSING or kind is _READY or solve.state is _FAILED:
             self.tell(_POLLED, solve)
         else:
             self.tell(EventKind.POLL_LOST, solve, verdict)
-        if state is _STALLED:
+        if solve.state is _STALLED:  # unless the hook has just abandoned it
             self.tell(EventKind.STALLED, solve, verdict)
         self.watch(desk, verdict, now)
 
