@@ -101,6 +101,25 @@ async def test_a_limit_that_was_met_leaves_the_task_uncancelled(anyio_backend: s
     assert task.cancelling() == 0
 
 
+@on_asyncio
+async def test_who_takes_time_to_leave_is_cancelled_once(anyio_backend: str) -> None:
+    deadlines = Deadlines()
+    tidied = False
+
+    async def tidy() -> None:
+        nonlocal tidied
+        with deadlines(0.0):
+            try:
+                await asyncio.sleep(5.0)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.05)
+                tidied = True
+                raise
+
+    await asyncio.gather(tidy(), sleeping(deadlines, 0.02))  # whose time is up in between
+    assert tidied
+
+
 class Counting(asyncio.SelectorEventLoop):
     """Keeps the timers that were set."""
 

@@ -42,6 +42,36 @@ async def test_bytes_that_arrive_just_after_a_cancellation_are_harmless(anyio_ba
     assert await wire.receive() == b"late"
 
 
+class Paused(asyncio.Transport):
+    """A transport that only notes whether reading is paused."""
+
+    paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+async def test_what_nobody_reads_is_bounded_and_comes_out_in_pieces(anyio_backend: str) -> None:
+    wire, transport = AsyncioWire(asyncio.get_running_loop()), Paused()
+    wire.connection_made(transport)
+    sent = b""
+    while not transport.paused:
+        piece = bytes([len(sent) >> 13]) * 8192
+        wire.get_buffer(-1)[:] = piece
+        wire.buffer_updated(len(piece))
+        sent += piece
+    assert len(sent) <= 80 * 1024
+    received: list[bytes] = []
+    while len(b"".join(received)) < len(sent):
+        received.append(await wire.receive())
+    assert b"".join(received) == sent
+    assert {len(piece) for piece in received[:-1]} == {16 * 1024}
+    assert not transport.paused
+
+
 async def test_a_wire_that_was_never_connected_refuses_and_closes_quietly(anyio_backend: str) -> None:
     wire = AsyncioWire(asyncio.get_running_loop())
     with pytest.raises(Broken, match="before anything was written"):
