@@ -35,7 +35,8 @@ class Books:
         self._unwritten: list[Record] = []
         self._later: list[Record] = []
         self._kick: anyio.Event  # made by `open`, on the event loop
-        self._catching_up: anyio.Event | None = None
+        self._behind = 0
+        self._caught_up: anyio.Event
 
     async def open(self) -> None:
         """Open the journal and erase what has expired: a process that lives for seconds erases, too."""
@@ -62,7 +63,9 @@ class Books:
     async def _catch_up(self, records: Sequence[Record]) -> None:
         """Write what could not be written before, and `records` after it; what is left for later waits for it."""
         before = self._take_unwritten()
-        over = self._catching_up = anyio.Event()
+        if not self._behind:
+            self._caught_up = anyio.Event()
+        self._behind += 1
         try:
             await self.journal.write([*before, *records])
             self._are_written(before)
@@ -70,7 +73,9 @@ class Books:
             self._unwritten = [*before, *self._unwritten]
             raise
         finally:
-            over.set()
+            self._behind -= 1
+            if not self._behind:
+                self._caught_up.set()
 
     def write_later(self, record: Record) -> None:
         """Have a record written that no caller waits for."""
@@ -92,8 +97,8 @@ class Books:
         while True:
             with anyio.CancelScope(deadline=tidy_at):
                 await self._kick.wait()
-            if self._catching_up is not None:
-                await self._catching_up.wait()
+            while self._behind:
+                await self._caught_up.wait()
             self._kick = anyio.Event()
             # What failed before goes first, so that the records of a ticket stay in their order.
             records, self._later = [*self._take_unwritten(), *self._later], []
