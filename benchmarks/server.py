@@ -66,10 +66,16 @@ class Vendor:
     solve_s: float
     solve_spread_s: float
     rtt_s: float
+    rtt_spread_s: float = 0.0
+    """Answers take from half of this less to half of it more, by chance, as those of real networks do."""
     ready_poll: int = 0
     tasks: dict[int, list[float]] = field(factory=dict)
     counts: Counts = field(factory=Counts)
     chance: random.Random = field(factory=lambda: random.Random(7))
+
+    def round_trip_s(self) -> float:
+        """How long the next answer takes."""
+        return self.rtt_s + self.rtt_spread_s * (self.chance.random() - 0.5)
 
     def answer(self, path: bytes, body: bytes) -> bytes:
         """The body to answer with, at once; the round trip is added by the connection."""
@@ -147,7 +153,7 @@ class Connection(asyncio.Protocol):
             counts.busy_max = max(counts.busy_max, counts.busy)
             answer = vendor.answer(path, body)
             if vendor.rtt_s:
-                self._loop.call_later(vendor.rtt_s, self._send, answer)
+                self._loop.call_later(vendor.round_trip_s(), self._send, answer)
             else:
                 self._send(answer)
 
@@ -210,9 +216,16 @@ class Address:
 
 @contextmanager
 def vendor(
-    *, solve_s: float = 0.0, solve_spread_s: float = 0.0, rtt_s: float = 0.0, ready_poll: int = 0, tls: bool = False
+    *,
+    solve_s: float = 0.0,
+    solve_spread_s: float = 0.0,
+    rtt_s: float = 0.0,
+    rtt_spread_s: float = 0.0,
+    ready_poll: int = 0,
+    tls: bool = False,
 ) -> Iterator[Address]:
-    """A vendor process for the `with` block: tasks take `solve_s` (plus up to the spread), answers take `rtt_s`.
+    """A vendor process for the `with` block: tasks take `solve_s` (plus up to the spread), answers take `rtt_s`, give or
+    take half of its spread.
 
     With `ready_poll` = n a task is ready at its nth poll, whenever that comes: then every client needs as many requests.
     """
@@ -223,6 +236,7 @@ def vendor(
         str(solve_s),
         str(solve_spread_s),
         str(rtt_s),
+        str(rtt_spread_s),
         str(ready_poll),
     ]
     if tls:
@@ -243,11 +257,15 @@ def _main() -> None:
     parser.add_argument("solve_s", type=float)
     parser.add_argument("solve_spread_s", type=float)
     parser.add_argument("rtt_s", type=float)
+    parser.add_argument("rtt_spread_s", type=float)
     parser.add_argument("ready_poll", type=int)
     parser.add_argument("--certificate", default=None)
     options = parser.parse_args()
     asyncio.run(
-        serve(Vendor(options.solve_s, options.solve_spread_s, options.rtt_s, options.ready_poll), options.certificate)
+        serve(
+            Vendor(options.solve_s, options.solve_spread_s, options.rtt_s, options.rtt_spread_s, options.ready_poll),
+            options.certificate,
+        )
     )
 
 
