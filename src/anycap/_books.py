@@ -6,10 +6,12 @@ What a record says is in `core/records.py`, where it is kept in `anycap.journal`
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 
 import anyio
 
+from anycap._bell import AnyBell, Bell
 from anycap._notices import Notices
 from anycap.core.machine import Action
 from anycap.core.records import record_for
@@ -34,13 +36,13 @@ class Books:
         self.on_housekeeping: Callable[[], None] = lambda: None
         self._unwritten: list[Record] = []
         self._later: list[Record] = []
-        self._kick: anyio.Event  # made by `open`, on the event loop
+        self._bell: Bell | None = None
+        self._untidy = False
         self._behind = 0
         self._caught_up: anyio.Event
 
     async def open(self) -> None:
         """Open the journal and erase what has expired: a process that lives for seconds erases, too."""
-        self._kick = anyio.Event()
         await self.journal.open()
         await self.journal.erase_expired(self._wall())
 
@@ -80,9 +82,9 @@ class Books:
     def write_later(self, record: Record) -> None:
         """Have a record written that no caller waits for."""
         self.closing[record.ticket_id] = record.kind
-        if not self._later:
-            self._kick.set()
         self._later.append(record)
+        if self._bell is not None:
+            self._bell.ring()
 
     def write_steps_later(self, solve: Solve, actions: Sequence[Action]) -> None:
         """Have the records of a solve's steps written that no caller waits for."""
@@ -91,29 +93,38 @@ class Books:
             if record is not None:
                 self.write_later(record)
 
-    async def keep_up(self) -> None:
-        """Write what was left for later, and erase what has expired; until cancelled."""
-        tidy_at = anyio.current_time() + HOUSEKEEPING_S
+    async def keep_up(self, bell: Bell | None = None) -> None:
+        """Write what was left for later, and erase what has expired; until cancelled. `bell`: what to wait on."""
+        self._bell = bell = bell or AnyBell()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._remind)
+            while True:
+                if not self._later and not self._untidy:
+                    await bell.wait(math.inf)
+                while self._behind:
+                    await self._caught_up.wait()
+                # What failed before goes first, so that the records of a ticket stay in their order.
+                records, self._later = [*self._take_unwritten(), *self._later], []
+                try:
+                    if records:
+                        await self.journal.write(records)
+                        self._are_written(records)
+                    if self._untidy:
+                        self._untidy = False
+                        records = []
+                        self.on_housekeeping()
+                        await self.journal.erase_expired(self._wall())
+                except JournalError as error:
+                    self._unwritten = [*records, *self._unwritten]
+                    self._trouble(error)
+
+    async def _remind(self) -> None:
+        """Say when it is time to tidy, by the clock: a client that is never idle erases, too."""
         while True:
-            with anyio.CancelScope(deadline=tidy_at):
-                await self._kick.wait()
-            while self._behind:
-                await self._caught_up.wait()
-            self._kick = anyio.Event()
-            # What failed before goes first, so that the records of a ticket stay in their order.
-            records, self._later = [*self._take_unwritten(), *self._later], []
-            try:
-                if records:
-                    await self.journal.write(records)
-                    self._are_written(records)
-                if anyio.current_time() >= tidy_at:  # by the clock: a client that is never idle erases, too
-                    tidy_at = anyio.current_time() + HOUSEKEEPING_S
-                    records = []
-                    self.on_housekeeping()
-                    await self.journal.erase_expired(self._wall())
-            except JournalError as error:
-                self._unwritten = [*records, *self._unwritten]
-                self._trouble(error)
+            await anyio.sleep(HOUSEKEEPING_S)
+            self._untidy = True
+            if self._bell is not None:
+                self._bell.ring()
 
     async def aclose(self) -> None:
         """Write what is left and close the journal; what cannot be written is told."""

@@ -170,7 +170,7 @@ class Engine:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                tasks.start_soon(self.books.keep_up)
+                tasks.start_soon(self.books.keep_up, self._new_bell())
                 started.set()
                 await self._dispatch()
                 with anyio.move_on_after(self._grace_s * CLOSE_SHARE):
