@@ -56,8 +56,8 @@ def plain_answer(received: bytes, bytes_max: int) -> Answer | None:
     Plain is: status 200, printable ASCII, a Content-Length or a single chunk, not encoded, and not a byte missing or to
     spare. Its connection may be kept.
     """
-    head, _, body = received.partition(b"\r\n\r\n")
-    if _PLAIN_HEAD.fullmatch(head) is None:
+    head, head_end, body = received.partition(b"\r\n\r\n")
+    if not head_end or _PLAIN_HEAD.fullmatch(head) is None:
         return None
     found = _FRAMING_OR_WANTED.findall(head)
     headers = {name.lower(): value for name, value in found}
