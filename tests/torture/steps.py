@@ -49,7 +49,10 @@ class Steps:
         self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
     ) -> asyncio.Task[Any]:
         """For `loop.set_task_factory`."""
-        return asyncio.Task(self._watched(coroutine), loop=loop, **options)
+        task = asyncio.Task(self._watched(coroutine), loop=loop, **options)
+        # Cancelled before its first step, the task never reaches the coroutine, which would then complain of it.
+        task.add_done_callback(lambda _: coroutine.close())
+        return task
 
     async def _watched(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return await _Watched(coroutine, self.count)
