@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -118,6 +119,24 @@ async def test_who_takes_time_to_leave_is_cancelled_once(anyio_backend: str) -> 
 
     await asyncio.gather(tidy(), sleeping(deadlines, 0.02))  # whose time is up in between
     assert tidied
+
+
+@on_asyncio
+async def test_a_cancellation_that_was_lost_comes_again(anyio_backend: str) -> None:
+    # as anyio 4.8 loses one that falls together with the end of connecting to the first of several addresses
+    deadlines, task = Deadlines(), asyncio.current_task()
+    assert task is not None
+    lost = 0
+    with anyio.fail_after(4.0), deadlines(0.0):
+        for _ in range(3):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1.5)
+                pytest.fail("it was not cancelled")
+            lost += 1
+        await asyncio.sleep(5.0)
+    assert lost == 3
+    assert task.cancelling() == 0
+    assert await sleeping(deadlines, 0.01) is not None
 
 
 class Counting(asyncio.SelectorEventLoop):

@@ -13,6 +13,9 @@ from typing import Any
 
 import anyio
 
+_AGAIN_AFTER_S = 0.25
+"""A cancellation may get lost: anyio scopes inside take one that falls together with their own for it, in old versions."""
+
 
 def asyncio_task() -> asyncio.Task[Any] | None:
     """The asyncio task of the caller; None under trio, also as a guest of an asyncio loop."""
@@ -68,9 +71,9 @@ class Deadlines:
         for deadline in self._running:
             if deadline.at <= now:
                 deadline.expire()
-        later = [deadline.at for deadline in self._running if deadline.at > now]
-        if later:
-            self._set_timer(loop, min(later))
+                deadline.at = now + _AGAIN_AFTER_S
+        if self._running:
+            self._set_timer(loop, min(deadline.at for deadline in self._running))
 
 
 class _Deadline:
@@ -83,21 +86,24 @@ class _Deadline:
         self._task = task
         self._seconds = seconds
         self.at = math.inf
-        self.expired = False
+        self.expired = 0
 
     def __enter__(self) -> None:
         self._cancelling = self._task.cancelling()
         self._deadlines._enter(self, self._seconds)
 
     def expire(self) -> None:
-        """Cancel the task, once."""
-        if not self.expired:
-            self.expired = True
-            self._task.cancel()
+        """Cancel the task, however often it takes."""
+        self.expired += 1
+        self._task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self._deadlines._leave(self)
+        if not self.expired:
+            return False
+        for _ in range(self.expired):
+            self._task.uncancel()
         # Swallowed only if nobody else asked this task to stop as well.
-        return self.expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
+        return self._task.cancelling() <= self._cancelling and kind is asyncio.CancelledError
