@@ -105,12 +105,13 @@ class Books:
                     await self._caught_up.wait()
                 # What failed before goes first, so that the records of a ticket stay in their order.
                 records, self._later = [*self._take_unwritten(), *self._later], []
+                # Taken before the write: else one that fails at such a time would be tried on and on.
+                untidy, self._untidy = self._untidy, False
                 try:
                     if records:
                         await self.journal.write(records)
                         self._are_written(records)
-                    if self._untidy:
-                        self._untidy = False
+                    if untidy:
                         records = []
                         self.on_housekeeping()
                         await self.journal.erase_expired(self._wall())

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from anycap import _books
 from anycap._books import Books
 from anycap._notices import Notices
 from anycap.errors import JournalError
@@ -122,4 +123,21 @@ async def test_a_later_record_that_failed_is_closing_until_another_write_takes_i
         books.write_later(Record("c", K.DELIVERED, 1e9))
         await anyio.wait_all_tasks_blocked()
         assert journal.given[1:] == [["c delivered"]]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_write_that_fails_when_it_is_time_to_tidy_is_not_tried_on_and_on(
+    books: Books, journal: Failing, told: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_books, "HOUSEKEEPING_S", 0.05)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(books.keep_up)
+        await anyio.wait_all_tasks_blocked()
+        journal.fails = True
+        books.write_later(Record("a", K.DELIVERED, 1e9))
+        await anyio.sleep(0.12)
+        assert 2 <= len(told) <= 4
+        journal.fails = False
+        await anyio.sleep(0.1)
+        assert journal.given == [["a delivered"]]
         tasks.cancel_scope.cancel()
