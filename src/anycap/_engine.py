@@ -16,7 +16,7 @@ import logging
 import math
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -69,6 +69,15 @@ def _settled(solve: Solve, accepted: bool) -> bool:
 def on_grid(due: float) -> float:
     """The first step of the grid after `due`."""
     return due if due == math.inf else (due // WAKE_GRID_S + 1.0) * WAKE_GRID_S
+
+
+def _causes(error: Exception) -> Iterator[Exception]:
+    """What is in a group, in those within it too: each task group on the way puts one around what it hands on."""
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner)
+    else:
+        yield error
 
 
 class Engine:
@@ -213,7 +222,7 @@ class Engine:
     def _broke(self, error: Exception) -> None:
         """A fault of ours: callers get a typed error; what is logged holds frames and class names, never values."""
         self.phase = Phase.BROKEN
-        causes = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+        causes = list(_causes(error))
         self._fault = ", ".join(type(cause).__name__ for cause in causes)
         frames = "".join(line for cause in causes for line in traceback.format_tb(cause.__traceback__))
         logger.error("the engine of an anycap client broke: %s\n%s", self._fault, frames)
@@ -370,7 +379,8 @@ class Engine:
                 seat = seat or Seat(self._new_bell())
                 self._parked.append(seat)
                 await seat.bell.wait(math.inf)
-                desk, job = seat.work
+                given: tuple[Desk, Job] = seat.work
+                desk, job = given
             kind, solve = job.kind, job.solve
             if solve is None:
                 await self._probe(desk, job.method)
@@ -392,7 +402,7 @@ class Engine:
             if lane.has_refused or desk.key_rejected:
                 self._settle_refused(desk, now)
             wake_at = lane.wake_at(now)
-            if wake_at <= now or wake_at <= self._sleep_until - WAKE_GRID_S:
+            if wake_at <= now or wake_at < self._sleep_until - WAKE_GRID_S:
                 self._kick.ring()
 
     async def _submit(self, desk: Desk, solve: Solve) -> None:

@@ -6,12 +6,15 @@ import math
 import anyio
 import pytest
 
+from anycap._bell import Bell
+from anycap._books import HOUSEKEEPING_S
 from anycap.accounts import Account
 from anycap.challenges import RecaptchaV2
 from anycap.client import Client
 from anycap.emulator import run_virtual
 from anycap.errors import AnycapError, ClientClosed, ConfigurationError, EngineBroken, InDoubtError
 from anycap.events import Event
+from anycap.settings import GuardSettings, Settings
 from tests.client.virtual import World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
@@ -155,6 +158,45 @@ async def test_an_engine_fault_is_a_typed_state_and_spares_the_host(world: World
     with pytest.raises(EngineBroken):
         await client.solve(PAGE)
     await client.aclose()
+
+
+@in_virtual_time
+async def test_a_fault_in_the_books_is_told_by_the_name_of_its_class(world: World) -> None:
+    client = world.client()
+    await client.open()
+
+    def broken() -> None:
+        raise ZeroDivisionError("a planted bug")
+
+    client._engine.books.on_housekeeping = broken
+    await anyio.sleep(HOUSEKEEPING_S + 1.0)
+    with pytest.raises(EngineBroken, match="ZeroDivisionError"):
+        await client.solve(PAGE)
+    await client.aclose()
+
+
+@in_virtual_time
+async def test_an_answer_at_a_full_gate_does_not_wake_the_dispatcher_for_nothing(world: World) -> None:
+    turns = 0
+
+    class Counting:
+        """The dispatcher's bell, which counts its turns."""
+
+        def __init__(self, bell: Bell) -> None:
+            self.ring, self._wait = bell.ring, bell.wait
+
+        async def wait(self, deadline: float) -> bool:
+            nonlocal turns
+            turns += 1
+            return await self._wait(deadline)
+
+    async with world.client(settings=Settings(guard=GuardSettings(requests_max=4))) as client:
+        client._engine._kick = Counting(client._engine._kick)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(300):
+                tasks.start_soon(client.solve, PAGE)
+    # It turns for due times. With a turn for each answer as well there were 700 and more.
+    assert turns < len(world.emulator.trace) // 2
 
 
 def test_no_task_is_left_after_aclose() -> None:
