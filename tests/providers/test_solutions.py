@@ -352,6 +352,12 @@ def test_impossible_times_are_left_out() -> None:
     assert solution.ended_at is None
 
 
+def test_a_time_beyond_all_floats_is_left_out() -> None:
+    catalog = get("anti-captcha").catalog
+    body = {"solution": {"gRecaptchaResponse": "T"}, "createTime": 10**400}
+    assert build(catalog, "RecaptchaV2", body).created_at is None
+
+
 def test_grid_answer_that_is_neither_list_nor_grid_has_no_cells() -> None:
     solution = read("yescaptcha", "HCaptchaGrid", '{"solution":{"objects":[true,false,true]}}')
     assert isinstance(solution, CellsSolution) and solution.cells == (0, 2)

@@ -221,9 +221,9 @@ def _time(value: Any) -> datetime | None:
     number = value if type(value) is int else _number(value)
     if number is None or number <= 0:
         return None
-    if number >= _MILLISECONDS_FROM:
-        number /= 1000
     try:
+        if number >= _MILLISECONDS_FROM:
+            number /= 1000
         return datetime.fromtimestamp(number, UTC)
     except (ValueError, OverflowError, OSError):
         return None
