@@ -182,3 +182,18 @@ def test_a_second_event_loop_gets_a_timer_of_its_own() -> None:
     task.cancel()
     abandoned.run_until_complete(asyncio.wait([task]))
     abandoned.close()
+
+
+def test_limits_of_two_event_loops_leave_each_other_alone() -> None:
+    deadlines = Deadlines()
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    short = first.create_task(sleeping(deadlines, 0.1, sleep_s=1.0))
+    first.run_until_complete(asyncio.sleep(0))
+    long = second.create_task(sleeping(deadlines, 5.0, sleep_s=0.3))
+    second.run_until_complete(asyncio.sleep(0))
+    took = first.run_until_complete(short)
+    assert took is not None
+    assert took < 1.0
+    assert second.run_until_complete(long) is None
+    first.close()
+    second.close()

@@ -28,61 +28,69 @@ def asyncio_task() -> asyncio.Task[Any] | None:
 class Deadlines:
     """`with deadlines(seconds):` leaves the block quietly when the time is up, by cancelling what it waits for.
 
-    Whoever must know sets something at the end of the block. A cancellation from outside goes through. Shared by what
-    runs in one event loop at a time; a next loop may follow.
+    Whoever must know sets something at the end of the block. A cancellation from outside goes through. Limits of one
+    event loop in a row share a timer; another loop gets one of its own, in turn or at the same time in another thread.
     """
 
     def __init__(self) -> None:
-        self._running: set[_Deadline] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._rings_at = math.inf
+        self._timer: _Timer | None = None
 
     def __call__(self, seconds: float) -> AbstractContextManager[object]:
         """A limit for the current task, from now."""
         task = asyncio_task()
-        return anyio.move_on_after(seconds) if task is None else _Deadline(self, task, seconds)
+        if task is None:
+            return anyio.move_on_after(seconds)
+        loop, timer = asyncio.get_running_loop(), self._timer
+        if timer is None or timer.loop is not loop:
+            timer = self._timer = _Timer(loop)
+        return _Deadline(timer, task, seconds)
 
-    def _enter(self, deadline: _Deadline, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # the last one's timer will never ring again
-            self._loop, self._timer, self._rings_at = loop, None, math.inf
-            self._running.clear()
-        deadline.at = loop.time() + seconds
+
+class _Timer:
+    """Rings for the next of the limits that are running in one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._running: set[_Deadline] = set()
+        self._handle: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
+
+    def enter(self, deadline: _Deadline, seconds: float) -> None:
+        deadline.at = self.loop.time() + seconds
         self._running.add(deadline)
         if deadline.at < self._rings_at:
-            self._set_timer(loop, deadline.at)
+            self._ring_at(deadline.at)
 
-    def _leave(self, deadline: _Deadline) -> None:
+    def leave(self, deadline: _Deadline) -> None:
         self._running.discard(deadline)
-        if not self._running and self._timer is not None:
-            self._timer.cancel()
-            self._timer, self._rings_at = None, math.inf
+        if not self._running and self._handle is not None:
+            self._handle.cancel()
+            self._handle, self._rings_at = None, math.inf
 
-    def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._rings_at = loop.call_at(at, self._ring, loop), at
+    def _ring_at(self, at: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle, self._rings_at = self.loop.call_at(at, self._ring), at
 
-    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _ring(self) -> None:
         # The request that set the timer is mostly long over: see who is due, and ring again for the next one.
-        now = max(self._rings_at, loop.time())
-        self._timer, self._rings_at = None, math.inf
+        now = max(self._rings_at, self.loop.time())
+        self._handle, self._rings_at = None, math.inf
         for deadline in self._running:
             if deadline.at <= now:
                 deadline.expire()
                 deadline.at = now + _AGAIN_AFTER_S
         if self._running:
-            self._set_timer(loop, min(deadline.at for deadline in self._running))
+            self._ring_at(min(deadline.at for deadline in self._running))
 
 
 class _Deadline:
     """One request's limit. What `asyncio.timeout` does, without its timer."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_seconds", "_task", "at", "expired")
+    __slots__ = ("_cancelling", "_seconds", "_task", "_timer", "at", "expired")
 
-    def __init__(self, deadlines: Deadlines, task: asyncio.Task[Any], seconds: float) -> None:
-        self._deadlines = deadlines
+    def __init__(self, timer: _Timer, task: asyncio.Task[Any], seconds: float) -> None:
+        self._timer = timer
         self._task = task
         self._seconds = seconds
         self.at = math.inf
@@ -90,7 +98,7 @@ class _Deadline:
 
     def __enter__(self) -> None:
         self._cancelling = self._task.cancelling()
-        self._deadlines._enter(self, self._seconds)
+        self._timer.enter(self, self._seconds)
 
     def expire(self) -> None:
         """Cancel the task, however often it takes."""
@@ -100,7 +108,7 @@ class _Deadline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        self._deadlines._leave(self)
+        self._timer.leave(self)
         if not self.expired:
             return False
         for _ in range(self.expired):
