@@ -245,7 +245,7 @@ class Engine:
         job = desk.lane.next_job(self.clock()) if self._parked and self.phase is _OPEN else None
         if job is not None:
             self._begin(desk, job)
-        if job is None or desk.lane.has_refused:
+        if job is None or job.solve is not solve or desk.lane.has_refused:
             self._kick.ring()
 
     def restore(self, solve: Solve, *, age_s: float, backlog: int) -> None:
