@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+
+if TYPE_CHECKING:
+    from anycap._desk import Desk
+    from anycap.core.jobs import Job
 
 
 class Bell(Protocol):
@@ -78,13 +82,25 @@ class AnyBell:
 
 
 class Seat:
-    """Where a worker without a job waits: whoever has one puts it into `work` and rings."""
+    """Where a worker without a job waits, and who waits there keeps nothing of the last one."""
 
-    __slots__ = ("bell", "work")
+    __slots__ = ("_work", "bell")
 
     def __init__(self, bell: Bell) -> None:
         self.bell = bell
-        self.work: Any = None
+        self._work: tuple[Any, Any] | None = None
+
+    def give(self, desk: Desk, job: Job) -> None:
+        """Put a job here and wake the worker."""
+        self._work = desk, job
+        self.bell.ring()
+
+    async def wait(self) -> tuple[Desk, Job]:
+        """Wait until there is a job, and take it."""
+        while self._work is None:
+            await self.bell.wait(math.inf)
+        work, self._work = self._work, None
+        return work
 
 
 def _settle(future: asyncio.Future[bool], rang: bool) -> None:

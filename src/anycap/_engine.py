@@ -363,24 +363,22 @@ class Engine:
         if job.kind is _SUBMIT:
             self._submitting += 1
         if self._parked:
-            seat = self._parked.pop()
-            seat.work = desk, job
-            seat.bell.ring()
+            self._parked.pop().give(desk, job)
         else:
             self._tasks.start_soon(self._work, desk, job)
 
     async def _work(self, desk: Desk, job: Job | None) -> None:
         """Do one job after the other; park when there is none. Those not parked are the requests in progress."""
         seat: Seat | None = None
+        solve: Solve | None
         while True:
             if job is None:
                 if len(self._parked) >= PARKED_MAX:
                     return
                 seat = seat or Seat(self._new_bell())
                 self._parked.append(seat)
-                await seat.bell.wait(math.inf)
-                given: tuple[Desk, Job] = seat.work
-                desk, job = given
+                solve = None
+                desk, job = await seat.wait()
             kind, solve = job.kind, job.solve
             if solve is None:
                 await self._probe(desk, job.method)
