@@ -173,7 +173,10 @@ def run(quick: bool) -> list[Report]:
         rounds=rounds,
         base="none",
         warm_up=False,
-        limits={"memory": 1.1, "sqlite": 2.0},
+        limits={
+            "memory": 1.25,
+            "sqlite": 3.0,
+        },  # a solve without HTTP costs half of a bare aiohttp loop's, so this is large
         notes=[f"{solves} solves, 500 at once, transport without HTTP: the journal's part at its largest"],
     )
     return [alone, solved]

@@ -1,12 +1,14 @@
 """What our own layers cost: whole solves over a transport that answers at once, without a network.
 
-CPU and allocated blocks per solve of three requests (createTask, processing, ready), with the parts taken away one by
-one: events, the whole client. "requests alone" builds, sends and reads the same requests with nothing round them.
+CPU, allocated blocks and function calls per solve of three requests (createTask, processing, ready), with the parts
+taken away one by one: events, the whole client. "requests alone" builds, sends and reads the same requests with nothing
+round them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import gc
 import sys
 import time
@@ -96,7 +98,7 @@ CASES = {"requests alone": requests_alone, "client": through_the_client, "client
 
 
 def child(case: str, tasks: int) -> dict[str, float]:
-    """CPU first, then, in a shorter run, blocks and bytes allocated and not freed at once."""
+    """CPU first, then, in shorter runs, blocks and bytes allocated and not freed at once, and calls of functions."""
     work = partial(CASES[case], events="no events" not in case)
     asyncio.run(work(200))
     gc.collect()
@@ -115,7 +117,11 @@ def child(case: str, tasks: int) -> dict[str, float]:
     asyncio.run(work(tasks // 10))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    profile = cProfile.Profile()
+    profile.runcall(asyncio.run, work(tasks // 10))
+    calls = sum(entry.callcount for entry in profile.getstats())
     return {
+        "calls": calls / (tasks // 10),
         "cpu_s": cpu_s / tasks,
         "wall_s": wall_s / tasks,
         "us_per_solve": cpu_s / tasks * 1e6,
