@@ -266,3 +266,9 @@ def _png(side: int) -> bytes:
     import struct
 
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", side, side) + bytes(200)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTPS", "Https"])
+def test_a_login_in_an_address_is_not_kept_however_its_scheme_is_written(scheme: str) -> None:
+    challenge = RecaptchaV2(f"{scheme}://me:pa55word@example.com/login?session=1", "KEY")
+    assert summarise(challenge) == {"website_url": f"{scheme}://example.com/login", "website_key": "KEY"}

@@ -20,7 +20,7 @@ Given: TypeAlias = list[tuple[str, Any, bool]]
 
 _COMMON = frozenset({"proxy", "variant", "extra"})
 _TEXT_CHARS_MAX = 200
-_ADDRESS = re.compile("(https?://)(?:[^/?#]*@)?([^?#]*)")
+_ADDRESS = re.compile("(https?://)(?:[^/?#]*@)?([^?#]*)", re.IGNORECASE)
 
 
 @lru_cache(maxsize=256)
