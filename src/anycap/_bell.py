@@ -1,7 +1,7 @@
 """The bell that callers, workers and the dispatcher wait on: small, because ten thousand callers may wait at once.
 
 It only wakes; what has happened is read from the solve afterwards. An `anyio.Event` inside a cancel scope, the obvious way,
-costs 2 kB and 30 us per waiting caller on asyncio. Who rings is `_engine.py`.
+is several times as large and as slow on asyncio. Who rings is `_engine.py`. The `Seat` of a worker without a job is here, too.
 """
 
 from __future__ import annotations

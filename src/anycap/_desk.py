@@ -103,25 +103,13 @@ class Desk:
     def submit_request(self, solve: Solve) -> Request:
         fields = self.adapter.submit_fields(solve.prepared, soft_id=self._soft_id, callback_url=solve.callback_url)
         http = self.settings.http
-        return Request(
-            self._submit_url,
-            Body({"clientKey": self.keys.key, **fields}, encode_json),
-            http.request_timeout_s,
-            http.body_bytes_max,
-        )
+        return Request(self._submit_url, self._keyed(fields), http.request_timeout_s, http.body_bytes_max)
 
     def poll_request(self, solve: Solve) -> Request:
         assert solve.task_id is not None  # noqa: S101 - only accepted tasks are polled
         fields = self.adapter.poll_fields(solve.task_id)
         http = self.settings.http
-        return Request(
-            self._poll_url,
-            Body({"clientKey": self.keys.key, **fields}, encode_json),
-            http.poll_timeout_s,
-            http.body_bytes_max,
-            "POST",
-            True,
-        )
+        return Request(self._poll_url, self._keyed(fields), http.poll_timeout_s, http.body_bytes_max, idempotent=True)
 
     def read_request(self, spec: MethodSpec, timeout_s: float) -> Request:
         """A keyless GET; a method with another host of its own follows a `base_url` that was replaced."""
@@ -133,9 +121,11 @@ class Desk:
 
     def call_request(self, method: str, fields: Mapping[str, Any], *, needs_key: bool, timeout_s: float) -> Request:
         sent = self.adapter.call_fields(method, fields)
-        body = {"clientKey": self.keys.key, **sent} if needs_key else sent
-        url = self.base_url() + self.adapter.path(method)
-        return Request(url, Body(body, encode_json), timeout_s, self.settings.http.body_bytes_max)
+        body = self._keyed(sent) if needs_key else Body(sent, encode_json)
+        return Request(self.base_url() + self.adapter.path(method), body, timeout_s, self.settings.http.body_bytes_max)
+
+    def _keyed(self, fields: Mapping[str, Any]) -> Body:
+        return Body({"clientKey": self.keys.key, **fields}, encode_json)
 
     def scrub(self, verdict: Verdict, secrets: Sequence[Secret] = ()) -> Verdict:
         """The verdict with our key, and `secrets`, taken out of the vendor's words, should it have quoted them."""

@@ -44,7 +44,7 @@ from anycap.transport import Transport
 
 logger = logging.getLogger("anycap")
 
-# Members that every request meets: a look-up on the enum's class costs seven times as much as one here.
+# Members that every request meets: a look-up on the enum's class costs several times as much as one here.
 _OPEN, _SUBMIT, _POLL = Phase.OPEN, JobKind.SUBMIT, JobKind.POLL
 _WAITING, _POLLING = State.WAITING, State.POLLING
 _SETTLED = ENDS | {State.SOLVED, State.STALLED}

@@ -23,7 +23,7 @@ from anycap.journal import Record
 UNTOLD_MAX = 10_000
 """Ended solves without a caller that are remembered, so that a later `wait` gets their error."""
 
-# Members that every answer meets: a look-up on the enum's class costs seven times as much as one here.
+# Members that every answer meets: a look-up on the enum's class costs several times as much as one here.
 _TELL, _WRITE_RESULT, _WRITE_ACCEPTED = Action.TELL, Action.WRITE_RESULT, Action.WRITE_ACCEPTED
 _STORING, _SAVING = State.STORING, State.SAVING
 _ONLY_TELL = (Action.TELL,)

@@ -229,3 +229,34 @@ class ErrorRow:
     def on_poll(self) -> OnPoll:
         """What this error does to a task when it is the answer to a poll."""
         return CODES[self.code].on_poll
+
+
+def row_of_ours(
+    provider: str,
+    code: Code,
+    *,
+    meaning: str,
+    action: str,
+    source: str,
+    charged: Charged = Charged.UNKNOWN,
+    known: bool = True,
+) -> ErrorRow:
+    """The row of an error that no vendor has named: what can help is the shared code's, no wait is stated.
+
+    >>> row_of_ours("toy", Code.UNAVAILABLE, meaning="no answer", action="Wait.", source="seen by us").retry
+    <Retry.SAME: 'same'>
+    """
+    info = CODES[code]
+    return ErrorRow(
+        code=code,
+        category=info.category,
+        retry=info.retry,
+        scope=info.scope,
+        retry_after=None,
+        charged=charged,
+        meaning=meaning,
+        action=action,
+        source=source,
+        provider=provider,
+        known=known,
+    )

@@ -14,7 +14,7 @@ from anycap.core.cooldown import POLL_PAUSE_LONGEST_S, Place, Plan, Stop, Way, s
 from anycap.core.limits import BanRule
 from anycap.core.verdict import Problem, Verdict, VerdictKind
 from anycap.settings import GuardSettings
-from anycap.taxonomy import CODES, Category, Charged, Code, ErrorRow, Scope
+from anycap.taxonomy import Category, Charged, Code, Scope, row_of_ours
 from anycap.transport import Delivery
 
 SUBMIT_FAILURES_MAX = 5
@@ -22,7 +22,7 @@ SUBMIT_FAILURES_MAX = 5
 POLL_FAILURES_MAX = 10
 """Failed polls and calls in a row, across tasks (CapMonster's 500/503: ten in a row count as a vendor failure)."""
 
-# Members that every answer meets: a look-up on the enum's class costs seven times as much as one here.
+# Members that every answer meets: a look-up on the enum's class costs several times as much as one here.
 _LOST, _REDIRECT = VerdictKind.LOST, VerdictKind.REDIRECT
 _PROBLEM, _PROCESSING = VerdictKind.PROBLEM, VerdictKind.PROCESSING
 _SUBMIT, _POLL = Action.SUBMIT, Action.POLL
@@ -77,19 +77,14 @@ def is_vendor_failure(verdict: Verdict) -> bool:
 
 def silence(provider: str, count: int, verdict: Verdict) -> Problem:
     """The problem of a vendor that gives no usable answer."""
-    info = CODES[Code.UNAVAILABLE]
     sent = verdict.delivery is not Delivery.NOT_SENT
-    row = ErrorRow(
-        code=Code.UNAVAILABLE,
-        category=info.category,
-        retry=info.retry,
-        scope=info.scope,
-        retry_after=None,
-        charged=Charged.NO,
+    row = row_of_ours(
+        provider,
+        Code.UNAVAILABLE,
         meaning=f"{count} requests in a row " + ("got no usable answer" if sent else "could not reach the vendor"),
         action="Wait: one request at a time finds out when the vendor is back. Check the network and base_url if it lasts.",
         source="this client's own observation",
-        provider=provider,
+        charged=Charged.NO,
     )
     detail = verdict.failure.detail if verdict.failure is not None else None
     return Problem(row, provider, None, None, detail)

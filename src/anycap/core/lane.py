@@ -44,7 +44,7 @@ STALE_RECHECK_S = 1.0
 LATENESS_WEIGHT = 0.05
 """Weight of one poll's lateness in the moving mean from which all gaps are widened."""
 
-# Members that every request meets: a look-up on the enum's class costs seven times as much as one here.
+# Members that every request meets: a look-up on the enum's class costs several times as much as one here.
 _PLAN_POLL, _REQUEUE, _FREE_TASK = Action.PLAN_POLL, Action.REQUEUE, Action.FREE_TASK
 _OURS = frozenset({Action.PLAN_POLL, Action.REQUEUE, Action.FREE_TASK})
 _QUEUED, _RECORDING, _STORING = State.QUEUED, State.RECORDING, State.STORING

@@ -7,7 +7,7 @@ from typing import Any
 
 from anycap.core.solve import Solve
 from anycap.core.verdict import Problem
-from anycap.taxonomy import CODES, Charged, Code, ErrorRow
+from anycap.taxonomy import Code, ErrorRow, row_of_ours
 
 TOOK_MAX_S = 3600.0
 
@@ -31,16 +31,10 @@ def exhausted(solve: Solve) -> Problem:
 
 def life_over(provider: str) -> ErrorRow:
     """The row of a task whose life, or whose polls, ran out. Ours: no vendor says it."""
-    info = CODES[Code.SOLVE_TIMEOUT]
-    return ErrorRow(
-        code=Code.SOLVE_TIMEOUT,
-        category=info.category,
-        retry=info.retry,
-        scope=info.scope,
-        retry_after=None,
-        charged=Charged.UNKNOWN,
+    return row_of_ours(
+        provider,
+        Code.SOLVE_TIMEOUT,
         meaning="the vendor keeps a task and answers polls for it only so long, and no solution came in that time",
         action="Try a new task; look at the vendor's load if it happens often.",
         source="the vendor's poll limit and task life, from its catalog",
-        provider=provider,
     )

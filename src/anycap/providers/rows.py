@@ -11,7 +11,7 @@ from typing import TypeVar
 from attrs import evolve
 
 from anycap.providers.catalog import Catalog
-from anycap.taxonomy import CODES, Category, Charged, Code, ErrorRow, Retry, Scope
+from anycap.taxonomy import CODES, Category, Charged, Code, ErrorRow, Retry, Scope, row_of_ours
 
 T = TypeVar("T")
 
@@ -132,17 +132,11 @@ _OWN_ACTIONS = {
 
 def own_row(provider: str, code: Code, meaning: str) -> ErrorRow:
     """The row for what we read out of an answer without a vendor code: a bare HTTP status, a page that is no JSON."""
-    info = CODES[code]
-    return ErrorRow(
-        code=code,
-        category=info.category,
-        retry=info.retry,
-        scope=info.scope,
-        retry_after=None,
-        charged=Charged.UNKNOWN,
+    return row_of_ours(
+        provider,
+        code,
         meaning=meaning,
         action=_OWN_ACTIONS[code],
         source="decided by this library from the HTTP answer",
-        provider=provider,
         known=False,
     )

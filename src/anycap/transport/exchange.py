@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: a request out, a bounded answer in, by h11 over a `Wire`.
 
 Every bound of an answer's head and framing is here; the body's are in `bounded.py`. Which connection a request gets,
-deadlines and repeats are the work of `stack.py`. h11 is two thirds of a request's CPU, so the plainest of answers is
+deadlines and repeats are the work of `stack.py`. h11 was most of a request's CPU, so the plainest of answers is
 recognised without it (`plain_answer`).
 """
 

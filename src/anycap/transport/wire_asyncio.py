@@ -1,4 +1,4 @@
-"""`Wire` on asyncio: a `Protocol` of ours on the loop's own transports (uvloop's too), TLS by the loop.
+"""`Wire` on asyncio: a `BufferedProtocol` of ours on the loop's own transports (uvloop's too), TLS by the loop.
 
 Writing and closing are synchronous, so nothing here can be cancelled half-way. The trio twin is `wire_trio.py`.
 """
