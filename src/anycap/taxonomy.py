@@ -220,8 +220,6 @@ class ErrorRow:
     """Other spellings of `vendor_code` that mean the same."""
     confidence: str = "normal"
     """`low` when no page of the vendor's could be read for it."""
-    in_seed: bool = False
-    """True when the vendor's own page that this project started from lists the code."""
     retry_after_by_method: tuple[tuple[str, float], ...] = ()
     """Waits in seconds that the vendor states for single API methods, where they differ from `retry_after`."""
 

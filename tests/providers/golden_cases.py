@@ -121,7 +121,7 @@ FULL: dict[str, dict[str, Challenge[Any]]] = {
             IMAGE, comment="the red car", mode="rectangles", website_url=PAGE
         ),
         "recaptcha_v2-full": RecaptchaV2(PAGE, KEY, data_s="ONCE", invisible=True, **_V2),
-        "recaptcha_v2_enterprise-full": RecaptchaV2(PAGE, KEY, **_V2_ENTERPRISE, **_V2),
+        "recaptcha_v2_enterprise-full": RecaptchaV2(PAGE, KEY, **_V2_ENTERPRISE, **_RECAPTCHA_DOMAIN, **_V2),
         "recaptcha_v3-full": RecaptchaV3(PAGE, KEY, **_V3),
         "turnstile-full": Turnstile(PAGE, KEY, action="login", cdata="CDATA", page_data="PAGEDATA", proxy=PROXY),
         "hcaptcha-full": HCaptcha(

@@ -63,7 +63,6 @@ def test_explain_gives_the_row_with_words_for_a_person(row: Row) -> None:
     assert explained.provider == row["provider"]
     assert explained.vendor_code == row["vendor_code"]
     assert explained.error_ids == tuple(int(number) for number in row["error_ids"].split())
-    assert explained.in_seed == (row["in_seed"] == "yes")
     for text in (explained.meaning, explained.action):
         assert text[0].isupper() and text.endswith(".") and len(text) > 15, text
     assert explained.source

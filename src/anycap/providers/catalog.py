@@ -126,8 +126,9 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", name):
         raise head.fail("name", f"{name!r}: lower-case letters, digits, dots and hyphens only")
     error_ids = head.one_of("error_ids", ("catalogue", "flag"))
-    rows, aliases, ids = _errors(top, name, meaningful_ids=error_ids == "catalogue")
-    rules = tuple(_ban_rule(section, rows) for section in top.sections("ban_rules"))
+    docs = head.text("docs")
+    rows, aliases, ids = _errors(top, name, docs, meaningful_ids=error_ids == "catalogue")
+    rules = tuple(_ban_rule(section, rows, docs) for section in top.sections("ban_rules"))
     if len({rule.name for rule in rules}) != len(rules):
         raise top.fail("ban_rules", "two rules have the same name")
     for section_name in SECTIONS:
@@ -140,7 +141,7 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
         style=head.choice("style", Style),
         base_url=_url(head, "base_url", head.text("base_url")),
         mirrors=_mirrors(head),
-        docs=head.text("docs"),
+        docs=docs,
         currency=head.text("currency"),
         task_id=head.one_of("task_id", ("integer", "string")),
         error_ids=error_ids,
@@ -208,7 +209,7 @@ def _mirrors(head: Section) -> dict[str, str]:
     return {name: _url(section, name, section.text(name)) for name in section.names()}
 
 
-def _ban_rule(section: Section, rows: Mapping[str, ErrorRow]) -> BanRule:
+def _ban_rule(section: Section, rows: Mapping[str, ErrorRow], docs: str) -> BanRule:
     scope = section.choice("scope", Scope)
     if scope not in (Scope.ACCOUNT, Scope.ADDRESS):
         raise section.fail("scope", f"{scope}: a ban is of an account or an address")
@@ -226,14 +227,14 @@ def _ban_rule(section: Section, rows: Mapping[str, ErrorRow]) -> BanRule:
         methods=frozenset(section.texts("methods")),
         blocks=frozenset(section.texts("blocks")),
         assumed=section.flag("assumed", False),
-        source=section.text("source"),
+        source=section.source(default=docs),
     )
     section.done()
     return rule
 
 
 def _errors(
-    top: Section, provider: str, *, meaningful_ids: bool
+    top: Section, provider: str, docs: str, *, meaningful_ids: bool
 ) -> tuple[dict[str, ErrorRow], dict[str, str], dict[int, tuple[str, ...]]]:
     rows: dict[str, ErrorRow] = {}
     aliases: dict[str, str] = {}
@@ -242,7 +243,7 @@ def _errors(
     for vendor_code, section in table.items():
         if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", vendor_code):
             raise section.fail("", f"{vendor_code!r} does not look like a vendor code")
-        row = rows[vendor_code] = _error_row(section, provider, vendor_code)
+        row = rows[vendor_code] = _error_row(section, provider, docs, vendor_code)
         for alias in row.aliases:
             if alias in table:
                 raise section.fail("aliases", f"{alias} is a code of its own in this file")
@@ -260,7 +261,7 @@ def _errors(
     return rows, aliases, ids
 
 
-def _error_row(section: Section, provider: str, vendor_code: str) -> ErrorRow:
+def _error_row(section: Section, provider: str, docs: str, vendor_code: str) -> ErrorRow:
     code = section.choice("code", Code)
     if code in (Code.UNKNOWN, Code.UNREADABLE_ANSWER):
         raise section.fail("code", f"{code} is for answers that no catalog knows")
@@ -272,16 +273,15 @@ def _error_row(section: Section, provider: str, vendor_code: str) -> ErrorRow:
         retry=section.choice("retry", Retry, info.retry),
         scope=section.choice("scope", Scope, info.scope),
         retry_after=section.number("retry_after_s", None),
-        charged=section.choice("charged", Charged),
+        charged=section.choice("charged", Charged, Charged.UNKNOWN),
         meaning=section.text("meaning"),
         action=section.text("action"),
-        source=section.text("source"),
+        source=section.source(default=docs),
         provider=provider,
         vendor_code=vendor_code,
         error_ids=section.integers("ids"),
         aliases=section.texts("aliases"),
         confidence=str(section.choice("confidence", Confidence, Confidence.NORMAL)),
-        in_seed=section.flag("in_seed", False),
     )
     section.done()
     return evolve(row, retry_after_by_method=tuple((method, waits.number(method)) for method in waits.names()))

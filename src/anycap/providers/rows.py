@@ -75,7 +75,6 @@ def merge(rows: Sequence[ErrorRow]) -> ErrorRow:
         aliases=(),
         known=code is not Code.UNKNOWN,
         confidence="normal" if all(row.confidence == "normal" for row in rows) else "low",
-        in_seed=all(row.in_seed for row in rows),
         retry_after_by_method=(),
     )
 

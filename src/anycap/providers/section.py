@@ -6,6 +6,7 @@ Knows TOML values, nothing of vendors: which keys there are is said in `catalog.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypeVar, overload
@@ -156,6 +157,25 @@ class Section:
         prefix = f"{self.path}.{key}" if self.path else key
         return {str(name): Section(self.file, f"{prefix}.{name}", item) for name, item in value.items()}
 
+    def source(self, key: str = "source", default: str = "") -> str:
+        """Where a row's facts come from, as one text: `<address> (seen <day>): <note>`, several joined by "; ".
+
+        In the file a source is a table with `url`, `seen` (the day on which somebody read it) and `note`, each optional but
+        one needed; a list of such tables; or plain text.
+        """
+        value = self.take(key)
+        if value is None:
+            return default
+        if isinstance(value, str):
+            if not value.strip():
+                raise self.fail(key, "must not be empty")
+            return value
+        items = value if isinstance(value, list) else [value]
+        if not items:
+            raise self.fail(key, "must not be empty")
+        prefix = f"{self.path}.{key}" if self.path else key
+        return "; ".join(_one_source(Section(self.file, prefix, item)) for item in items)
+
     def section(self, key: str) -> Section:
         """A table (`[key]`); an empty one when absent."""
         return Section(self.file, f"{self.path}.{key}" if self.path else key, self.take(key, {}))
@@ -168,6 +188,20 @@ class Section:
         """Refuse the file when a key was not read: a typing mistake must not pass as a default."""
         for key in self._left:
             raise self.fail(key, "no such key")
+
+
+def _one_source(section: Section) -> str:
+    url, note = section.text("url", None), section.text("note", None)
+    seen = section.take("seen")
+    if seen is not None and type(seen) is not dt.date:
+        raise section.fail("seen", f"must be a day such as 2026-11-27, not {_kind(seen)}")
+    if url is None and note is None:
+        raise section.fail("url", "is missing")
+    if url is not None and not url.startswith("https://"):
+        raise section.fail("url", f"{url!r} is no https address")
+    section.done()
+    day = "" if seen is None else f" (seen {seen})"
+    return f"{url}{day}: {note}" if url and note else f"{url or note}{day}"
 
 
 def _kind(value: object) -> str:

@@ -79,7 +79,7 @@ def _timing(section: Section) -> Timing:
         token_life_s=section.number("token_life_s", None),
         sync=section.flag("sync", False),
     )
-    section.text("source", "")
+    section.source()
     section.done()
     return timing
 
@@ -93,14 +93,14 @@ def _images(section: Section) -> ImageRule:
         animated=section.flag("animated", True),
         sides=section.integers("sides"),
         side_max=section.count("side_max", None),
-        source=section.text("source", ""),
+        source=section.source(),
     )
     section.done()
     return rule
 
 
 def _user_agent(section: Section) -> UserAgentRule:
-    rule = UserAgentRule(contains=section.texts("contains"), source=section.text("source", ""))
+    rule = UserAgentRule(contains=section.texts("contains"), source=section.source())
     section.done()
     return rule
 
@@ -112,7 +112,7 @@ def _proxy(section: Section) -> ProxyRule:
         ip_only=section.flag("ip_only", False),
         private_refused=section.flag("private_refused", False),
         login_required=section.flag("login_required", False),
-        source=section.text("source", ""),
+        source=section.source(),
     )
     section.done()
     return rule
@@ -151,7 +151,7 @@ def _task(section: Section, timings: Mapping[str, Timing], proxy: ProxyRule | No
         proxy=_proxy(section.section("proxy")) if "proxy" in section else proxy or ProxyRule(),
         main_fields=section.texts("main_fields"),
         confirmed=section.flag("confirmed", True),
-        source=section.text("source", ""),
+        source=section.source(),
     )
     known = {each.name for each in attributes_of(KINDS[kind])}
     strange = {
@@ -208,7 +208,7 @@ def _variant(name: str, section: Section, timings: Mapping[str, Timing], default
     variant = Variant(
         type=name, timing=_named_timing(section, timings, default), with_proxy=section.flag("with_proxy", False)
     )
-    section.text("source", "")
+    section.source()
     section.done()
     return variant
 
@@ -236,7 +236,7 @@ def _method(name: str, section: Section) -> MethodSpec:
         languages=section.texts("languages"),
         constants=_plain(section, "constants"),
         confirmed=section.flag("confirmed", True),
-        source=section.text("source", ""),
+        source=section.source(),
     )
     section.done()
     return method
