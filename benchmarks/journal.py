@@ -16,7 +16,7 @@ import anyio
 from anycap import Account, Client, RecaptchaV2
 from anycap.journal import Entry, Journal, Record, RecordKind
 from anycap.journal.memory import MemoryJournal
-from anycap.journal.sqlite import SqliteJournal
+from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.settings import JournalSettings, Polling
 from anycap.transport import Answer, Request
 from benchmarks.harness import Report, in_child, interleaved

@@ -1,7 +1,7 @@
 """Where our own CPU of a solve goes: each layer alone, driven as a solve drives it, as a part of the whole client.
 
 The whole is a client over a transport that answers at once (`overhead.py`). A layer runs the steps of one solve of three
-requests (createTask, processing, ready) with nothing round them: guard, lane (which asks the guard), journal, encoding,
+requests (createTask, processing, ready) with nothing round them: guard, scheduler (which asks the guard), journal, encoding,
 reading, solution, events. What the parts leave is the engine, the caller's side and the event loop.
 """
 
@@ -13,12 +13,12 @@ from functools import partial
 
 import anycap
 from anycap import providers
-from anycap.core.guard import AddressGuard, Gate, Guard
-from anycap.core.lane import Lane
+from anycap.core.admission.guard import AddressGuard, Gate, Guard
 from anycap.core.machine import Action
+from anycap.core.parsed_answer import AnswerKind
 from anycap.core.records import record_for
+from anycap.core.scheduler import AccountScheduler
 from anycap.core.solve import Solve
-from anycap.core.verdict import VerdictKind
 from anycap.credentials import Secret, encode_json
 from anycap.events import Event, EventKind, Events
 from anycap.journal.memory import MemoryJournal
@@ -88,9 +88,9 @@ def guard(solves: int) -> None:
         judge.task_ended(now, "T", None)
 
 
-def lane(solves: int) -> None:
-    """The lane, and the guard it asks, from the queue to the hand-over."""
-    work = Lane("a", _guard(), Gate(64), Polling(fixed=(1.0, 1.0)), chance=lambda: 0.5)
+def scheduler(solves: int) -> None:
+    """The scheduler, and the guard it asks, from the queue to the hand-over."""
+    work = AccountScheduler("a", _guard(), Gate(64), Polling(fixed=(1.0, 1.0)), chance=lambda: 0.5)
     prepared = ADAPTER.prepare(CHALLENGE)
     accepted, waits, done = ADAPTER.read_submit(ACCEPTED), ADAPTER.read_poll(WAITS), ADAPTER.read_poll(DONE)
     for index in range(solves):
@@ -107,10 +107,10 @@ def lane(solves: int) -> None:
             work.next_job(now)
             work.polled(solve, verdict, now)
         work.stored(solve, now)
-        work.handed_over(solve)
+        work.delivered(solve)
 
 
-def _solve(work: Lane, vendor_type: str, index: int) -> Solve:
+def _solve(work: AccountScheduler, vendor_type: str, index: int) -> Solve:
     return Solve(
         f"t{index}",
         account="a",
@@ -125,7 +125,7 @@ def _solve(work: Lane, vendor_type: str, index: int) -> Solve:
 def journal(solves: int) -> None:
     """Four records a solve, each made and written by itself, as a solve does."""
     prepared = ADAPTER.prepare(CHALLENGE)
-    work = Lane("a", _guard(), Gate(64), Polling(fixed=(1.0, 1.0)), chance=lambda: 0.5)
+    work = AccountScheduler("a", _guard(), Gate(64), Polling(fixed=(1.0, 1.0)), chance=lambda: 0.5)
     steps = (Action.WRITE_INTENT, Action.WRITE_ACCEPTED, Action.WRITE_RESULT, Action.WRITE_DELIVERED)
 
     async def write() -> None:
@@ -162,7 +162,7 @@ LAYERS: dict[str, Callable[[int], None]] = {
     "reading three answers": read,
     "the typed solution": solution,
     "guard": guard,
-    "lane, guard included": lane,
+    "scheduler, guard included": scheduler,
     "memory journal": journal,
     "events": events,
 }
@@ -178,7 +178,7 @@ def child(layer: str, solves: int) -> dict[str, float]:
 
 def run(quick: bool) -> Report:
     """Every layer as a part of the whole."""
-    assert ADAPTER.read_poll(DONE).kind is VerdictKind.READY
+    assert ADAPTER.read_poll(DONE).kind is AnswerKind.READY
     cases = {layer: partial(one, layer, 1000 if quick else 3000) for layer in LAYERS}
     return interleaved("layers", cases, rounds=3 if quick else 7, base="whole client over the stub", warm_up=False)
 

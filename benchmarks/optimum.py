@@ -1,7 +1,7 @@
 """The yardstick of polling: four laws of the solve time, the exact cost of a schedule, and the best schedule there is.
 
 Cost of a task = notice delay in seconds + `price` (seconds a poll is worth) x polls. The optimum is dynamic programming
-over a grid of ages by someone who knows the law; it shares no line with `anycap.core.polling`.
+over a grid of ages by someone who knows the law; it shares no line with `anycap.core.polling.schedule`.
 """
 
 from __future__ import annotations

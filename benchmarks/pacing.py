@@ -10,7 +10,7 @@ import random
 
 from attrs import define, field
 
-from anycap.core.polling import Pacer
+from anycap.core.polling.schedule import Pacer
 from benchmarks.optimum import Cost, Law, cost_of, mean_cost
 
 CHANCES = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)

@@ -13,8 +13,8 @@ from itertools import pairwise
 from math import exp
 from statistics import mean, quantiles
 
-from anycap.core.limits import Timing
-from anycap.core.polling import Pacer
+from anycap.core.polling.schedule import Pacer
+from anycap.core.vendor_limits import Timing
 from anycap.settings import Polling
 from benchmarks.harness import RESULTS, Report, Sample, measured
 from benchmarks.optimum import LAWS, Cost, Law, best_cost, fixed_cost

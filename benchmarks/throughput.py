@@ -27,7 +27,7 @@ import anycap
 from anycap.credentials import encode_json
 from anycap.settings import GuardSettings, HttpSettings, Polling, Settings
 from anycap.transport import Answer, Body, Request
-from anycap.transport.direct import DirectTransport
+from anycap.transport.connections.direct import DirectTransport
 from benchmarks.harness import RESULTS, Report, Sample, in_child, interleaved
 from benchmarks.plots import bars
 from benchmarks.server import Address, vendor

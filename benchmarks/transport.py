@@ -23,7 +23,7 @@ from anycap.credentials import Secret, encode_json
 from anycap.settings import HttpSettings
 from anycap.transport import Answer, Body, Request
 from anycap.transport.aiohttp import AiohttpTransport
-from anycap.transport.direct import DirectTransport
+from anycap.transport.connections.direct import DirectTransport
 from benchmarks.harness import Report, Sample, interleaved, measured
 from benchmarks.server import Address, vendor
 from tests.stepping import cancelled_at

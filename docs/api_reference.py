@@ -13,9 +13,9 @@ import anycap
 
 # heading, and the modules whose public names it lists, in the order a reader needs them.
 SECTIONS = (
-    ("Client and accounts", ("client", "accounts", "_health", "callbacks", "queues")),
+    ("Client and accounts", ("client", "accounts", "engine.health", "callbacks", "queues")),
     ("Challenges", ("challenges",)),
-    ("Solutions, tickets, balances", ("results",)),
+    ("Solutions, tickets, balances", ("results", "tickets", "outcomes")),
     ("Errors", ("errors", "normalize", "taxonomy")),
     ("Settings", ("settings",)),
     ("Events", ("events",)),
@@ -29,7 +29,7 @@ def api_reference() -> str:
     """Every public name, by topic."""
     text = (
         "# API reference\n\nEverything here is imported from `anycap` itself: `from anycap import Client`. What is not listed\n"
-        "is not public, except `anycap.emulator`, `anycap.pytest_plugin`, `anycap.contrib` and `anycap.conformance`.\n"
+        "is not public, except `anycap.emulator`, `anycap.testing.pytest_plugin`, `anycap.contrib` and `anycap.testing.conformance`.\n"
     )
     listed: set[str] = set()
     for heading, modules in SECTIONS:

@@ -15,14 +15,15 @@ from pathlib import Path
 
 from attrs import NOTHING, fields
 
-from anycap import images, settings
+from anycap import settings
+from anycap.challenges import images
 from anycap.cli.exits import TABLE
 from anycap.core.machine import ENDS, TRANSITIONS, State
 from anycap.emulator import faults
 from anycap.journal import fields as journal_fields
 from anycap.providers import catalog, envelope, get, names, wire
 from anycap.taxonomy import CODES, Category, ErrorRow, Retry
-from anycap.transport import exchange
+from anycap.transport.connections import exchange
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"

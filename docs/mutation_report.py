@@ -1,6 +1,6 @@
 """Writes docs/mutation.md from what `mutmut run` left: the score of each module of core/, and every change no test noticed.
 
-Run by `nox -s mutation`; a full run takes hours, so a run may be limited to modules (`-- "anycap.core.guard*"`).
+Run by `nox -s mutation`; a full run takes hours, so a run may be limited to modules (`-- "anycap.core.admission.guard*"`).
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from anycap.challenges import KINDS
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.task_end import took_s
-from anycap.core.verdict import Verdict, VerdictKind
 from anycap.errors import SolveError
 from anycap.normalize import normalize
 from anycap.providers import get
@@ -19,34 +19,34 @@ from anycap.transport import Answer, Delivery, Failure
 METHODS = (None, "createTask", "getTaskResult", "getBalance", "reportIncorrectRecaptcha")
 
 
-def check_verdict(method: str, verdict: Verdict) -> None:
-    """The promises of `Verdict`, kind by kind."""
+def check_verdict(method: str, verdict: ParsedAnswer) -> None:
+    """The promises of `ParsedAnswer`, kind by kind."""
     kind = verdict.kind
-    if kind is VerdictKind.ACCEPTED:
+    if kind is AnswerKind.ACCEPTED:
         assert method == "createTask"
         assert type(verdict.task_id) in (int, str) and verdict.task_id not in (0, "")
         assert isinstance(verdict.task_id, str) or verdict.task_id > 0  # type: ignore[operator]  # checked above
-    elif kind is VerdictKind.READY:
+    elif kind is AnswerKind.READY:
         assert method in ("createTask", "getTaskResult")
         assert isinstance(verdict.solution, dict) and verdict.solution
         assert verdict.body is not None and verdict.body["solution"] == verdict.solution
-    elif kind is VerdictKind.PROCESSING:
+    elif kind is AnswerKind.PROCESSING:
         assert method == "getTaskResult" and verdict.problem is None
-    elif kind is VerdictKind.DONE:
+    elif kind is AnswerKind.DONE:
         assert method not in ("createTask", "getTaskResult") and isinstance(verdict.body, dict)
-    elif kind is VerdictKind.PROBLEM:
+    elif kind is AnswerKind.ERROR:
         assert verdict.problem is not None and verdict.delivery is Delivery.ANSWERED
         row = verdict.problem.row
         assert row.code is not Code.UNREADABLE_ANSWER
         assert row.code is not Code.NOT_READY or method not in ("createTask", "getTaskResult")
         assert row.code is not Code.UNKNOWN or row.retry is not Retry.SAME
         assert row.code is Code.UNKNOWN or row.category is CODES[row.code].category
-    elif kind is VerdictKind.LOST:
+    elif kind is AnswerKind.LOST:
         assert verdict.problem is not None or verdict.failure is not None
         assert method != "createTask" or verdict.delivery is not Delivery.ANSWERED
         assert verdict.problem is None or verdict.problem.row.code is Code.UNREADABLE_ANSWER
     else:
-        assert kind is VerdictKind.REDIRECT
+        assert kind is AnswerKind.REDIRECT
     assert verdict.retry_after_s is None or 0 <= verdict.retry_after_s <= 86_400
     repr(verdict)
 
@@ -57,7 +57,7 @@ def check_answer(provider: str, outcome: Answer | Failure, *, has_image: bool = 
     check_verdict("createTask", adapter.read_submit(outcome, has_image=has_image))
     polled = adapter.read_poll(outcome)
     check_verdict("getTaskResult", polled)
-    if polled.kind is VerdictKind.READY and polled.body is not None:
+    if polled.kind is AnswerKind.READY and polled.body is not None:
         for kind in KINDS:
             check_solution(adapter, kind, polled.body)
     check_verdict("getBalance", adapter.read_call("getBalance", outcome))

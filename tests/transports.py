@@ -10,7 +10,7 @@ import pytest
 from anycap.settings import HttpSettings
 from anycap.transport import Transport
 from anycap.transport.aiohttp import AiohttpTransport
-from anycap.transport.direct import DirectTransport
+from anycap.transport.connections.direct import DirectTransport
 
 Make = Callable[..., Transport]
 

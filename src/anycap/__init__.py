@@ -8,7 +8,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing
 if TYPE_CHECKING:
-    from anycap._health import AccountHealth as AccountHealth
     from anycap.accounts import Account as Account
     from anycap.callbacks import CallbackAnswer as CallbackAnswer
     from anycap.challenges import Altcha as Altcha
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from anycap.challenges import Yidun as Yidun
     from anycap.client import Client as Client
     from anycap.credentials import Secret as Secret
+    from anycap.engine.health import AccountHealth as AccountHealth
     from anycap.errors import AccountError as AccountError
     from anycap.errors import AnycapError as AnycapError
     from anycap.errors import BlockedError as BlockedError
@@ -62,20 +62,18 @@ if TYPE_CHECKING:
     from anycap.events import EventKind as EventKind
     from anycap.normalize import explain as explain
     from anycap.normalize import normalize as normalize
+    from anycap.outcomes import Outcome as Outcome
     from anycap.queues import Queue as Queue
     from anycap.results import Balance as Balance
     from anycap.results import CellsSolution as CellsSolution
     from anycap.results import CookiesSolution as CookiesSolution
     from anycap.results import CoordinatesSolution as CoordinatesSolution
     from anycap.results import GeeTestSolution as GeeTestSolution
-    from anycap.results import Outcome as Outcome
     from anycap.results import QueueStats as QueueStats
     from anycap.results import RawSolution as RawSolution
     from anycap.results import Receipt as Receipt
     from anycap.results import Solution as Solution
     from anycap.results import TextSolution as TextSolution
-    from anycap.results import Ticket as Ticket
-    from anycap.results import TicketState as TicketState
     from anycap.results import TokenSolution as TokenSolution
     from anycap.settings import GuardSettings as GuardSettings
     from anycap.settings import HttpSettings as HttpSettings
@@ -89,11 +87,13 @@ if TYPE_CHECKING:
     from anycap.taxonomy import ErrorRow as ErrorRow
     from anycap.taxonomy import Retry as Retry
     from anycap.taxonomy import Scope as Scope
+    from anycap.tickets import Ticket as Ticket
+    from anycap.tickets import TicketState as TicketState
 
 __version__ = "0.1.0"
 
 _NAMES_IN = {
-    "_health": "AccountHealth",
+    "engine.health": "AccountHealth",
     "accounts": "Account",
     "callbacks": "CallbackAnswer",
     "challenges": (
@@ -111,13 +111,15 @@ _NAMES_IN = {
     ),
     "events": "Event EventKind",
     "normalize": "explain normalize",
+    "outcomes": "Outcome",
     "queues": "Queue",
     "results": (
-        "Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution Outcome QueueStats "
-        "RawSolution Receipt Solution TextSolution Ticket TicketState TokenSolution"
+        "Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution QueueStats "
+        "RawSolution Receipt Solution TextSolution TokenSolution"
     ),
     "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings Settings",
     "taxonomy": "Category Charged Code ErrorRow Retry Scope",
+    "tickets": "Ticket TicketState",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}
 

@@ -1,6 +1,6 @@
 """Vendor accounts: what a user says about one (`Account`), and where its key comes from (`KeySource`).
 
-The key itself is wrapped at once (`credentials.py`); what an account may send, and when, is decided in `core/lane.py`.
+The key itself is wrapped at once (`credentials.py`); what an account may send, and when, is decided in `core/scheduler.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `client.callbacks.feed(token, body)` takes them from any web framework (an aiohttp route is in `contrib/aiohttp.py`). A
 callback only wakes the poller; the solution is fetched by one authenticated poll, so a forged one gains nothing. The
-path token is made here, is good for one ticket, and is checked in constant time. Pacing by callbacks is in `core/lane.py`.
+path token is made here, is good for one ticket, and is checked in constant time. Pacing by callbacks is in `core/scheduler.py`.
 """
 
 from __future__ import annotations

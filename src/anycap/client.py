@@ -1,30 +1,33 @@
 """`Client`: what users hold. Submitting, waiting, many at once, taking up what was left, and the ways to close.
 
 The other vendor methods (balance, reports, statistics) are in `vendor_methods.py`; the loop that sends requests is
-`_engine.py`, and what may be sent is decided in `core/`.
+`engine.py`, and what may be sent is decided in `core/`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from decimal import Decimal
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 from anycap import providers
-from anycap._desk import Desk, in_doubt
-from anycap._engine import Engine
-from anycap._health import AccountHealth, health_of
-from anycap._many import SolveMany
-from anycap._restore import Restorer
 from anycap.accounts import Account
 from anycap.callbacks import Callbacks
-from anycap.core.guard import AddressGuard
+from anycap.challenges import Challenge
+from anycap.core.admission.guard import AddressGuard
 from anycap.core.machine import State
 from anycap.core.solve import Solve
+from anycap.engine.account_session import AccountSession, in_doubt
+from anycap.engine.engine import Engine
+from anycap.engine.health import AccountHealth, health_of
+from anycap.engine.recovery import Recovery
+from anycap.engine.runtime import Runtime
+from anycap.engine.solve_many import SolveMany
+from anycap.engine.vendor_methods import VendorMethods
 from anycap.errors import (
     AnycapError,
     ConfigurationError,
@@ -36,17 +39,15 @@ from anycap.errors import (
     UnsupportedMethod,
 )
 from anycap.events import Event, EventKind, Events, Hook
-from anycap.journal import Journal, open_journal
-from anycap.results import Receipt, Solution, Ticket
+from anycap.journal import open_journal
+from anycap.journal.port import Journal
+from anycap.results import Receipt, Solution
 from anycap.settings import Settings
-from anycap.surroundings import Surroundings
 from anycap.taxonomy import Charged
-from anycap.transport import AiohttpSession, HttpxClient, Transport, choose
-from anycap.transport.target import parse_target
-from anycap.vendor_methods import VendorMethods
-
-if TYPE_CHECKING:
-    from anycap.challenges import Challenge
+from anycap.tickets import Ticket
+from anycap.transport import choose
+from anycap.transport.connections.target import parse_target
+from anycap.transport.port import AiohttpSession, HttpxClient, Transport
 
 S = TypeVar("S", bound=Solution)
 OnCancel = Literal["keep", "abandon"]
@@ -76,21 +77,21 @@ class Client(VendorMethods):
         on_event: Hook | None = None,
         settings: Settings | None = None,
         callback_url: str | None = None,
-        surroundings: Surroundings | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
         if not accounts:
             raise ConfigurationError(
                 "a client needs at least one account: Client('anti-captcha') or Client(Account(...))"
             )
         self._settings = settings if settings is not None else Settings()
-        self._surroundings = surroundings if surroundings is not None else Surroundings()
-        self._desks: dict[str, Desk] = {}
+        self._runtime = runtime if runtime is not None else Runtime()
+        self._sessions: dict[str, AccountSession] = {}
         addresses: dict[tuple[str, str], AddressGuard] = {}
         for item in accounts:
             if not isinstance(item, (str, Account)):
                 raise ConfigurationError(f"an account is an Account or a provider's name, not {type(item).__name__}")
             account = Account(item) if isinstance(item, str) else item
-            if account.name in self._desks:
+            if account.name in self._sessions:
                 raise ConfigurationError(
                     f"two accounts are named {account.name!r}; give one another name: Account(..., name='second')"
                 )
@@ -99,30 +100,30 @@ class Client(VendorMethods):
             parse_target(place[1], allow_http=self._settings.allow_http)
             if place not in addresses:
                 addresses[place] = AddressGuard(adapter.catalog.ban_rules, self._settings.guard)
-            self._desks[account.name] = Desk(
-                account, adapter, addresses[place], self._settings, chance=self._surroundings.chance
+            self._sessions[account.name] = AccountSession(
+                account, adapter, addresses[place], self._settings, chance=self._runtime.chance
             )
         self._journal = open_journal(journal, self._settings.journal)
         self._transport: Transport = choose(
-            http, self._settings.http, allow_http=self._settings.allow_http, offload=self._surroundings.offload
+            http, self._settings.http, allow_http=self._settings.allow_http, offload=self._runtime.offload
         )
         self._events = Events(on_event)
         self._engine = Engine(
-            list(self._desks.values()),
+            list(self._sessions.values()),
             self._transport,
             self._journal,
             self._events,
-            wall=self._surroundings.wall,
-            offload=self._surroundings.offload,
+            wall=self._runtime.wall,
+            offload=self._runtime.offload,
         )
-        self._restorer = Restorer(self._engine, self._surroundings)
-        self._engine.books.on_housekeeping = self._restorer.let_expired_go
-        self.callbacks = Callbacks(self._engine.hint)
+        self._restorer = Recovery(self._engine, self._runtime)
+        self._engine.journal_queue.on_housekeeping = self._restorer.let_expired_go
+        self.callbacks = Callbacks(self._engine.callback_received)
         self._callback_url = None if callback_url is None else _callback_base(callback_url)
 
     def __repr__(self) -> str:
         phase = self._engine.phase.value
-        return f"<Client {', '.join(self._desks)}, {'not open' if phase == 'new' else phase}>"
+        return f"<Client {', '.join(self._sessions)}, {'not open' if phase == 'new' else phase}>"
 
     # -- life
 
@@ -182,26 +183,26 @@ class Client(VendorMethods):
         Decimal('0.002000')
         """
         deadline = self._deadline(timeout)
-        desk = self._pick(challenge, account)
+        session = self._pick(challenge, account)
         options = _Options(deadline, on_cancel, wait_for_capacity, callback_url)
         limit = self._settings.max_cost if max_cost is None else max_cost
         spent = Decimal(0)
         tries = 0
         while True:
-            solve = await self._start(desk, challenge, options, repeat=tries > 0)
+            solve = await self._start(session, challenge, options, repeat=tries > 0)
             try:
-                return cast("S", await self._finish(desk, solve, options))
+                return cast("S", await self._finish(session, solve, options))
             except SolveError as error:
                 if error.charged is not Charged.NO:
-                    spent += desk.prices.get(solve.kind, Decimal(0))
-                if not desk.may_pay_again(
+                    spent += session.prices.get(solve.kind, Decimal(0))
+                if not session.may_pay_again(
                     solve, error, tries=tries, spent=spent, limit=limit, now=self._engine.clock()
                 ):
                     raise
                 tries += 1
             except InDoubtError:
-                spent += desk.prices.get(solve.kind, Decimal(0))  # it may have been charged
-                if tries >= 1 or not desk.may_resubmit(solve, spent=spent, limit=limit):
+                spent += session.prices.get(solve.kind, Decimal(0))  # it may have been charged
+                if tries >= 1 or not session.may_resubmit(solve, spent=spent, limit=limit):
                     raise
                 tries += 1
 
@@ -228,16 +229,16 @@ class Client(VendorMethods):
         (<TicketState.PENDING: 'pending'>, True)
         """
         options = _Options(self._deadline(timeout), "keep", wait_for_capacity, callback_url)
-        desk = self._pick(challenge, account)
-        solve = await self._start(desk, challenge, options)
+        session = self._pick(challenge, account)
+        solve = await self._start(session, challenge, options)
         solve.wants_id = True
         try:
-            await self._settle(desk, solve, options, accepted=True)
+            await self._settle(session, solve, options, accepted=True)
         finally:
             solve.wants_id = False
         if solve.task_id is None and solve.state is not State.SOLVED:
-            self._engine.told(solve)
-            raise self._error(desk, solve)
+            self._engine.acknowledged(solve)
+            raise self._error(session, solve)
         return solve.ticket()
 
     async def wait(self, ticket: Ticket, *, timeout: float = 300) -> Solution:
@@ -249,8 +250,8 @@ class Client(VendorMethods):
         deadline = self._deadline(timeout)
         self._engine.check_open()
         solve = await self._restorer.find(ticket)
-        desk = self._desks[solve.account]
-        return await self._finish(desk, solve, _Options(deadline, "keep", None, None))
+        session = self._sessions[solve.account]
+        return await self._finish(session, solve, _Options(deadline, "keep", None, None))
 
     def solve_many(
         self,
@@ -276,7 +277,11 @@ class Client(VendorMethods):
         >>> rehearse(scene)
         [0, 1, 2]
         """
-        return SolveMany(self, challenges, limit=1_000 if limit is None else limit, timeout=timeout, account=account)
+
+        def solve_one(challenge: Challenge[S]) -> Awaitable[S]:
+            return self.solve(challenge, timeout=timeout, account=account)
+
+        return SolveMany(solve_one, challenges, limit=1_000 if limit is None else limit)
 
     # -- what was left
 
@@ -320,7 +325,7 @@ class Client(VendorMethods):
 
     def health(self) -> Mapping[str, AccountHealth]:
         """The state of every account, by name: windows, queues, cool-downs with reason and end, learned curves."""
-        return {name: health_of(desk) for name, desk in self._desks.items()}
+        return {name: health_of(session) for name, session in self._sessions.items()}
 
     def reset(self, account: str | None = None) -> None:
         """Lift every stop and cool-down of an account (None: of all), after you have mended the cause.
@@ -328,9 +333,9 @@ class Client(VendorMethods):
         Blocks of this address stay. Raises ClientClosed, and ConfigurationError for an unknown name.
         """
         self._engine.check_open()
-        for desk in self._desks.values() if account is None else [self._desk(account)]:
-            desk.lane.reset(self._engine.clock())
-        self._engine.kick()
+        for session in self._sessions.values() if account is None else [self._session(account)]:
+            session.scheduler.reset(self._engine.clock())
+        self._engine.wake()
 
     # -- inside
 
@@ -343,63 +348,69 @@ class Client(VendorMethods):
             raise ConfigurationError(f"timeout is a number of seconds, or math.inf, not {timeout!r}")
         return self._engine.clock() + seconds
 
-    def _desk(self, account: str) -> Desk:
-        desk = self._desks.get(account)
-        if desk is None:
-            raise ConfigurationError(f"no account is named {account!r}; this client has {', '.join(self._desks)}")
-        return desk
+    def _session(self, account: str) -> AccountSession:
+        session = self._sessions.get(account)
+        if session is None:
+            raise ConfigurationError(f"no account is named {account!r}; this client has {', '.join(self._sessions)}")
+        return session
 
-    def _pick(self, challenge: Challenge[Any], account: str | None) -> Desk:
+    def _pick(self, challenge: Challenge[Any], account: str | None) -> AccountSession:
         kind = getattr(challenge, "kind", None)
         if not isinstance(kind, str):
             raise InvalidChallenge(f"a challenge is wanted, such as RecaptchaV2(...), not {type(challenge).__name__}")
         if account is not None:
-            return self._desk(account)
-        desks = list(self._desks.values())
-        if len(desks) == 1:
-            return desks[0]
-        fits = [desk for desk in desks if "/" in kind or desk.catalog.tasks.specs_for(kind)]
+            return self._session(account)
+        sessions = list(self._sessions.values())
+        if len(sessions) == 1:
+            return sessions[0]
+        fits = [session for session in sessions if "/" in kind or session.catalog.tasks.specs_for(kind)]
         if len(fits) == 1:
             return fits[0]
         if not fits:
-            raise InvalidChallenge(f"none of this client's vendors solves {kind}: {', '.join(self._desks)}")
+            raise InvalidChallenge(f"none of this client's vendors solves {kind}: {', '.join(self._sessions)}")
         raise ConfigurationError(
-            f"several accounts can solve {kind} ({', '.join(desk.name for desk in fits)}): name one with account="
+            f"several accounts can solve {kind} ({', '.join(session.name for session in fits)}): name one with account="
         )
 
-    def _pick_for(self, method: str, account: str | None) -> Desk:
+    def _pick_for(self, method: str, account: str | None) -> AccountSession:
         if account is not None:
-            return self._desk(account)
-        desks = list(self._desks.values())
-        fits = desks if len(desks) == 1 else [desk for desk in desks if method in desk.catalog.tasks.methods]
+            return self._session(account)
+        sessions = list(self._sessions.values())
+        fits = (
+            sessions
+            if len(sessions) == 1
+            else [session for session in sessions if method in session.catalog.tasks.methods]
+        )
         if len(fits) == 1:
             return fits[0]
         if not fits:
             raise UnsupportedMethod(f"none of this client's vendors has the method {method}")
         raise ConfigurationError(
-            f"several accounts have the method {method} ({', '.join(desk.name for desk in fits)}): name one with account="
+            f"several accounts have the method {method} ({', '.join(session.name for session in fits)}): name one with account="
         )
 
-    async def _start(self, desk: Desk, challenge: Challenge[Any], options: _Options, *, repeat: bool = False) -> Solve:
+    async def _start(
+        self, session: AccountSession, challenge: Challenge[Any], options: _Options, *, repeat: bool = False
+    ) -> Solve:
         self._engine.check_open()
         if options.deadline <= self._engine.clock():
             raise DeadlineError("the time-out left no time to send anything; nothing was sent", sent=False)
         if not challenge.loaded:
-            challenge = await self._surroundings.offload(challenge.load)
-        prepared = desk.adapter.prepare(challenge)
+            challenge = await self._runtime.offload(challenge.load)
+        prepared = session.adapter.prepare(challenge)
         for warning in prepared.warnings:
             self._events.send(
-                Event(EventKind.WARNING, self._surroundings.wall(), desk.name, None, None, {"warning": warning})
+                Event(EventKind.WARNING, self._runtime.wall(), session.name, None, None, {"warning": warning})
             )
         proxy = challenge.proxy
         solve = Solve(
-            self._surroundings.new_id(),
-            account=desk.name,
-            provider=desk.catalog.name,
+            self._runtime.new_id(),
+            account=session.name,
+            provider=session.catalog.name,
             kind=prepared.kind,
             vendor_type=prepared.vendor_type,
-            pacer=desk.lane.pacer(prepared.vendor_type, prepared.timing),
-            created_at=self._surroundings.wall(),
+            pacer=session.scheduler.pacer(prepared.vendor_type, prepared.timing),
+            created_at=self._runtime.wall(),
             prepared=prepared,
             proxy=None if proxy is None else f"{proxy.host}:{proxy.port}",
             secrets=() if proxy is None else proxy.secrets,
@@ -407,30 +418,34 @@ class Client(VendorMethods):
             wait=options.wait_for_capacity,
             has_image=prepared.has_image,
         )
-        base = self._callback_base_for(desk, options.callback_url)
+        base = self._callback_base_for(session, options.callback_url)
         solve.callback_url = None if base is None else self.callbacks.url(base, solve.id)
         solve.repeat = repeat
         self._engine.start(solve)
         return solve
 
-    def _callback_base_for(self, desk: Desk, asked: str | None) -> str | None:
+    def _callback_base_for(self, session: AccountSession, asked: str | None) -> str | None:
         """The base of the callback address: the solve's own, or the client's where the vendor has callbacks."""
         if asked is None:
-            return self._callback_url if desk.catalog.callback_field is not None else None
-        if desk.catalog.callback_field is None:
-            raise UnsupportedMethod(f"{desk.catalog.title} has no callbacks; leave callback_url out. Nothing was sent.")
+            return self._callback_url if session.catalog.callback_field is not None else None
+        if session.catalog.callback_field is None:
+            raise UnsupportedMethod(
+                f"{session.catalog.title} has no callbacks; leave callback_url out. Nothing was sent."
+            )
         return _callback_base(asked)
 
-    async def _finish(self, desk: Desk, solve: Solve, options: _Options) -> Solution:
-        await self._settle(desk, solve, options)
+    async def _finish(self, session: AccountSession, solve: Solve, options: _Options) -> Solution:
+        await self._settle(session, solve, options)
         solution = solve.solution
         if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
-            self._engine.hand_over(solve)
+            self._engine.deliver(solve)
             return cast("Solution", solution)
-        self._engine.told(solve)
-        raise self._error(desk, solve)
+        self._engine.acknowledged(solve)
+        raise self._error(session, solve)
 
-    async def _settle(self, desk: Desk, solve: Solve, options: _Options, *, accepted: bool = False) -> None:
+    async def _settle(
+        self, session: AccountSession, solve: Solve, options: _Options, *, accepted: bool = False
+    ) -> None:
         """Wait until there is something to tell. Who leaves before, or runs out of time, leaves nothing to be sent."""
         settled = False
         try:
@@ -439,17 +454,17 @@ class Client(VendorMethods):
             if not settled:
                 self._engine.leave(solve, abandon=options.on_cancel == "abandon")
         if not settled:
-            raise self._timed_out(desk, solve)
+            raise self._timed_out(session, solve)
 
-    def _error(self, desk: Desk, solve: Solve) -> AnycapError:
+    def _error(self, session: AccountSession, solve: Solve) -> AnycapError:
         if solve.state is State.IN_DOUBT:
             return in_doubt(solve.ticket(), solve.last)
         if solve.state is State.DELIVERED:
             return TicketError("the solution of this ticket was handed over before", ticket=solve.ticket())
-        return desk.error_of(solve, self._engine.clock(), self._surroundings.wall())
+        return session.error_of(solve, self._engine.clock(), self._runtime.wall())
 
-    def _timed_out(self, desk: Desk, solve: Solve) -> DeadlineError:
-        last = desk.last_error(solve, self._engine.clock(), self._surroundings.wall())
+    def _timed_out(self, session: AccountSession, solve: Solve) -> DeadlineError:
+        last = session.last_error(solve, self._engine.clock(), self._runtime.wall())
         sent = solve.task_id is not None or solve.state not in (State.QUEUED, State.FAILED)
         if solve.state is State.ABANDONED:
             text = "not solved within the time-out; the task was abandoned as on_cancel says, and is polled no more"

@@ -1,19 +1,16 @@
 """The exceptions: one subclass per category by what the caller does next, and the errors of our own side.
 
 Every exception carries `.ticket` and survives pickling. The values behind them (codes, categories, rows) live in
-`taxonomy.py`; vendor answers are turned into a `Problem` in `providers/` and into a `SolveError` only here.
+`taxonomy.py`; vendor answers are turned into a `ErrorAnswer` in `providers/` and into a `SolveError` only here.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from anycap.taxonomy import CODES, Category, Charged, Code, ErrorRow, Retry, Scope
-
-if TYPE_CHECKING:
-    from anycap.core.verdict import Problem
-    from anycap.results import Ticket
+from anycap.taxonomy import CODES, Category, Charged, Code, ErrorAnswer, ErrorRow, Retry, Scope
+from anycap.tickets import Ticket
 
 __all__ = [
     "AccountError", "AnycapError", "BlockedError", "BusyError", "Category", "ChallengeError", "Charged", "ClientClosed",
@@ -193,7 +190,7 @@ _CLASS_OF: dict[Category, type[SolveError]] = {
 
 
 def error_from(
-    problem: Problem,
+    problem: ErrorAnswer,
     *,
     phase: str | None = None,
     sent: bool = True,
@@ -203,7 +200,7 @@ def error_from(
     charged: Charged | None = None,
     ticket: Ticket | None = None,
 ) -> SolveError:
-    """The exception for a `Problem`: the subclass of its category, with everything the vendor said."""
+    """The exception for a `ErrorAnswer`: the subclass of its category, with everything the vendor said."""
     return _CLASS_OF[problem.category](
         problem.row,
         provider=problem.provider,

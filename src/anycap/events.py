@@ -13,9 +13,8 @@ from typing import Any
 
 from attrs import field, frozen
 
-from anycap._quick import quick
 from anycap.errors import ConfigurationError
-from anycap.results import Ticket
+from anycap.tickets import Ticket
 
 logger = logging.getLogger("anycap")
 
@@ -50,7 +49,6 @@ class EventKind(StrEnum):
     WARNING = "warning"
 
 
-@quick
 @frozen
 class Event:
     """One thing that happened. `at` is wall seconds since the epoch; `error` is a code or class name, never a secret."""

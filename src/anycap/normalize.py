@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from anycap.core.verdict import Problem, VerdictKind
+from anycap.core.parsed_answer import AnswerKind
 from anycap.errors import SolveError, error_from
 from anycap.providers import get
 from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT, Adapter
 from anycap.providers.envelope import read_envelope
 from anycap.providers.rows import find_row, own_row
 from anycap.providers.wire import Unreadable, decode, decode_text
-from anycap.taxonomy import Code, ErrorRow
-from anycap.transport import Answer
+from anycap.taxonomy import Code, ErrorAnswer, ErrorRow
+from anycap.transport.port import Answer
 
 __all__ = ["explain", "normalize"]
 
@@ -55,7 +55,7 @@ def normalize(
             return None
     elif method is None:
         row = own_row(provider, Code.UNREADABLE_ANSWER, f"The answer cannot be used: {body.detail}.")
-        return error_from(Problem(row, provider, None, None, None))
+        return error_from(ErrorAnswer(row, provider, None, None, None))
     return _by_method(adapter, answer, method, http_status)
 
 
@@ -71,10 +71,10 @@ def _by_method(
         verdict = adapter.read_call(method, outcome)
     if verdict.problem is not None:
         return error_from(verdict.problem)
-    if verdict.kind is VerdictKind.REDIRECT:
+    if verdict.kind is AnswerKind.REDIRECT:
         meaning = f"The vendor's address answered HTTP {http_status}, which points somewhere else; redirects are not followed."
         row = own_row(adapter.catalog.name, Code.UNREADABLE_ANSWER, meaning)
-        return error_from(Problem(row, adapter.catalog.name, None, None, None, http_status))
+        return error_from(ErrorAnswer(row, adapter.catalog.name, None, None, None, http_status))
     return None
 
 

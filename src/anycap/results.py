@@ -1,6 +1,6 @@
-"""What comes back: tickets, solutions, balances, outcomes. Frozen values, no I/O.
+"""What comes back: solutions, balances, receipts. Frozen values, no I/O.
 
-Challenges (what to solve) are in `challenges.py`; how a vendor's answer becomes one of these is in `providers/`.
+Challenges (what to solve) are in `challenges/`; how a vendor's answer becomes one of these is in `providers/`.
 """
 
 from __future__ import annotations
@@ -8,79 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any
 
 from attrs import field, frozen
 
-from anycap._quick import quick
 from anycap.credentials import fingerprint
 from anycap.taxonomy import Charged
-
-if TYPE_CHECKING:
-    from anycap.challenges import Challenge
-    from anycap.errors import AnycapError
-
-S_co = TypeVar("S_co", bound="Solution", covariant=True)
-
-TaskId = int | str
-
-
-class TicketState(StrEnum):
-    """Where a task stands, as far as this process knows."""
-
-    QUEUED = "queued"
-    SUBMITTING = "submitting"
-    PENDING = "pending"
-    SOLVED = "solved"
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    IN_DOUBT = "in_doubt"
-    ABANDONED = "abandoned"
-    SETTLED = "settled"
-
-
-@quick
-@frozen
-class Ticket:
-    """A claim on one paid task; picklable, and valid in another process that has the same account.
-
-    `id` is ours and made before anything is sent; `task_id` is the vendor's (None until accepted, or for ever when the
-    answer was lost). `account` is the account's name, `type` the challenge's (`RecaptchaV2`; `VendorTask/<type>`).
-    """
-
-    id: str
-    task_id: TaskId | None
-    account: str
-    provider: str
-    type: str
-    state: TicketState
-    created_at: datetime
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping that `from_dict` takes back."""
-        return {
-            "id": self.id,
-            "task_id": self.task_id,
-            "account": self.account,
-            "provider": self.provider,
-            "type": self.type,
-            "state": str(self.state),
-            "created_at": self.created_at.isoformat(),
-        }
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Ticket:
-        """The ticket that `to_dict` described. Raises ValueError or KeyError when `fields` is not one."""
-        return cls(
-            id=str(fields["id"]),
-            task_id=fields["task_id"],
-            account=str(fields["account"]),
-            provider=str(fields["provider"]),
-            type=str(fields["type"]),
-            state=TicketState(fields["state"]),
-            created_at=datetime.fromisoformat(fields["created_at"]),
-        )
+from anycap.tickets import Ticket
 
 
 def _show(token: object) -> str:
@@ -202,21 +136,3 @@ class Receipt:
     currency: str | None
     accepted_at: datetime | None
     ended_at: datetime | None
-
-
-@frozen
-class Outcome(Generic[S_co]):
-    """One finished item of `solve_many`: `index` in the input's order, and either a `solution` or an `error`."""
-
-    index: int
-    challenge: Challenge[S_co]
-    ticket: Ticket | None
-    solution: S_co | None
-    error: AnycapError | None
-
-    def unwrap(self) -> S_co:
-        """The solution; raises the error when there is none."""
-        if self.error is not None:
-            raise self.error
-        assert self.solution is not None  # noqa: S101 - an outcome has one of the two
-        return self.solution

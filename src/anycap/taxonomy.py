@@ -258,3 +258,23 @@ def row_of_ours(
         provider=provider,
         known=known,
     )
+
+
+@frozen
+class ErrorAnswer:
+    """A vendor's error as a value: the catalog row that applies, and what the vendor said, kept whole."""
+
+    row: ErrorRow
+    provider: str
+    vendor_code: str | None
+    vendor_id: int | str | None
+    description: str | None
+    http_status: int | None = None
+
+    @property
+    def code(self) -> Code:
+        return self.row.code
+
+    @property
+    def category(self) -> Category:
+        return self.row.category

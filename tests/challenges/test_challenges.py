@@ -24,9 +24,9 @@ from anycap.challenges import (
     VendorTask,
     images_of,
 )
+from anycap.challenges.images import Image
 from anycap.credentials import Secret
 from anycap.errors import AnycapError, InvalidChallenge
-from anycap.images import Image
 from anycap.results import RawSolution, TextSolution, TokenSolution
 
 GIF = b"GIF89a" + bytes(100)

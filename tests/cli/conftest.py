@@ -8,6 +8,9 @@ import pytest
 from anycap.cli import main
 from anycap.emulator import DEFAULT_KEY, Emulator
 from anycap.emulator.thread import serve_in_thread
+from tests.journal.conftest import path, tape
+
+__all__ = ["Served", "path", "served", "tape", "vendors"]
 
 
 class Served:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from anycap.challenges import FunCaptchaGrid, GeeTestV4, ImageToText, Proxy, RecaptchaV2, RecaptchaV3, VendorTask
+from anycap.challenges.images import Image
 from anycap.cli.arguments import read_account, read_challenge
 from anycap.errors import ConfigurationError, InvalidChallenge
-from anycap.images import Image
 
 PAGE = "website_url=https://example.com/login"
 

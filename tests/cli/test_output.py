@@ -33,8 +33,8 @@ from anycap.errors import (
     UnsolvedError,
     UnsupportedMethod,
 )
-from anycap.results import Ticket, TicketState
 from anycap.taxonomy import CODES, Charged, Code, ErrorRow
+from anycap.tickets import Ticket, TicketState
 
 TICKET = Ticket(
     "t-1", 4711, "main", "anti-captcha", "RecaptchaV2", TicketState.PENDING, datetime(2026, 1, 2, tzinfo=UTC)

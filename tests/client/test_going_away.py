@@ -11,10 +11,10 @@ import pytest
 from anycap.challenges import RecaptchaV2
 from anycap.emulator import run_virtual
 from anycap.emulator.ledger import TaskState
+from anycap.engine.runtime import Runtime
 from anycap.errors import AccountError, AnycapError, ClientClosed, DeadlineError, InDoubtError, TicketError
-from anycap.results import Ticket, TicketState
 from anycap.settings import GuardSettings, JournalSettings, Settings
-from anycap.surroundings import Surroundings
+from anycap.tickets import Ticket, TicketState
 from tests.client.virtual import World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
@@ -85,7 +85,7 @@ async def test_a_deadline_with_abandon_says_that_the_task_was_given_up(world: Wo
 @in_virtual_time
 async def test_a_solution_nobody_fetched_is_let_go_when_it_expires(world: World) -> None:
     keep = Settings(journal=JournalSettings(keep_s=1800.0))
-    async with world.client(surroundings=world.surroundings(), settings=keep) as client:
+    async with world.client(runtime=world.runtime(), settings=keep) as client:
         ticket = await client.submit(PAGE)
         await anyio.sleep(60)
         assert world.emulator["anti-captcha"].ledger.count(TaskState.SOLVED) == 1
@@ -99,7 +99,7 @@ async def test_a_solution_nobody_fetched_is_let_go_when_it_expires(world: World)
 @in_virtual_time
 async def test_a_solution_that_has_just_expired_is_not_handed_over(world: World) -> None:
     keep = Settings(journal=JournalSettings(keep_s=100.0))
-    async with world.client(surroundings=world.surroundings(), settings=keep) as client:
+    async with world.client(runtime=world.runtime(), settings=keep) as client:
         world.emulator["anti-captcha"].solve_time = 10.0
         ticket = await client.submit(PAGE)
         await anyio.sleep(118)
@@ -110,7 +110,7 @@ async def test_a_solution_that_has_just_expired_is_not_handed_over(world: World)
 @in_virtual_time
 async def test_a_client_that_is_never_idle_erases_what_expired(world: World) -> None:
     keep = Settings(journal=JournalSettings(keep_s=600.0))
-    async with world.client(surroundings=world.surroundings(), settings=keep) as client:
+    async with world.client(runtime=world.runtime(), settings=keep) as client:
         ticket = await client.submit(PAGE)
         for _ in range(120):
             await client.solve(PAGE)
@@ -165,8 +165,8 @@ async def test_a_ticket_of_another_vendor_under_the_same_name_is_not_polled(worl
 async def test_taking_up_a_stalled_task_keeps_the_vendors_gap(world: World) -> None:
     world.fault("http", method="getTaskResult", status=404, count=3)
     world.emulator["capmonster"].solve_time = 60.0
-    hasty = attrs.evolve(Surroundings.seeded(1), chance=lambda: 0.0)
-    async with world.client("capmonster", surroundings=hasty) as client:
+    hasty = attrs.evolve(Runtime.seeded(1), chance=lambda: 0.0)
+    async with world.client("capmonster", runtime=hasty) as client:
         with pytest.raises(AnycapError, match="HTTP 404") as caught:
             await client.solve(PAGE)
         assert caught.value.ticket is not None
@@ -185,15 +185,15 @@ async def test_the_loop_sleeps_while_a_probe_is_on_its_way(world: World) -> None
     async with world.client("capmonster") as client:
         with pytest.raises(AccountError):
             await client.solve(PAGE)
-        lane = client._engine.desks["capmonster"].lane
-        next_job = lane.next_job
+        scheduler = client._engine.sessions["capmonster"].scheduler
+        next_job = scheduler.next_job
 
         def counted(now: float) -> object:
             nonlocal looked
             looked += 1
             return next_job(now)
 
-        lane.next_job = counted  # type: ignore[method-assign,assignment] # to count
+        scheduler.next_job = counted  # type: ignore[method-assign,assignment] # to count
         world.fault("slow", method="getBalance", delay_s=20)
         with pytest.raises(DeadlineError):
             await client.solve(PAGE, wait_for_capacity=True, timeout=75)

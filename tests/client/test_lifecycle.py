@@ -6,12 +6,12 @@ import math
 import anyio
 import pytest
 
-from anycap._bell import Bell
-from anycap._books import HOUSEKEEPING_S
 from anycap.accounts import Account
 from anycap.challenges import RecaptchaV2
 from anycap.client import Client
 from anycap.emulator import run_virtual
+from anycap.engine.journal_queue import HOUSEKEEPING_S
+from anycap.engine.notifier import Notifier
 from anycap.errors import AnycapError, ClientClosed, ConfigurationError, EngineBroken, InDoubtError
 from anycap.events import Event
 from anycap.settings import GuardSettings, Settings
@@ -148,13 +148,13 @@ async def test_an_engine_fault_is_a_typed_state_and_spares_the_host(world: World
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a planted bug")
 
-    client._desks["anti-captcha"].adapter.read_poll = broken  # type: ignore[method-assign,assignment] # planted
+    client._sessions["anti-captcha"].adapter.read_poll = broken  # type: ignore[method-assign,assignment] # planted
     try:
         with pytest.raises(EngineBroken) as caught:
             await client.solve(PAGE)
         assert caught.value.ticket is not None
     finally:
-        client._desks["anti-captcha"].adapter.__dict__.pop("read_poll")
+        client._sessions["anti-captcha"].adapter.__dict__.pop("read_poll")
     with pytest.raises(EngineBroken):
         await client.solve(PAGE)
     await client.aclose()
@@ -168,7 +168,7 @@ async def test_a_fault_in_the_books_is_told_by_the_name_of_its_class(world: Worl
     def broken() -> None:
         raise ZeroDivisionError("a planted bug")
 
-    client._engine.books.on_housekeeping = broken
+    client._engine.journal_queue.on_housekeeping = broken
     await anyio.sleep(HOUSEKEEPING_S + 1.0)
     with pytest.raises(EngineBroken, match="ZeroDivisionError"):
         await client.solve(PAGE)
@@ -182,8 +182,8 @@ async def test_an_answer_at_a_full_gate_does_not_wake_the_dispatcher_for_nothing
     class Counting:
         """The dispatcher's bell, which counts its turns."""
 
-        def __init__(self, bell: Bell) -> None:
-            self.ring, self._wait = bell.ring, bell.wait
+        def __init__(self, bell: Notifier) -> None:
+            self.notify, self._wait = bell.notify, bell.wait
 
         async def wait(self, deadline: float) -> bool:
             nonlocal turns
@@ -191,7 +191,7 @@ async def test_an_answer_at_a_full_gate_does_not_wake_the_dispatcher_for_nothing
             return await self._wait(deadline)
 
     async with world.client(settings=Settings(guard=GuardSettings(requests_max=4))) as client:
-        client._engine._kick = Counting(client._engine._kick)
+        client._engine._wake_up = Counting(client._engine._wake_up)
         async with anyio.create_task_group() as tasks:
             for _ in range(300):
                 tasks.start_soon(client.solve, PAGE)
@@ -242,7 +242,7 @@ def test_native_cancellation_and_wait_for_leave_the_task_running() -> None:
 
 
 async def _wait(client: Client, entry: object) -> object:
-    from anycap._restore import ticket_of
+    from anycap.engine.recovery import ticket_of
 
     return await client.wait(ticket_of(entry))  # type: ignore[arg-type] # an Entry
 

@@ -17,8 +17,9 @@ from anycap.errors import (
     TransportError,
     UnsolvedError,
 )
-from anycap.results import TextSolution, Ticket, TicketState, TokenSolution
+from anycap.results import TextSolution, TokenSolution
 from anycap.settings import HttpSettings, Polling, RetrySettings, Settings
+from anycap.tickets import Ticket, TicketState
 from tests.client.virtual import FOUR, World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
@@ -379,7 +380,7 @@ async def test_abandon_on_cancel_stops_the_polling(world: World) -> None:
 
 
 async def _open_tickets(client: object) -> list[Ticket]:
-    from anycap._restore import ticket_of
+    from anycap.engine.recovery import ticket_of
 
     entries = await client._journal.open_entries()  # type: ignore[attr-defined] # the journal as the client has it
     return [ticket_of(entry) for entry in entries]

@@ -17,9 +17,9 @@ import trio.testing
 from anycap.accounts import Account
 from anycap.client import Client
 from anycap.emulator import DEFAULT_KEY, Emulator, Fault, InProcess, run_virtual
-from anycap.emulator.world import EPOCH_S
+from anycap.emulator.emulator import EPOCH_S
+from anycap.engine.runtime import Runtime
 from anycap.events import Event
-from anycap.surroundings import Surroundings
 
 FOUR = ("anti-captcha", "capmonster", "yescaptcha", "ezcaptcha")
 
@@ -43,13 +43,13 @@ class World:
         ]
         options.setdefault("http", self.door)
         options.setdefault("on_event", self.events.append)
-        options.setdefault("surroundings", Surroundings.seeded(self.seed * 1000 + self._clients))
+        options.setdefault("runtime", Runtime.seeded(self.seed * 1000 + self._clients))
         return Client(*accounts, **options)
 
-    def surroundings(self) -> Surroundings:
-        """Repeatable surroundings whose wall clock is the emulator's."""
+    def runtime(self) -> Runtime:
+        """Repeatable runtime whose wall clock is the emulator's."""
         emulator = self.emulator
-        return Surroundings.seeded(self.seed, wall=lambda: EPOCH_S + emulator.clock())
+        return Runtime.seeded(self.seed, wall=lambda: EPOCH_S + emulator.clock())
 
     def fault(self, action: str, **fields: Any) -> None:
         """Put a fault in force."""

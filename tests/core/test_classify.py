@@ -5,31 +5,33 @@ from attrs import evolve
 
 from anycap.core.classify import is_strike, poll_event, submit_event
 from anycap.core.machine import Event
-from anycap.core.verdict import Problem, Verdict, VerdictKind
-from anycap.taxonomy import CODES, Charged, Code, ErrorRow, Retry
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.taxonomy import CODES, Charged, Code, ErrorAnswer, ErrorRow, Retry
 from anycap.transport import Delivery, Failure, FailureKind
 
 
-def problem(code: Code, *, retry: Retry | None = None, charged: Charged = Charged.UNKNOWN, **said: object) -> Verdict:
+def problem(
+    code: Code, *, retry: Retry | None = None, charged: Charged = Charged.UNKNOWN, **said: object
+) -> ParsedAnswer:
     info = CODES[code]
     row = ErrorRow(code, info.category, retry or info.retry, info.scope, None, charged, "", "", "")
     values = {"vendor_code": "ERROR_X", "vendor_id": 1, "description": None, "http_status": 200} | said
-    return Verdict(VerdictKind.PROBLEM, problem=Problem(row, "toy", **values))  # type: ignore[arg-type] # by name
+    return ParsedAnswer(AnswerKind.ERROR, problem=ErrorAnswer(row, "toy", **values))  # type: ignore[arg-type] # by name
 
 
-def lost(delivery: Delivery, kind: FailureKind = FailureKind.READ) -> Verdict:
-    return Verdict(VerdictKind.LOST, delivery, failure=Failure(delivery, kind, "x"))
+def lost(delivery: Delivery, kind: FailureKind = FailureKind.READ) -> ParsedAnswer:
+    return ParsedAnswer(AnswerKind.LOST, delivery, failure=Failure(delivery, kind, "x"))
 
 
 @pytest.mark.parametrize(
     ("verdict", "event"),
     [
-        (Verdict(VerdictKind.ACCEPTED, task_id=7), Event.ACCEPTED),
-        (Verdict(VerdictKind.READY, task_id="u", solution={"text": "a"}), Event.READY),
+        (ParsedAnswer(AnswerKind.ACCEPTED, task_id=7), Event.ACCEPTED),
+        (ParsedAnswer(AnswerKind.READY, task_id="u", solution={"text": "a"}), Event.READY),
         (lost(Delivery.NOT_SENT), Event.NOT_SENT),
         (lost(Delivery.MAYBE_SENT), Event.DOUBTFUL),
         (lost(Delivery.ANSWERED), Event.DOUBTFUL),
-        (Verdict(VerdictKind.REDIRECT, location_host="elsewhere"), Event.REFUSED),
+        (ParsedAnswer(AnswerKind.REDIRECT, location_host="elsewhere"), Event.REFUSED),
         (problem(Code.NO_WORKERS), Event.BUSY),
         (problem(Code.CONCURRENCY_LIMIT), Event.BUSY),
         (problem(Code.RATE_LIMITED), Event.BUSY),
@@ -47,7 +49,7 @@ def lost(delivery: Delivery, kind: FailureKind = FailureKind.READ) -> Verdict:
         (problem(Code.UNKNOWN), Event.REFUSED),
     ],
 )  # fmt: skip
-def test_an_answer_to_create_task(verdict: Verdict, event: Event) -> None:
+def test_an_answer_to_create_task(verdict: ParsedAnswer, event: Event) -> None:
     assert submit_event(verdict) is event
 
 
@@ -112,6 +114,8 @@ def test_an_answer_over_the_size_limit_stops_the_polling_the_second_time() -> No
 
 
 def test_progress_and_ready() -> None:
-    assert poll_event(Verdict(VerdictKind.PROCESSING), strikes=0, oversized=0) is Event.PROCESSING
-    assert poll_event(Verdict(VerdictKind.READY, solution={"text": "a"}), strikes=0, oversized=0) is Event.READY
-    assert poll_event(evolve(Verdict(VerdictKind.REDIRECT), location_host="x"), strikes=0, oversized=0) is Event.STUCK
+    assert poll_event(ParsedAnswer(AnswerKind.PROCESSING), strikes=0, oversized=0) is Event.PROCESSING
+    assert poll_event(ParsedAnswer(AnswerKind.READY, solution={"text": "a"}), strikes=0, oversized=0) is Event.READY
+    assert (
+        poll_event(evolve(ParsedAnswer(AnswerKind.REDIRECT), location_host="x"), strikes=0, oversized=0) is Event.STUCK
+    )

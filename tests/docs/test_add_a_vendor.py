@@ -13,11 +13,11 @@ import pytest
 
 from anycap import providers
 from anycap.challenges import ImageToText, RecaptchaV2, RecaptchaV3
-from anycap.conformance import check_provider
-from anycap.conformance.__main__ import main
 from anycap.errors import InvalidChallenge
 from anycap.normalize import normalize
 from anycap.providers.reports import report_method
+from anycap.testing.conformance import check_provider
+from anycap.testing.conformance.__main__ import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-vendor.md"
 _BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

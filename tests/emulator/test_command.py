@@ -126,7 +126,7 @@ def test_the_fixtures_work_as_their_page_says(tmp_path: Path) -> None:
             """
         )
     )
-    plugins = ["-p", "anyio.pytest_plugin", "-p", "anycap.pytest_plugin"]
+    plugins = ["-p", "anyio.pytest_plugin", "-p", "anycap.testing.pytest_plugin"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--strict-markers", *plugins, "-o", "addopts=", "--rootdir", str(tmp_path)],
         cwd=tmp_path, env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True, timeout=60,
@@ -147,7 +147,7 @@ def test_code_without_an_event_loop_is_served_from_a_thread() -> None:
 
 
 def test_tasks_of_every_vendor_are_documented_types() -> None:
-    from anycap.emulator.rulebook import type_spec
+    from anycap.emulator.vendor_rules import type_spec
 
     for provider, task in TOKEN_TASKS.items():
         assert type_spec(provider, task["type"]) is not None

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.emulator.world_for_tests import PAGE, TOKEN_TASKS, Desk, b64, png
+from tests.emulator.world_for_tests import PAGE, TOKEN_TASKS, Caller, b64, png
 
 TOKEN = r'"03A[A-Za-z0-9_-]{160}"'
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -17,7 +17,7 @@ def matches(pattern: str, body: bytes) -> bool:
 
 class TestAntiCaptcha:
     def test_create_poll_and_result_are_spelled_as_on_the_vendors_page(self) -> None:
-        desk = Desk("anti-captcha", epoch_s=1472205564)
+        desk = Caller("anti-captcha", epoch_s=1472205564)
         image = b64(png())
         task = '{"clientKey":"KEY","task":{"type":"ImageToTextTask","body":"' + image + '"},"softId":0}'
         assert desk.ask("createTask", task) == b'{"errorId":0,"taskId":7654321}'
@@ -31,33 +31,33 @@ class TestAntiCaptcha:
         )
 
     def test_a_wrong_key_has_id_1_and_all_three_fields(self) -> None:
-        answer = Desk("anti-captcha").call("createTask", "BAD", task={})
+        answer = Caller("anti-captcha").call("createTask", "BAD", task={})
         assert list(answer) == ["errorId", "errorCode", "errorDescription"]
         assert (answer["errorId"], answer["errorCode"]) == (1, "ERROR_KEY_DOES_NOT_EXIST")
         assert answer["errorDescription"]
 
     def test_an_unknown_task_has_id_16_in_the_capcha_spelling(self) -> None:
-        answer = Desk("anti-captcha").result(12345)
+        answer = Caller("anti-captcha").result(12345)
         assert (answer["errorId"], answer["errorCode"]) == (16, "ERROR_NO_SUCH_CAPCHA_ID")
 
     def test_a_balance_is_a_number_and_success_has_no_error_code(self) -> None:
-        desk = Desk("anti-captcha", balance="14.12")
+        desk = Caller("anti-captcha", balance="14.12")
         assert desk.ask("getBalance", '{"clientKey":"KEY"}') == b'{"errorId":0,"balance":14.12}'
 
     def test_captcha_credits_are_in_the_balance_of_who_has_some(self) -> None:
-        desk = Desk("anti-captcha", balance="14.12")
+        desk = Caller("anti-captcha", balance="14.12")
         desk.vendor.account().captcha_credits = 250
         assert desk.ask("getBalance", '{"clientKey":"KEY"}') == b'{"errorId":0,"balance":14.12,"captchaCredits":250}'
 
     def test_queue_stats_need_no_key_and_give_the_bid_as_text(self) -> None:
-        desk = Desk("anti-captcha")
+        desk = Caller("anti-captcha")
         answer = json.loads(desk.ask("getQueueStats", '{"queueId":6}'))
         assert list(answer) == ["waiting", "load", "bid", "speed", "total"]
         assert isinstance(answer["bid"], str)
         assert isinstance(answer["waiting"], int)
 
     def test_queue_stats_are_cached_for_ten_seconds(self) -> None:
-        desk = Desk("anti-captcha")
+        desk = Caller("anti-captcha")
         first = desk.ask("getQueueStats", '{"queueId":6}')
         desk.clock.advance(9.9)
         assert desk.ask("getQueueStats", '{"queueId":6}') == first
@@ -65,20 +65,20 @@ class TestAntiCaptcha:
         assert desk.ask("getQueueStats", '{"queueId":6}') != first
 
     def test_an_unknown_method_has_id_14(self) -> None:
-        desk = Desk("anti-captcha")
+        desk = Caller("anti-captcha")
         for method, verb in (("getTaskResults", "POST"), ("createTask", "GET")):
             answer = json.loads(desk.ask(method, b"{}", verb=verb))
             assert (answer["errorId"], answer["errorCode"]) == (14, "ERROR_NO_SUCH_METHOD")
 
     def test_a_numeric_string_is_taken_for_a_task_id(self) -> None:
-        desk = Desk("anti-captcha")
+        desk = Caller("anti-captcha")
         task_id = desk.solved()
         assert desk.result(str(task_id))["status"] == "ready"
 
 
 class TestCapMonster:
     def test_create_poll_and_result_are_spelled_as_on_the_vendors_page(self) -> None:
-        desk = Desk("capmonster")
+        desk = Caller("capmonster")
         task = (
             '{"clientKey":"KEY","task":{"type":"RecaptchaV2Task","websiteURL":"https://example.com",'
             '"websiteKey":"SITEKEY"},"callbackUrl":"https://example.com/cb"}'
@@ -93,17 +93,17 @@ class TestCapMonster:
         assert matches(ready, desk.ask("getTaskResult", poll))
 
     def test_an_error_of_create_task_carries_task_id_0(self) -> None:
-        answer = Desk("capmonster").create(key="BAD")
+        answer = Caller("capmonster").create(key="BAD")
         assert list(answer) == ["errorId", "errorCode", "errorDescription", "taskId"]
         assert (answer["errorId"], answer["errorCode"], answer["taskId"]) == (1, "ERROR_KEY_DOES_NOT_EXIST", 0)
 
     def test_an_error_elsewhere_has_no_description(self) -> None:
-        desk = Desk("capmonster")
+        desk = Caller("capmonster")
         assert desk.result(1) == {"errorId": 1, "errorCode": "ERROR_NO_SUCH_CAPCHA_ID"}
         assert desk.result("abc") == {"errorId": 1, "errorCode": "WRONG_CAPTCHA_ID"}
 
     def test_polling_within_two_seconds_is_refused_and_the_task_lives(self) -> None:
-        desk = Desk("capmonster")
+        desk = Caller("capmonster")
         task_id = desk.create()["taskId"]
         assert desk.result(task_id)["status"] == "processing"
         desk.clock.advance(1.99)
@@ -113,11 +113,11 @@ class TestCapMonster:
         assert desk.vendor.gap_violations == 1
 
     def test_options_after_the_key_belong_to_the_same_account(self) -> None:
-        desk = Desk("capmonster")
+        desk = Caller("capmonster")
         assert desk.call("getBalance", "KEY__nocache__recognizingthreshold_65")["errorId"] == 0
 
     def test_a_grid_answer_carries_cost_and_nulls(self) -> None:
-        desk = Desk("capmonster")
+        desk = Caller("capmonster")
         task = {
             "type": "ComplexImageTask", "class": "recaptcha", "imagesBase64": [b64(png())],
             "metadata": {"Grid": "4x4", "Task": "/m/0k4j"},
@@ -139,13 +139,13 @@ class TestCapMonster:
         ],
     )
     def test_the_other_ways_to_say_still_processing(self, flavour: str, status: int, body: bytes) -> None:
-        desk = Desk("capmonster", processing=flavour)
+        desk = Caller("capmonster", processing=flavour)
         desk.create()
         answer = desk.full("getTaskResult", '{"clientKey":"KEY","taskId":7654321}')
         assert (answer[0], answer[2]) == (status, body)
 
     def test_mixed_flavours_all_occur_and_never_ban(self) -> None:
-        desk = Desk("capmonster", processing="mixed", solve_time=170.0)
+        desk = Caller("capmonster", processing="mixed", solve_time=170.0)
         desk.create()
         seen = set()
         for _ in range(60):
@@ -156,22 +156,22 @@ class TestCapMonster:
         assert desk.vendor.bans.imposed == []
 
     def test_the_user_agent_is_plain_text_and_needs_no_key(self) -> None:
-        status, headers, body = Desk("capmonster").full("api/useragent/actual", verb="GET")
+        status, headers, body = Caller("capmonster").full("api/useragent/actual", verb="GET")
         assert (status, dict(headers)["Content-Type"]) == (200, "text/plain; charset=utf-8")
         assert body.startswith(b"Mozilla/5.0 (Windows NT 10.0; Win64; x64)")
 
     def test_an_unknown_path_is_no_json_at_all(self) -> None:
-        desk = Desk("capmonster")
+        desk = Caller("capmonster")
         assert desk.full("getQueueStats", b'{"clientKey":"KEY"}')[0] == 404
         assert desk.full("createTask", verb="GET")[0] == 405
 
     def test_broken_json_is_an_absent_task(self) -> None:
-        assert json.loads(Desk("capmonster").ask("createTask", b'{"clientKey":'))["errorCode"] == "ERROR_TASK_ABSENT"
+        assert json.loads(Caller("capmonster").ask("createTask", b'{"clientKey":'))["errorCode"] == "ERROR_TASK_ABSENT"
 
 
 class TestYesCaptcha:
     def test_create_poll_and_result_are_spelled_as_on_the_vendors_page(self) -> None:
-        desk = Desk("yescaptcha")
+        desk = Caller("yescaptcha")
         task = (
             '{"clientKey":"KEY","task":{"type":"NoCaptchaTaskProxyless","websiteURL":"https://example.com",'
             '"websiteKey":"SITEKEY","isInvisible":false}}'
@@ -188,7 +188,7 @@ class TestYesCaptcha:
         assert matches(ready, desk.ask("getTaskResult", poll))
 
     def test_a_classification_is_solved_in_the_create_task_answer(self) -> None:
-        desk = Desk("yescaptcha")
+        desk = Caller("yescaptcha")
         task = {"type": "ReCaptchaV2Classification", "image": b64(png(width=300, height=300)), "question": "/m/0k4j"}
         body = desk.ask("createTask", json.dumps({"clientKey": "KEY", "task": task}))
         assert matches(
@@ -198,7 +198,7 @@ class TestYesCaptcha:
         )
 
     def test_muggle_text_is_solved_in_the_create_task_answer(self) -> None:
-        desk = Desk("yescaptcha")
+        desk = Caller("yescaptcha")
         task = {"type": "ImageToTextTaskMuggle", "body": b64(png())}
         body = desk.ask("createTask", json.dumps({"clientKey": "KEY", "task": task}))
         assert matches(
@@ -209,22 +209,22 @@ class TestYesCaptcha:
         assert desk.vendor.ledger.summary()["solved"] == 1
 
     def test_a_balance_lists_the_referral_balances(self) -> None:
-        body = Desk("yescaptcha").ask("getBalance", '{"clientKey":"KEY"}')
+        body = Caller("yescaptcha").ask("getBalance", '{"clientKey":"KEY"}')
         assert body == b'{"errorId":0,"balance":1071810,"softBalance":36.0098,"inviteBalance":0,"inviteBy":"3"}'
 
     def test_wrong_verb_and_wrong_path_are_two_codes(self) -> None:
-        desk = Desk("yescaptcha")
+        desk = Caller("yescaptcha")
         assert json.loads(desk.ask("createTask", verb="GET"))["errorCode"] == "ERROR_NO_SUCH_METHOD"
         assert json.loads(desk.ask("getQueueStats", b"{}"))["errorCode"] == "ERROR_PAGE_NOT_FOUND"
 
     def test_a_missing_field_is_named_in_the_description(self) -> None:
-        answer = Desk("yescaptcha").create({"type": "NoCaptchaTaskProxyless", "websiteURL": "https://example.com"})
+        answer = Caller("yescaptcha").create({"type": "NoCaptchaTaskProxyless", "websiteURL": "https://example.com"})
         assert answer["errorCode"] == "ERROR_REQUIRED_FIELDS"
         assert "websiteKey" in answer["errorDescription"]
         assert not answer["errorDescription"].isascii()
 
     def test_a_slow_task_ends_after_120_seconds_unbilled(self) -> None:
-        desk = Desk("yescaptcha", solve_time=500.0)
+        desk = Caller("yescaptcha", solve_time=500.0)
         task_id = desk.create()["taskId"]
         desk.clock.advance(119.9)
         assert desk.result(task_id)["status"] == "processing"
@@ -233,13 +233,13 @@ class TestYesCaptcha:
         assert desk.call("getBalance")["balance"] == 1071810
 
     def test_the_soft_id_has_a_method_of_its_own(self) -> None:
-        answer = Desk("yescaptcha").call("getSoftID")
+        answer = Caller("yescaptcha").call("getSoftID")
         assert isinstance(answer["softID"], int)
 
 
 class TestCapSolver:
     def test_statuses_go_from_idle_through_processing_to_ready(self) -> None:
-        desk = Desk("capsolver")
+        desk = Caller("capsolver")
         created = desk.create()
         assert created["status"] == "idle"
         assert desk.result(created["taskId"])["status"] == "idle"
@@ -248,7 +248,7 @@ class TestCapSolver:
         assert desk.result(created["taskId"])["status"] == "ready"
 
     def test_errors_come_with_http_400_and_a_wrong_key_with_401(self) -> None:
-        desk = Desk("capsolver")
+        desk = Caller("capsolver")
         status, _, body = desk.full("createTask", '{"clientKey":"KEY","task":{"type":"Nothing"}}')
         assert (status, json.loads(body)["errorCode"]) == (400, "ERROR_TASK_NOT_SUPPORTED")
         status, _, body = desk.full("getBalance", '{"clientKey":"BAD"}')
@@ -259,7 +259,7 @@ class TestCapSolver:
         )
 
     def test_feedback_takes_one_verdict_per_task(self) -> None:
-        desk = Desk("capsolver")
+        desk = Caller("capsolver")
         task_id = desk.solved()
         assert desk.call("feedbackTask", taskId=task_id, result={"invalid": True})["errorId"] == 0
         assert desk.vendor.task(task_id).report == "incorrect"
@@ -270,20 +270,20 @@ class TestCapSolver:
 
 class TestTheOthers:
     def test_2captcha_numbers_tasks_above_32_bits_and_gives_cost_as_text(self) -> None:
-        desk = Desk("2captcha")
+        desk = Caller("2captcha")
         task_id = desk.solved()
         assert task_id > 2**32
         assert desk.result(task_id)["cost"] == "0.002990"
 
     def test_ezcaptcha_speaks_yescaptchas_shape(self) -> None:
-        desk = Desk("ezcaptcha")
+        desk = Caller("ezcaptcha")
         created = desk.create()
         assert list(created) == ["errorId", "errorCode", "errorDescription", "taskId"]
         desk.clock.advance(10)
         assert desk.result(created["taskId"])["status"] == "ready"
 
     def test_ezcaptcha_puts_http_429_on_a_banned_key(self) -> None:
-        desk = Desk("ezcaptcha")
+        desk = Caller("ezcaptcha")
         for _ in range(30):
             desk.create(key="BAD")
         status, _, body = desk.full("createTask", json.dumps({"clientKey": "BAD", "task": desk.task}))
@@ -295,14 +295,14 @@ class TestTheOthers:
     def test_the_same_seed_gives_the_same_solution(self, provider: str) -> None:
         answers = []
         for _ in range(2):
-            desk = Desk(provider)
+            desk = Caller(provider)
             task_id = desk.solved()
             answers.append(desk.result(task_id)["solution"])
         assert answers[0] == answers[1]
 
     @pytest.mark.parametrize("provider", sorted(TOKEN_TASKS))
     def test_a_task_of_another_account_is_not_found(self, provider: str) -> None:
-        desk = Desk(provider)
+        desk = Caller(provider)
         desk.vendor.add_account("OTHER")
         task_id = desk.solved()
         assert desk.result(task_id, key="OTHER")["errorId"] != 0
@@ -311,11 +311,11 @@ class TestTheOthers:
     @pytest.mark.parametrize("provider", sorted(TOKEN_TASKS))
     @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"\xff\xfe", b'{"clientKey":', b"[" * 100_000, b'"text"'])
     def test_a_body_that_is_no_json_object_gets_an_error_answer(self, provider: str, body: bytes) -> None:
-        answer = json.loads(Desk(provider).ask("createTask", body))
+        answer = json.loads(Caller(provider).ask("createTask", body))
         assert answer["errorId"] != 0
 
     def test_half_a_surrogate_pair_goes_back_as_an_escape(self) -> None:
-        desk = Desk("anti-captcha")
+        desk = Caller("anti-captcha")
         page = {"websiteURL": "https://example.com/", "gt": "g", "challenge": "\\ud800"}
         task = json.dumps({"clientKey": "KEY", "task": {"type": "GeeTestTaskProxyless", **page}}).replace("\\\\", "\\")
         task_id = json.loads(desk.ask("createTask", task))["taskId"]
@@ -325,9 +325,9 @@ class TestTheOthers:
         assert json.loads(body)["status"] == "ready"
 
     def test_a_byte_order_mark_is_no_harm(self) -> None:
-        assert json.loads(Desk("anti-captcha").ask("getBalance", b'\xef\xbb\xbf{"clientKey":"KEY"}'))["errorId"] == 0
+        assert json.loads(Caller("anti-captcha").ask("getBalance", b'\xef\xbb\xbf{"clientKey":"KEY"}'))["errorId"] == 0
 
     def test_page_constants_stay_out_of_the_error_text(self) -> None:
-        answer = Desk("anti-captcha").create({"type": "RecaptchaV2TaskProxyless", "websiteURL": PAGE["websiteURL"]})
+        answer = Caller("anti-captcha").create({"type": "RecaptchaV2TaskProxyless", "websiteURL": PAGE["websiteURL"]})
         assert answer["errorCode"] == "ERROR_INCORRECT_SESSION_DATA"
         assert "websiteKey" in answer["errorDescription"]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from anycap.emulator.clock import ManualClock
+from anycap.emulator.emulator import Emulator
 from anycap.emulator.faults import Fault
 from anycap.emulator.ledger import TaskState
-from anycap.emulator.world import Emulator
 from tests.emulator.world_for_tests import TOKEN_TASKS, b64, png
 
 PROVIDERS = sorted(TOKEN_TASKS)

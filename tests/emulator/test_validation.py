@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from anycap.core.limits import Timing
+from anycap.core.vendor_limits import Timing
 from anycap.emulator.dialects import DIALECTS, Trouble
-from anycap.emulator.rulebook import TypeSpec
 from anycap.emulator.validation import Finding, check_task
+from anycap.emulator.vendor_rules import TypeSpec
 from anycap.providers.tasks import ProxyRule
-from tests.emulator.world_for_tests import PAGE, TOKEN_TASKS, Desk, b64, png
+from tests.emulator.world_for_tests import PAGE, TOKEN_TASKS, Caller, b64, png
 
 PROXY = {
     "proxyType": "http", "proxyAddress": "192.0.2.9", "proxyPort": 8080, "proxyLogin": "u", "proxyPassword": "p",
@@ -17,7 +17,7 @@ PROXY = {
 
 
 def code_of(provider: str, task: Any, **options: Any) -> str:
-    answer = Desk(provider, **options).call("createTask", task=task)
+    answer = Caller(provider, **options).call("createTask", task=task)
     return str(answer.get("errorCode") or "ok")
 
 

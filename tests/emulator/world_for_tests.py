@@ -31,7 +31,7 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-class Desk:
+class Caller:
     """One vendor, one key, one clock: requests as bytes in, the body's bytes out."""
 
     def __init__(self, provider: str, **options: Any) -> None:

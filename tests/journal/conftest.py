@@ -10,7 +10,7 @@ import pytest
 
 from anycap.journal import Journal, Record, RecordKind
 from anycap.journal.memory import MemoryJournal
-from anycap.journal.sqlite import SqliteJournal
+from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.settings import JournalSettings
 from anycap.testing import ModelJournal
 

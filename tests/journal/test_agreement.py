@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from anycap.journal import Journal, Record, RecordKind
 from anycap.journal.memory import MemoryJournal
-from anycap.journal.sqlite import SqliteJournal
+from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.settings import JournalSettings
 from anycap.testing import ModelJournal
 from tests.journal.conftest import INTENT, at_once
@@ -56,7 +56,7 @@ def histories(draw: st.DrawFn) -> list[list[Record] | float]:
     return steps
 
 
-async def told(journal: Journal, history: list[list[Record] | float], *, reopen: bool) -> list[Any]:
+async def acknowledged(journal: Journal, history: list[list[Record] | float], *, reopen: bool) -> list[Any]:
     """Everything the journal says after each step."""
     said: list[Any] = []
     await journal.open()
@@ -81,12 +81,16 @@ def test_memory_model_and_sqlite_agree_on_any_history(history: list[list[Record]
     keep = JournalSettings(keep_s=KEEP_S)
 
     async def main(place: Path) -> None:
-        memory = await told(MemoryJournal(keep), history, reopen=False)
-        assert await told(ModelJournal(keep), history, reopen=False) == memory
+        memory = await acknowledged(MemoryJournal(keep), history, reopen=False)
+        assert await acknowledged(ModelJournal(keep), history, reopen=False) == memory
         assert (
-            await told(SqliteJournal(place / "a.db", settings=keep, offload=at_once), history, reopen=False) == memory
+            await acknowledged(SqliteJournal(place / "a.db", settings=keep, offload=at_once), history, reopen=False)
+            == memory
         )
-        assert await told(SqliteJournal(place / "b.db", settings=keep, offload=at_once), history, reopen=True) == memory
+        assert (
+            await acknowledged(SqliteJournal(place / "b.db", settings=keep, offload=at_once), history, reopen=True)
+            == memory
+        )
 
     with tempfile.TemporaryDirectory() as place:
         asyncio.run(main(Path(place)))

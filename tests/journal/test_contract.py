@@ -13,7 +13,7 @@ from anycap.credentials import Secret
 from anycap.errors import ConfigurationError, JournalError
 from anycap.journal import Journal, Record, RecordKind, open_journal
 from anycap.journal.memory import MemoryJournal
-from anycap.journal.sqlite import SqliteJournal
+from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.settings import JournalSettings
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from anycap.journal.sqlite import SqliteJournal
+from anycap.journal.sqlite.journal import SqliteJournal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 _CHILD = """
 import os, sys, anyio
 from anycap.journal import Record, RecordKind as K
-from anycap.journal.sqlite import SqliteJournal
+from anycap.journal.sqlite.journal import SqliteJournal
 path, prefix = sys.argv[1], sys.argv[2]
 fields = {"account": "main", "provider": "anti-captcha", "type": "T", "vendor_type": "T", "summary": {"a": "b" * 200}}
 body = {"solution": {"token": "03CRASH-CANARY" * 100}}

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from anycap.journal import Record, RecordKind
-from anycap.journal.sqlite import SqliteJournal
+from anycap.journal.sqlite.journal import SqliteJournal
 
 K = RecordKind
 FAR = 4_102_444_800.0  # the year 2100: these solutions stay valid

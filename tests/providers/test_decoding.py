@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from anycap.core.verdict import Verdict, VerdictKind
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.providers import BUILT_IN, get
 from anycap.taxonomy import Charged, Code, Scope
 from anycap.transport import Answer, Delivery, Failure, FailureKind
 
-K = VerdictKind
+K = AnswerKind
 ALL = list(BUILT_IN)
 INTEGER_IDS = ["anti-captcha", "capmonster", "2captcha"]
 UUID_IDS = ["yescaptcha", "ezcaptcha", "capsolver"]
@@ -22,19 +22,19 @@ def raw(fields: Any) -> bytes:
     return fields if isinstance(fields, bytes) else json.dumps(fields).encode()
 
 
-def submit(provider: str, body: Any, status: int = 200, **more: Any) -> Verdict:
+def submit(provider: str, body: Any, status: int = 200, **more: Any) -> ParsedAnswer:
     return get(provider).read_submit(Answer(status, raw(body), **more))
 
 
-def poll(provider: str, body: Any, status: int = 200, **more: Any) -> Verdict:
+def poll(provider: str, body: Any, status: int = 200, **more: Any) -> ParsedAnswer:
     return get(provider).read_poll(Answer(status, raw(body), **more))
 
 
-def call(provider: str, body: Any, status: int = 200, method: str = "getBalance", **more: Any) -> Verdict:
+def call(provider: str, body: Any, status: int = 200, method: str = "getBalance", **more: Any) -> ParsedAnswer:
     return get(provider).read_call(method, Answer(status, raw(body), **more))
 
 
-def code_of(verdict: Verdict) -> Code:
+def code_of(verdict: ParsedAnswer) -> Code:
     assert verdict.problem is not None
     return verdict.problem.row.code
 
@@ -123,7 +123,7 @@ def test_capmonsters_error_with_task_id_zero_is_an_error() -> None:
 @pytest.mark.parametrize("provider", ALL)
 def test_an_error_beside_a_task_id_is_an_error(provider: str) -> None:
     verdict = submit(provider, {"errorId": 1, "errorCode": "ERROR_ZERO_BALANCE", "taskId": 5})
-    assert (verdict.kind, verdict.task_id, code_of(verdict)) == (K.PROBLEM, None, Code.NO_FUNDS)
+    assert (verdict.kind, verdict.task_id, code_of(verdict)) == (K.ERROR, None, Code.NO_FUNDS)
 
 
 # createTask: solved at once ------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_a_4xx_without_the_protocol_created_nothing(
     provider: str, status: int, has_image: bool, code: str, body: bytes
 ) -> None:
     verdict = get(provider).read_submit(Answer(status, body), has_image=has_image)
-    assert (verdict.kind, verdict.delivery, code_of(verdict)) == (K.PROBLEM, Delivery.ANSWERED, code)
+    assert (verdict.kind, verdict.delivery, code_of(verdict)) == (K.ERROR, Delivery.ANSWERED, code)
     assert verdict.problem is not None
     assert (verdict.problem.vendor_code, verdict.problem.vendor_id, verdict.problem.http_status) == (None, None, status)
 
@@ -254,12 +254,12 @@ def test_a_redirect_names_where_it_points(provider: str, status: int, location: 
         (299, K.LOST),
         (300, K.REDIRECT),
         (399, K.REDIRECT),
-        (400, K.PROBLEM),
-        (499, K.PROBLEM),
+        (400, K.ERROR),
+        (499, K.ERROR),
         (500, K.LOST),
     ],
 )
-def test_where_the_classes_of_http_statuses_begin_and_end(status: int, kind: VerdictKind) -> None:
+def test_where_the_classes_of_http_statuses_begin_and_end(status: int, kind: AnswerKind) -> None:
     assert submit("anti-captcha", HTML, status).kind is kind
 
 
@@ -348,7 +348,7 @@ def test_capmonsters_500_and_503_mean_still_processing(status: int, body: bytes)
 @pytest.mark.parametrize("status", [500, 503])
 def test_capmonsters_protocol_error_under_500_is_the_error(status: int) -> None:
     verdict = poll("capmonster", {"errorId": 1, "errorCode": "ERROR_CAPTCHA_UNSOLVABLE"}, status)
-    assert (verdict.kind, code_of(verdict)) == (K.PROBLEM, Code.UNSOLVABLE)
+    assert (verdict.kind, code_of(verdict)) == (K.ERROR, Code.UNSOLVABLE)
 
 
 @pytest.mark.parametrize("status", [501, 502, 504])
@@ -376,7 +376,7 @@ def test_a_5xx_page_while_polling_is_a_lost_poll(provider: str, status: int) -> 
 )  # fmt: skip
 def test_a_4xx_page_while_polling_names_the_status_and_no_vendor_code(provider: str, status: int, code: str) -> None:
     verdict = poll(provider, HTML, status)
-    assert (verdict.kind, code_of(verdict)) == (K.PROBLEM, code)
+    assert (verdict.kind, code_of(verdict)) == (K.ERROR, code)
     assert verdict.problem is not None
     assert (verdict.problem.vendor_code, verdict.problem.vendor_id, verdict.problem.http_status) == (None, None, status)
 
@@ -413,7 +413,7 @@ def test_polled_too_fast_leaves_the_task_alive() -> None:
 )
 def test_protocol_errors_under_real_http_statuses(provider: str, status: int, body: dict[str, Any], code: str) -> None:
     for verdict in (submit(provider, body, status), poll(provider, body, status), call(provider, body, status)):
-        assert (verdict.kind, code_of(verdict)) == (K.PROBLEM, code)
+        assert (verdict.kind, code_of(verdict)) == (K.ERROR, code)
         assert verdict.problem is not None and verdict.problem.http_status == status
 
 
@@ -422,7 +422,7 @@ def test_protocol_errors_under_real_http_statuses(provider: str, status: int, bo
 )
 def test_a_failed_status_without_a_code_ends_the_task_unsolved(provider: str, word: str) -> None:
     verdict = poll(provider, {"errorId": 0, "status": word, "solution": {}})
-    assert (verdict.kind, verdict.status, code_of(verdict)) == (K.PROBLEM, word, Code.UNSOLVABLE)
+    assert (verdict.kind, verdict.status, code_of(verdict)) == (K.ERROR, word, Code.UNSOLVABLE)
     assert verdict.problem is not None
     assert (verdict.problem.row.charged, verdict.problem.row.on_poll) == (Charged.UNKNOWN, "ends")
     assert word in verdict.problem.row.meaning
@@ -435,13 +435,13 @@ def test_a_failed_status_without_a_code_ends_the_task_unsolved(provider: str, wo
     [
         (502, K.LOST, K.LOST),
         (503, None, K.LOST),
-        (404, K.PROBLEM, K.PROBLEM),
-        (429, K.PROBLEM, K.PROBLEM),
+        (404, K.ERROR, K.ERROR),
+        (429, K.ERROR, K.ERROR),
         (200, None, K.LOST),
     ],
 )
 def test_a_gateways_json_never_ends_a_task(
-    provider: str, word: str, status: int, kind: VerdictKind | None, doubtful: VerdictKind
+    provider: str, word: str, status: int, kind: AnswerKind | None, doubtful: AnswerKind
 ) -> None:
     body = {"status": word, "message": "upstream connect error"}
     verdict = poll(provider, body, status)
@@ -456,7 +456,7 @@ def test_a_gateways_json_never_ends_a_task(
 @pytest.mark.parametrize(
     ("status", "kind"), [(199, K.LOST), (200, K.PROCESSING), (299, K.PROCESSING), (300, K.REDIRECT)]
 )
-def test_an_unknown_status_without_errorId_counts_under_2xx_only(status: int, kind: VerdictKind) -> None:
+def test_an_unknown_status_without_errorId_counts_under_2xx_only(status: int, kind: AnswerKind) -> None:
     assert poll("anti-captcha", {"status": "queued"}, status).kind is kind
     assert poll("anti-captcha", {"status": "queued", "errorId": 0}, status).kind is K.PROCESSING
 
@@ -569,9 +569,9 @@ def test_a_late_report() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(404, K.PROBLEM), (429, K.PROBLEM), (500, K.LOST), (302, K.REDIRECT), (200, K.LOST)]
+    ("status", "kind"), [(404, K.ERROR), (429, K.ERROR), (500, K.LOST), (302, K.REDIRECT), (200, K.LOST)]
 )
-def test_pages_as_answers_to_calls(status: int, kind: VerdictKind) -> None:
+def test_pages_as_answers_to_calls(status: int, kind: AnswerKind) -> None:
     assert call("yescaptcha", HTML, status).kind is kind
 
 
@@ -613,9 +613,9 @@ def test_an_oversized_answer_to_createTask_is_in_doubt(provider: str, status: in
 
 @pytest.mark.parametrize("provider", ALL)
 @pytest.mark.parametrize(
-    ("status", "kind"), [(403, K.PROBLEM), (429, K.PROBLEM), (302, K.REDIRECT), (200, K.LOST), (502, K.LOST)]
+    ("status", "kind"), [(403, K.ERROR), (429, K.ERROR), (302, K.REDIRECT), (200, K.LOST), (502, K.LOST)]
 )
-def test_a_body_that_broke_off_leaves_the_status_to_decide(provider: str, status: int, kind: VerdictKind) -> None:
+def test_a_body_that_broke_off_leaves_the_status_to_decide(provider: str, status: int, kind: AnswerKind) -> None:
     failure = Failure(Delivery.MAYBE_SENT, FailureKind.READ, "broke off", status)
     verdict = get(provider).read_submit(failure)
     assert (verdict.kind, verdict.failure) == (kind, failure)

@@ -23,7 +23,7 @@ from anycap.challenges import (
     Turnstile,
     VendorTask,
 )
-from anycap.core.limits import Timing
+from anycap.core.vendor_limits import Timing
 from anycap.credentials import Secret, encode_json
 from anycap.errors import InvalidChallenge
 from anycap.providers import BUILT_IN, get

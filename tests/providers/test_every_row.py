@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anycap.core.verdict import VerdictKind
+from anycap.core.parsed_answer import AnswerKind
 from anycap.errors import SolveError, error_from
 from anycap.normalize import explain, normalize
 from anycap.providers import get
@@ -90,10 +90,10 @@ def test_the_error_in_the_body_outranks_the_http_status(row: Row, status: int) -
     answer = Answer(status, body_of(row))
     verdicts = [adapter.read_submit(answer), adapter.read_poll(answer), adapter.read_call("getBalance", answer)]
     if row["code"] == "not_ready":
-        assert verdicts[1].kind is VerdictKind.PROCESSING
+        assert verdicts[1].kind is AnswerKind.PROCESSING
         return
     for verdict in verdicts:
-        assert verdict.kind is VerdictKind.PROBLEM
+        assert verdict.kind is AnswerKind.ERROR
         assert verdict.problem is not None
         assert verdict.problem.vendor_code == row["vendor_code"]
         assert verdict.problem.http_status == status

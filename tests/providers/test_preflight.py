@@ -25,8 +25,8 @@ from anycap.challenges import (
     RecaptchaV3,
     Turnstile,
 )
+from anycap.challenges.images import ImageInfo, inspect_image
 from anycap.errors import InvalidChallenge
-from anycap.images import ImageInfo, inspect_image
 from anycap.providers import encode, get
 from anycap.providers.encode import Prepared
 

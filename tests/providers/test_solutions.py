@@ -22,10 +22,9 @@ from anycap.results import (
     RawSolution,
     Solution,
     TextSolution,
-    Ticket,
-    TicketState,
     TokenSolution,
 )
+from anycap.tickets import Ticket, TicketState
 
 RECEIVED = 1_700_000_100.0
 TICKET = Ticket(

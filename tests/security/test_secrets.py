@@ -193,7 +193,7 @@ async def test_no_error_of_a_call_shows_a_secret(world: World) -> None:
 
 @in_virtual_time
 async def test_a_solution_shows_its_token_only_when_asked(world: World) -> None:
-    async with world.client(surroundings=world.surroundings()) as client:
+    async with world.client(runtime=world.runtime()) as client:
         solution = await client.solve(PAGE)
         token = solution.token
         assert len(token) > 30

@@ -11,15 +11,15 @@ from typing import Any
 from unittest import mock
 
 from anycap.core import classify
-from anycap.core import lane as lane_module
-from anycap.core.budget import RetryBudget
-from anycap.core.cooldown import Stop
-from anycap.core.guard import Guard
-from anycap.core.lane import Lane
+from anycap.core import scheduler as lane_module
+from anycap.core.admission.circuit_breaker import CircuitBreaker
+from anycap.core.admission.guard import Guard
+from anycap.core.admission.retry_budget import RetryBudget
+from anycap.core.admission.windows import SlowStart, TaskWindow
 from anycap.core.machine import Action, Event, State
-from anycap.core.polling import Pacer
-from anycap.core.verdict import Verdict, VerdictKind
-from anycap.core.windows import SlowStart, TaskWindow
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.polling.schedule import Pacer
+from anycap.core.scheduler import AccountScheduler
 from anycap.transport import Delivery
 from tests.simulation.process import Process
 
@@ -45,13 +45,13 @@ def _cool_down_per_solve() -> AbstractContextManager[Any]:
 
 
 def _probe_not_single() -> AbstractContextManager[Any]:
-    check = Stop.check
+    check = CircuitBreaker.check
 
-    def many(self: Stop, now: float, action: Any, name: str, in_flight: int, wake: float) -> Any:
+    def many(self: CircuitBreaker, now: float, action: Any, name: str, in_flight: int, wake: float) -> Any:
         self.probe = None
         return check(self, now, action, name, 0, wake)
 
-    return mock.patch.object(Stop, "check", many)
+    return mock.patch.object(CircuitBreaker, "check", many)
 
 
 def _no_slow_start() -> AbstractContextManager[Any]:
@@ -80,8 +80,8 @@ def _skip_intent() -> AbstractContextManager[Any]:
 def _resend_on_read_timeout() -> Iterator[None]:
     event_of = classify.submit_event
 
-    def trusting(verdict: Verdict, **options: Any) -> Event:
-        if verdict.kind is VerdictKind.LOST and verdict.delivery is Delivery.MAYBE_SENT:
+    def trusting(verdict: ParsedAnswer, **options: Any) -> Event:
+        if verdict.kind is AnswerKind.LOST and verdict.delivery is Delivery.MAYBE_SENT:
             return Event.NOT_SENT
         return event_of(verdict, **options)
 
@@ -91,24 +91,24 @@ def _resend_on_read_timeout() -> Iterator[None]:
 
 def _deliver_twice() -> AbstractContextManager[Any]:
     """DELIVERED is never written down."""
-    hand_over = Lane.handed_over
+    deliver = AccountScheduler.delivered
 
-    def forgetful(self: Lane, solve: Any) -> tuple[Action, ...]:
-        hand_over(self, solve)
+    def forgetful(self: AccountScheduler, solve: Any) -> tuple[Action, ...]:
+        deliver(self, solve)
         return ()
 
-    return mock.patch.object(Lane, "handed_over", forgetful)
+    return mock.patch.object(AccountScheduler, "delivered", forgetful)
 
 
 def _forget_on_cancel() -> AbstractContextManager[Any]:
-    withdraw = Lane.withdraw
+    withdraw = AccountScheduler.withdraw
 
-    def careless(self: Lane, solve: Any) -> tuple[Action, ...]:
+    def careless(self: AccountScheduler, solve: Any) -> tuple[Action, ...]:
         if solve.state is State.WAITING:
             self._schedule.drop(solve)
         return withdraw(self, solve)
 
-    return mock.patch.object(Lane, "withdraw", careless)
+    return mock.patch.object(AccountScheduler, "withdraw", careless)
 
 
 def _retries_without_budget() -> AbstractContextManager[Any]:

@@ -1,6 +1,6 @@
-"""One run of the client in a simulated world: what `_engine.py` does, without I/O and without an event loop.
+"""One run of the client in a simulated world: what `engine.py` does, without I/O and without an event loop.
 
-It drives the real `core/lane.py`, guard and pacers with the real catalogs, in the engine's order: INTENT is durable before
+It drives the real `core/scheduler.py`, guard and pacers with the real catalogs, in the engine's order: INTENT is durable before
 anything is sent, ACCEPTED before polling, RESULT before the hand-over. A process can be killed at any moment.
 """
 
@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from anycap.core.guard import AddressGuard, Gate, Guard, Hold
+from anycap.core.admission.guard import AddressGuard, Deferred, Gate, Guard
 from anycap.core.jobs import Job, JobKind
-from anycap.core.lane import Lane
 from anycap.core.machine import ENDS, Action, State
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.records import record_for
+from anycap.core.scheduler import AccountScheduler
 from anycap.core.solve import Solve
-from anycap.core.verdict import Verdict, VerdictKind
 from anycap.journal import Record, RecordKind
 from anycap.settings import GuardSettings, Polling, RetrySettings
 from tests.simulation.plan import Arrival
@@ -29,7 +29,7 @@ SUBMIT_TIMEOUT_S, POLL_TIMEOUT_S = 30.0, 20.0
 SHORTEST_SLEEP_S = 0.001
 
 
-class Desk:
+class AccountSession:
     """One account at work in this process."""
 
     def __init__(self, process: Process, account: Account, address: AddressGuard) -> None:
@@ -43,7 +43,9 @@ class Desk:
             chance=chance, charges_failures=catalog.charges_failures,
         )  # fmt: skip
         polling = Polling(adaptive=world.plan.adaptive)
-        self.lane = Lane(account.plan.name, self.guard, Gate(settings.requests_max), polling, chance=chance)
+        self.scheduler = AccountScheduler(
+            account.plan.name, self.guard, Gate(settings.requests_max), polling, chance=chance
+        )
         self.watch = Watch(world, account, self)
         self.wakes_at = math.inf
         self.unfinished: dict[str, int] = {}
@@ -62,12 +64,12 @@ class Process:
         self._pending: dict[int, list[Record]] = {}
         self._writes = 0
         addresses: dict[str, AddressGuard] = {}
-        self.desks: dict[str, Desk] = {}
+        self.sessions: dict[str, AccountSession] = {}
         for account in world.accounts:
             catalog = account.adapter.catalog
             if catalog.name not in addresses:
                 addresses[catalog.name] = AddressGuard(catalog.ban_rules, GuardSettings())
-            self.desks[account.plan.name] = Desk(self, account, addresses[catalog.name])
+            self.sessions[account.plan.name] = AccountSession(self, account, addresses[catalog.name])
 
     # -- callers
 
@@ -75,30 +77,30 @@ class Process:
         """A caller wants a solution."""
         world = self.world
         account = world.accounts[arrival.account]
-        desk = self.desks[account.plan.name]
+        session = self.sessions[account.plan.name]
         prepared = account.prepared(arrival.kind)
         solve = Solve(
             f"t{number}", account=account.plan.name, provider=account.plan.provider, kind=prepared.kind,
-            vendor_type=prepared.vendor_type, pacer=desk.lane.pacer(prepared.vendor_type, prepared.timing),
+            vendor_type=prepared.vendor_type, pacer=session.scheduler.pacer(prepared.vendor_type, prepared.timing),
             created_at=world.wall(), prepared=prepared, deadline=world.mono() + arrival.timeout_s, wait=arrival.wait,
             has_image=prepared.has_image,
         )  # fmt: skip
         self.solves[solve.id] = solve
         self.present.add(solve.id)
-        desk.lane.add(solve)
+        session.scheduler.add(solve)
         world.tickets += 1
         world.later(min(arrival.timeout_s, arrival.leaves_after), self._gone, solve, arrival)
-        self.pump(desk)
+        self.pump(session)
 
     def _gone(self, solve: Solve, arrival: Arrival) -> None:
         """The caller's time is up, or it was cancelled; it may come back for its ticket."""
         if not self.alive or solve.id not in self.present:
             return
         self.present.discard(solve.id)
-        desk = self.desks[solve.account]
+        session = self.sessions[solve.account]
         before = solve.state
         abandons = arrival.abandons and arrival.leaves_after < arrival.timeout_s
-        actions = desk.lane.abandon(solve, self.world.mono()) if abandons else desk.lane.withdraw(solve)
+        actions = session.scheduler.abandon(solve, self.world.mono()) if abandons else session.scheduler.withdraw(solve)
         if abandons and before is not State.QUEUED:
             self.world.abandoned.add(solve.id)
         records = self._records(solve, actions)
@@ -107,31 +109,31 @@ class Process:
         self._note_end(solve)
         if solve.state not in ENDS and self.world.callers.random() < self.world.plan.orphans_fetched:
             self.world.later(self.world.callers.uniform(0.0, 30.0), self._comes_back, solve)
-        self.pump(desk)
+        self.pump(session)
 
     def _comes_back(self, solve: Solve) -> None:
         if self.alive and solve.state not in ENDS:
             solve.unwanted = False
             self.present.add(solve.id)
             if solve.state is State.STALLED:
-                desk = self.desks[solve.account]
-                desk.lane.want(solve, self.world.mono())
-                self.pump(desk)
+                session = self.sessions[solve.account]
+                session.scheduler.resume_polling(solve, self.world.mono())
+                self.pump(session)
             self._tell(solve)
 
     def take_up(self) -> None:
         """Resume what the journal holds."""
         world = self.world
-        lines = world.books.open_lines()
+        lines = world.journal_queue.open_lines()
         for ticket, line in lines:
             number = int(ticket[1:])
             arrival = world.plan.arrivals[number]
             account = world.accounts[arrival.account]
-            desk = self.desks[account.plan.name]
+            session = self.sessions[account.plan.name]
             prepared = account.prepared(arrival.kind)
             solve = Solve(
                 ticket, account=account.plan.name, provider=account.plan.provider, kind=prepared.kind,
-                vendor_type=prepared.vendor_type, pacer=desk.lane.pacer(prepared.vendor_type, prepared.timing),
+                vendor_type=prepared.vendor_type, pacer=session.scheduler.pacer(prepared.vendor_type, prepared.timing),
                 created_at=world.wall(),
             )  # fmt: skip
             self.solves[ticket] = solve
@@ -139,126 +141,126 @@ class Process:
             solve.task_id = line.task_id
             if line.kind is RecordKind.ACCEPTED:
                 age_s = max(world.wall() - (line.accepted_at or 0.0), 0.0)
-                desk.lane.restore(solve, world.mono(), age_s=age_s, backlog=len(lines))
+                session.scheduler.restore(solve, world.mono(), age_s=age_s, backlog=len(lines))
             elif line.kind is RecordKind.RESULT:
-                desk.lane.hold_solved(solve)
+                session.scheduler.hold_solved(solve)
                 self._tell(solve)
             else:
                 solve.state = State.IN_DOUBT
                 self._tell(solve)
-        for desk in self.desks.values():
-            self.pump(desk)
+        for session in self.sessions.values():
+            self.pump(session)
 
     # -- the loop
 
-    def pump(self, desk: Desk) -> None:
+    def pump(self, session: AccountSession) -> None:
         """Send what may be sent on this account, and plan the next look."""
-        lane, world = desk.lane, self.world
+        scheduler, world = session.scheduler, self.world
         now = world.mono()
-        while (job := lane.next_job(now)) is not None:
-            self._begin(desk, job)
-        for solve in lane.take_refused():
-            desk.watch.refused(solve)
+        while (job := scheduler.next_job(now)) is not None:
+            self._begin(session, job)
+        for solve in scheduler.take_refused():
+            session.watch.refused(solve)
             self._tell(solve)
-        wakes_at = lane.wake_at(now)
+        wakes_at = scheduler.wake_at(now)
         if wakes_at < math.inf:
             at = max(wakes_at, now + SHORTEST_SLEEP_S) + world.mono_offset_s
-            if at < desk.wakes_at - 1e-9:
-                desk.wakes_at = at
-                world.at(at, self._wake, desk)
+            if at < session.wakes_at - 1e-9:
+                session.wakes_at = at
+                world.at(at, self._wake, session)
 
-    def _wake(self, desk: Desk) -> None:
-        if self.alive and self.world.now >= desk.wakes_at - 1e-9:
-            desk.wakes_at = math.inf
-            self.pump(desk)
+    def _wake(self, session: AccountSession) -> None:
+        if self.alive and self.world.now >= session.wakes_at - 1e-9:
+            session.wakes_at = math.inf
+            self.pump(session)
 
-    def _begin(self, desk: Desk, job: Job) -> None:
+    def _begin(self, session: AccountSession, job: Job) -> None:
         world = self.world
         solve = job.solve
         if job.kind is JobKind.PROBE:
-            desk.watch.sent("call", job.method)
+            session.watch.sent("call", job.method)
             sent = world.mono()
-            fields = {"clientKey": desk.account.key}
+            fields = {"clientKey": session.account.key}
             world.send(
-                self, desk.account, job.method, fields, SUBMIT_TIMEOUT_S, "",
-                lambda verdict: self._probed(desk, job.method, verdict, sent),
+                self, session.account, job.method, fields, SUBMIT_TIMEOUT_S, "",
+                lambda verdict: self._probed(session, job.method, verdict, sent),
             )  # fmt: skip
             return
         assert solve is not None
         if job.kind is JobKind.POLL:
-            desk.watch.sent("poll", solve.kind)
+            session.watch.sent("poll", solve.kind)
             assert solve.task_id is not None
-            fields = {"clientKey": desk.account.key, **desk.account.adapter.poll_fields(solve.task_id)}
+            fields = {"clientKey": session.account.key, **session.account.adapter.poll_fields(solve.task_id)}
             world.send(
-                self, desk.account, "getTaskResult", fields, POLL_TIMEOUT_S, solve.id,
-                lambda verdict: self._polled(desk, solve, verdict),
+                self, session.account, "getTaskResult", fields, POLL_TIMEOUT_S, solve.id,
+                lambda verdict: self._polled(session, solve, verdict),
             )  # fmt: skip
             return
-        desk.watch.sent("submit", solve.kind, repeat=solve.repeat)
+        session.watch.sent("submit", solve.kind, repeat=solve.repeat)
         intent = record_for(Action.WRITE_INTENT, solve, world.wall())
         assert intent is not None
-        self._write([intent], lambda ok: self._intended(desk, solve, ok))
+        self._write([intent], lambda ok: self._intended(session, solve, ok))
 
-    def _intended(self, desk: Desk, solve: Solve, ok: bool) -> None:
+    def _intended(self, session: AccountSession, solve: Solve, ok: bool) -> None:
         world = self.world
-        actions = desk.lane.stored(solve, world.mono(), ok=ok)
+        actions = session.scheduler.stored(solve, world.mono(), ok=ok)
         if Action.SEND_SUBMIT not in actions:
-            desk.watch.unsent(solve.kind)
-            self._perform(desk, solve, actions)
-            self.pump(desk)
+            session.watch.unsent(solve.kind)
+            self._perform(session, solve, actions)
+            self.pump(session)
             return
         world.send(
-            self, desk.account, "createTask", desk.account.submit_fields(solve.prepared), SUBMIT_TIMEOUT_S, solve.id,
-            lambda verdict: self._submitted(desk, solve, verdict),
+            self, session.account, "createTask", session.account.submit_fields(solve.prepared), SUBMIT_TIMEOUT_S, solve.id,
+            lambda verdict: self._submitted(session, solve, verdict),
         )  # fmt: skip
 
-    def _submitted(self, desk: Desk, solve: Solve, verdict: Verdict) -> None:
-        if verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY:
+    def _submitted(self, session: AccountSession, solve: Solve, verdict: ParsedAnswer) -> None:
+        if verdict.kind is AnswerKind.ACCEPTED or verdict.kind is AnswerKind.READY:
             solve.accepted_at = self.world.wall()
-        desk.watch.answered("submit", solve.kind, verdict)
-        actions = desk.lane.submitted(solve, verdict, self.world.mono())
-        self._perform(desk, solve, actions)
-        self.pump(desk)
+        session.watch.answered("submit", solve.kind, verdict)
+        actions = session.scheduler.submitted(solve, verdict, self.world.mono())
+        self._perform(session, solve, actions)
+        self.pump(session)
 
-    def _polled(self, desk: Desk, solve: Solve, verdict: Verdict) -> None:
-        desk.watch.answered("poll", solve.kind, verdict)
-        actions = desk.lane.polled(solve, verdict, self.world.mono())
+    def _polled(self, session: AccountSession, solve: Solve, verdict: ParsedAnswer) -> None:
+        session.watch.answered("poll", solve.kind, verdict)
+        actions = session.scheduler.polled(solve, verdict, self.world.mono())
         if actions:
-            self._perform(desk, solve, actions)
-        self.pump(desk)
+            self._perform(session, solve, actions)
+        self.pump(session)
 
-    def _probed(self, desk: Desk, method: str, verdict: Verdict, sent: float) -> None:
-        desk.watch.answered("call", method, verdict)
+    def _probed(self, session: AccountSession, method: str, verdict: ParsedAnswer, sent: float) -> None:
+        session.watch.answered("call", method, verdict)
         now = self.world.mono()
-        if verdict.kind is VerdictKind.DONE and verdict.body is not None:
+        if verdict.kind is AnswerKind.DONE and verdict.body is not None:
             amount = self.world.decimal(verdict.body["balance"])
-            desk.guard.balance_seen(now, amount)
-            desk.watch.balance_seen(amount)
-        desk.lane.probed(verdict, now, rtt_s=now - sent)
-        self.pump(desk)
+            session.guard.balance_seen(now, amount)
+            session.watch.balance_seen(amount)
+        session.scheduler.probed(verdict, now, rtt_s=now - sent)
+        self.pump(session)
 
     def ask_balance(self, account: Account) -> None:
         """The user asks for the balance, as `client.balance()` does; it is not sent when the guard holds it."""
-        desk = self.desks[account.plan.name]
-        if isinstance(desk.guard.admit_call(self.world.mono(), "getBalance"), Hold):
+        session = self.sessions[account.plan.name]
+        if isinstance(session.guard.admit_call(self.world.mono(), "getBalance"), Deferred):
             return
-        desk.guard.call_sent(self.world.mono(), "getBalance")
-        desk.watch.sent("call", "getBalance")
+        session.guard.call_sent(self.world.mono(), "getBalance")
+        session.watch.sent("call", "getBalance")
         self.world.send(
             self, account, "getBalance", {"clientKey": account.key}, SUBMIT_TIMEOUT_S, "",
-            lambda verdict: self._balance(desk, verdict),
+            lambda verdict: self._balance(session, verdict),
         )  # fmt: skip
 
-    def _balance(self, desk: Desk, verdict: Verdict) -> None:
-        desk.watch.answered("call", "getBalance", verdict)
+    def _balance(self, session: AccountSession, verdict: ParsedAnswer) -> None:
+        session.watch.answered("call", "getBalance", verdict)
         now = self.world.mono()
-        desk.guard.call_answered(now, "getBalance", verdict)
-        if verdict.kind is VerdictKind.DONE and verdict.body is not None:
+        session.guard.call_answered(now, "getBalance", verdict)
+        if verdict.kind is AnswerKind.DONE and verdict.body is not None:
             amount = self.world.decimal(verdict.body["balance"])
-            desk.guard.balance_seen(now, amount)
-            desk.watch.balance_seen(amount)
-        desk.lane.look_again()
-        self.pump(desk)
+            session.guard.balance_seen(now, amount)
+            session.watch.balance_seen(amount)
+        session.scheduler.look_again()
+        self.pump(session)
 
     # -- what comes of it
 
@@ -267,21 +269,21 @@ class Process:
         records = (record_for(action, solve, wall, error={}) for action in actions)
         return [record for record in records if record is not None]
 
-    def _perform(self, desk: Desk, solve: Solve, actions: tuple[Action, ...]) -> None:
+    def _perform(self, session: AccountSession, solve: Solve, actions: tuple[Action, ...]) -> None:
         records = self._records(solve, actions)
         if records:
-            self._write(records, lambda ok: self._performed(desk, solve, actions, ok))
+            self._write(records, lambda ok: self._performed(session, solve, actions, ok))
         elif Action.TELL in actions:
             self._tell(solve)
 
-    def _performed(self, desk: Desk, solve: Solve, actions: tuple[Action, ...], ok: bool) -> None:
+    def _performed(self, session: AccountSession, solve: Solve, actions: tuple[Action, ...], ok: bool) -> None:
         if solve.state is State.STORING or solve.state is State.SAVING:
-            further = desk.lane.stored(solve, self.world.mono(), ok=ok)
+            further = session.scheduler.stored(solve, self.world.mono(), ok=ok)
             if further:
-                self._perform(desk, solve, further)
+                self._perform(session, solve, further)
         if Action.TELL in actions:
             self._tell(solve)
-        self.pump(desk)
+        self.pump(session)
 
     def _tell(self, solve: Solve) -> None:
         self._note_end(solve)
@@ -290,7 +292,7 @@ class Process:
         if solve.state is State.SOLVED:
             self.present.discard(solve.id)
             self.world.delivered(solve)
-            actions = self.desks[solve.account].lane.handed_over(solve)
+            actions = self.sessions[solve.account].scheduler.delivered(solve)
             self._write(self._records(solve, actions), None)
             self._note_end(solve)
         elif solve.state in ENDS or solve.state is State.STALLED:
@@ -302,11 +304,11 @@ class Process:
 
     def key_renewed(self, account: Account) -> None:
         """The user has put another key in place."""
-        desk = self.desks[account.plan.name]
-        desk.guard.key_changed(self.world.mono())
-        desk.watch.reset()
-        desk.lane.look_again()
-        self.pump(desk)
+        session = self.sessions[account.plan.name]
+        session.guard.key_changed(self.world.mono())
+        session.watch.reset()
+        session.scheduler.look_again()
+        self.pump(session)
 
     # -- journal and death
 
@@ -314,7 +316,7 @@ class Process:
         """Write records, which takes time; `then(ok)` afterwards, unless the process has died."""
         world = self.world
         if world.plan.journal_s == 0.0 and not world.plan.journal_faults:
-            world.books.write(records)
+            world.journal_queue.write(records)
             if then is not None:
                 then(True)
             return
@@ -331,7 +333,7 @@ class Process:
         batch = self._pending.pop(number)
         ok = not any(start <= self.world.now < end for start, end in self.world.plan.journal_faults)
         if ok:
-            self.world.books.write(batch)
+            self.world.journal_queue.write(batch)
         else:
             # A failed intent is nobody's debt; everything else must be written later.
             self._unwritten = [record for record in batch if record.kind is not RecordKind.INTENT] + self._unwritten
@@ -340,7 +342,7 @@ class Process:
 
     def close(self) -> None:
         """Close in peace: what the journal refused is written now."""
-        self.world.books.write(self._unwritten)
+        self.world.journal_queue.write(self._unwritten)
         self._unwritten = []
 
     def kill(self) -> None:
@@ -349,11 +351,11 @@ class Process:
         world = self.world
         for batch in self._pending.values():
             if world.crashes.random() < 0.5:
-                world.books.write(batch)
+                world.journal_queue.write(batch)
         unsafe = {record.ticket_id for batch in self._pending.values() for record in batch}
         unsafe |= {record.ticket_id for record in self._unwritten}
         for solve in self.solves.values():
             if solve.state in (State.RECORDING, State.SUBMITTING, State.STORING, State.SAVING) or solve.id in unsafe:
                 world.cut_short.add(solve.id)
-            elif solve.state not in ENDS and solve.id not in world.books.lines:
+            elif solve.state not in ENDS and solve.id not in world.journal_queue.lines:
                 world.unsent.add(solve.id)

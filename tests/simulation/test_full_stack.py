@@ -19,9 +19,9 @@ from anycap.accounts import Account
 from anycap.challenges import ImageToText, RecaptchaV2, Turnstile
 from anycap.client import Client
 from anycap.emulator import DEFAULT_KEY, Emulator, Fault, InProcess, run_virtual
-from anycap.emulator.world import EPOCH_S
+from anycap.emulator.emulator import EPOCH_S
+from anycap.engine.runtime import Runtime
 from anycap.errors import AnycapError, InDoubtError
-from anycap.surroundings import Surroundings
 
 SEEDS = range(4)
 _IMAGE = b"\x89PNG\r\n\x1a\n" + bytes(216)
@@ -56,7 +56,7 @@ async def _live(seed: int, emulator: Emulator, submits_once: bool) -> Counter[st
     for name in names:
         for fault in _faults(chance, name, submits_once=submits_once):
             emulator.faults.add(fault)
-    surroundings = Surroundings.seeded(seed, wall=lambda: EPOCH_S + emulator.clock())
+    runtime = Runtime.seeded(seed, wall=lambda: EPOCH_S + emulator.clock())
     accounts = [Account(name, DEFAULT_KEY, base_url=emulator.base_url(name)) for name in names]
     outcomes: Counter[str] = Counter()
 
@@ -71,7 +71,7 @@ async def _live(seed: int, emulator: Emulator, submits_once: bool) -> Counter[st
         else:
             outcomes[f"{name} solved"] += 1
 
-    async with Client(*accounts, http=InProcess(emulator), surroundings=surroundings) as client:
+    async with Client(*accounts, http=InProcess(emulator), runtime=runtime) as client:
         async with anyio.create_task_group() as tasks:
             for name in names:
                 for _ in range(40):

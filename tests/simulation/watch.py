@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
-from anycap.core.verdict import Verdict, VerdictKind
 from anycap.taxonomy import Category, Code
 
 if TYPE_CHECKING:
-    from tests.simulation.process import Desk
+    from tests.simulation.process import AccountSession
     from tests.simulation.world import Account, World
 
 _WAITS_S = {
@@ -53,10 +53,10 @@ class _Refusal:
 class Watch:
     """Watches one account of one process."""
 
-    def __init__(self, world: World, account: Account, desk: Desk) -> None:
+    def __init__(self, world: World, account: Account, session: AccountSession) -> None:
         self._world = world
         self._account = account
-        self._desk = desk
+        self._session = session
         self._refusals: dict[tuple[Code, str | None], _Refusal] = {}
         self._count = 0
         self._dead_key = False
@@ -113,19 +113,19 @@ class Watch:
                         f"{refusal.held}"
                     )
 
-    def answered(self, what: str, name: str, verdict: Verdict) -> None:
+    def answered(self, what: str, name: str, verdict: ParsedAnswer) -> None:
         """The account hears an answer now."""
-        problem = verdict.problem if verdict.kind is VerdictKind.PROBLEM else None
+        problem = verdict.problem if verdict.kind is AnswerKind.ERROR else None
         if problem is not None and problem.code is Code.INVALID_KEY and not self._account.fresh_key:
             self._dead_key = True
         if what != "submit":
-            if problem is None and verdict.kind is not VerdictKind.LOST:
+            if problem is None and verdict.kind is not AnswerKind.LOST:
                 # Served again: blocks and rate limits are about all requests, so a poll may be what tries.
                 over = [key for key, it in self._refusals.items() if key[0] in _OF_ALL and it.until <= self._world.now]
                 for key in over:
                     del self._refusals[key]
             return
-        well = verdict.kind is VerdictKind.ACCEPTED or verdict.kind is VerdictKind.READY
+        well = verdict.kind is AnswerKind.ACCEPTED or verdict.kind is AnswerKind.READY
         self._landed()
         self._taken += well
         for key in list(self._refusals):
@@ -163,13 +163,13 @@ class Watch:
         else:
             self._flying -= 1
 
-    def _is_over(self, refusal: _Refusal, verdict: Verdict) -> bool:
-        if verdict.kind is not VerdictKind.PROBLEM or verdict.problem is None:
+    def _is_over(self, refusal: _Refusal, verdict: ParsedAnswer) -> bool:
+        if verdict.kind is not AnswerKind.ERROR or verdict.problem is None:
             return False
         over = refusal.code in (Code.IP_BLOCKED, Code.KEY_BLOCKED, Code.SUBMIT_BLOCKED, Code.RATE_LIMITED)
         return over and verdict.problem.code is not refusal.code
 
-    def _refused(self, code: Code, name: str, verdict: Verdict) -> None:
+    def _refused(self, code: Code, name: str, verdict: ParsedAnswer) -> None:
         of = name if code is Code.NO_WORKERS else None
         wait_s = _WAITS_S[code]
         held: int | None = None

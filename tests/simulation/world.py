@@ -21,8 +21,8 @@ from attrs import field, frozen
 from anycap import providers
 from anycap.challenges import Challenge, ImageToText, RecaptchaV2, Turnstile
 from anycap.core.machine import State
+from anycap.core.parsed_answer import ParsedAnswer
 from anycap.core.solve import Solve
-from anycap.core.verdict import Verdict
 from anycap.emulator.accounts import VendorAccount
 from anycap.emulator.ledger import Task
 from anycap.emulator.model import Vendor
@@ -30,9 +30,9 @@ from anycap.providers.adapter import Adapter
 from anycap.providers.encode import Prepared
 from anycap.transport import Answer, Delivery, Failure, FailureKind
 from tests.simulation import checks
-from tests.simulation.books import Books
+from tests.simulation.books import JournalQueue
 from tests.simulation.plan import EPOCH_S, HORIZON_S, AccountPlan, Arrival, Losses, Plan, VendorPlan
-from tests.simulation.process import Desk, Process
+from tests.simulation.process import AccountSession, Process
 
 # The smallest image that every vendor takes: a PNG head and as many bytes as CapMonster asks for.
 _IMAGE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x10\x00\x00\x00\x10\x08\x02\x00\x00\x00" + b"\x00" * 200
@@ -70,8 +70,8 @@ class Account:
         self.key = f"key-of-{plan.name}"
         price = vendor.model.dialect.price
         balance = price * 1_000_000 if plan.tasks_paid is None else price * plan.tasks_paid
-        self.books: VendorAccount = vendor.model.add_account(self.key, balance=balance, slots=plan.slots)
-        self.books.closed = plan.key_dies_at <= 0.0
+        self.journal_queue: VendorAccount = vendor.model.add_account(self.key, balance=balance, slots=plan.slots)
+        self.journal_queue.closed = plan.key_dies_at <= 0.0
         self.fresh_key = False
         """A new key is on its way: answers to the old one may still come."""
         self._world = world
@@ -149,7 +149,7 @@ class World:
         self.crashes = self.stream("crashes")
         self.vendors = {vendor.provider: VendorWorld(vendor, self) for vendor in plan.vendors}
         self.accounts = [Account(account, self.vendors[account.provider], self) for account in plan.accounts]
-        self.books = Books()
+        self.journal_queue = JournalQueue()
         self.process: Process | None = None
         self.tickets = 0
         self.submits = 0
@@ -261,10 +261,10 @@ class World:
             self.at(plan.top_up_at, self._top_up, account, amount)
 
     def _key_dies(self, account: Account) -> None:
-        account.books.closed = True
+        account.journal_queue.closed = True
 
     def _top_up(self, account: Account, amount: Decimal) -> None:
-        account.books.top_up(amount)
+        account.journal_queue.top_up(amount)
 
     def _arrive(self, arrival: Arrival, number: int) -> None:
         if self.process is not None:
@@ -285,7 +285,7 @@ class World:
             self.later(self.plan.balance_asked_s, self._ask_balances)
 
     def _renew_key(self, account: Account) -> None:
-        account.books.closed = False
+        account.journal_queue.closed = False
         account.fresh_key = True
         self.later(40.0, setattr, account, "fresh_key", False)
         if self.process is not None:
@@ -313,9 +313,9 @@ class World:
     def _wake_up(self, uncounted_s: float) -> None:
         self.mono_offset_s += uncounted_s
         if self.process is not None:
-            for desk in self.process.desks.values():
-                desk.wakes_at = math.inf
-                self.process.pump(desk)
+            for session in self.process.sessions.values():
+                session.wakes_at = math.inf
+                self.process.pump(session)
 
     def delivered(self, solve: Solve) -> None:
         """A caller gets its solution."""
@@ -343,7 +343,7 @@ class World:
 
     def send(
         self, process: Process, account: Account, method: str, fields: Mapping[str, Any], timeout_s: float, ticket: str,
-        then: Callable[[Verdict], None],
+        then: Callable[[ParsedAnswer], None],
     ) -> None:  # fmt: skip
         """Carry one request to its vendor, and maybe an answer back."""
         vendor = account.vendor
@@ -446,4 +446,4 @@ def run(plan: Plan, *, keep_trace: bool = False) -> Outcome:
     return World(plan, keep_trace=keep_trace).run()
 
 
-__all__ = ["Account", "Desk", "Outcome", "World", "run"]
+__all__ = ["Account", "AccountSession", "Outcome", "World", "run"]

@@ -26,9 +26,10 @@ from anycap.errors import AnycapError, ClientClosed, DeadlineError, TicketError
 from anycap.events import Event, EventKind
 from anycap.journal import Journal
 from anycap.journal.memory import MemoryJournal
-from anycap.journal.sqlite import SqliteJournal
-from anycap.results import Solution, Ticket, TokenSolution
+from anycap.journal.sqlite.journal import SqliteJournal
+from anycap.results import Solution, TokenSolution
 from anycap.settings import HttpSettings, Polling
+from anycap.tickets import Ticket
 from anycap.transport import Transport
 from anycap.transport.httpx import HttpxTransport
 from tests import transports

@@ -7,22 +7,21 @@ from typing import Any
 
 import pytest
 
-from anycap import _engine
-from anycap._engine import Engine
-from anycap.core import lane
+from anycap.core import scheduler
 from anycap.core.machine import Event
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
-from anycap.core.verdict import Verdict as Answered
-from anycap.core.verdict import VerdictKind
+from anycap.engine import engine as _engine
+from anycap.engine.engine import Engine
 from anycap.journal import Record, RecordKind
 from anycap.testing import ModelJournal
 from anycap.transport import FailureKind
-from tests.torture.trial import Verdict, trial
+from tests.torture.trial import TrialResult, trial
 
 SEEDS = range(50)
 
 
-def until_caught(wrong: Callable[[Verdict], list[str]]) -> str:
+def until_caught(wrong: Callable[[TrialResult], list[str]]) -> str:
     """The first complaint that the seeds bring up."""
     for seed in SEEDS:
         found = wrong(trial(seed))
@@ -50,15 +49,15 @@ def test_a_skipped_intent_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_resend_after_a_read_time_out_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    classify = lane.submit_event
+    classify = scheduler.submit_event
 
-    def resend(verdict: Answered, *more: Any, **options: Any) -> Event:
+    def resend(verdict: ParsedAnswer, *more: Any, **options: Any) -> Event:
         event = classify(verdict, *more, **options)
         failure = verdict.failure
-        late = verdict.kind is VerdictKind.LOST and failure is not None and failure.kind is FailureKind.TIMEOUT
+        late = verdict.kind is AnswerKind.LOST and failure is not None and failure.kind is FailureKind.TIMEOUT
         return Event.NOT_SENT if late and event is Event.DOUBTFUL else event
 
-    monkeypatch.setattr(lane, "submit_event", resend)
+    monkeypatch.setattr(scheduler, "submit_event", resend)
     assert "was charged 2 times" in until_caught(lambda verdict: verdict.twice)
 
 
@@ -76,12 +75,12 @@ def test_a_second_delivery_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def keep(self: Engine, solve: Solve) -> None:
         return
 
-    monkeypatch.setattr(Engine, "hand_over", keep)
+    monkeypatch.setattr(Engine, "deliver", keep)
     assert "was handed out 2 times" in until_caught(lambda verdict: verdict.twice)
 
 
 def test_the_planted_functions_exist() -> None:
     """A renamed function would make a plant do nothing; say so here instead of failing oddly above."""
-    assert callable(_engine.Engine.hand_over)
+    assert callable(_engine.Engine.deliver)
     assert callable(_engine.Engine.leave)
-    assert callable(lane.submit_event)
+    assert callable(scheduler.submit_event)

@@ -17,10 +17,11 @@ from anycap import Account, Client, RecaptchaV2
 from anycap.emulator import DEFAULT_KEY, Emulator, serve
 from anycap.errors import DeadlineError, InDoubtError, JournalError, TicketError
 from anycap.journal import Record, RecordKind
-from anycap.journal.sqlite import SqliteJournal
-from anycap.results import Ticket, TicketState, TokenSolution
+from anycap.journal.sqlite.journal import SqliteJournal
+from anycap.results import TokenSolution
 from anycap.settings import JournalSettings, Polling
-from anycap.transport.direct import DirectTransport
+from anycap.tickets import Ticket, TicketState
+from anycap.transport.connections.direct import DirectTransport
 
 pytestmark = pytest.mark.anyio
 

@@ -1,7 +1,7 @@
 """One seed, one small history: concurrent solves, lost answers, impatient callers, a crash, a following process.
 
 All in virtual time, so that fifty seeds take seconds. The vendor's ledger, the journal's durable records and what callers
-got are compared at the end; `Verdict` says what does not add up. `test_planted_bugs.py` shows that it sees bugs.
+got are compared at the end; `TrialResult` says what does not add up. `test_planted_bugs.py` shows that it sees bugs.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from attrs import define, field
 
 from anycap import Account, Client, RecaptchaV2
 from anycap.emulator import DEFAULT_KEY, Emulator, Fault, InProcess, run_virtual
+from anycap.engine.runtime import Runtime
 from anycap.errors import AnycapError, InDoubtError, SolveError, TicketError
 from anycap.events import Event, EventKind
-from anycap.results import Ticket
 from anycap.settings import RetrySettings, Settings
-from anycap.surroundings import Surroundings
 from anycap.testing import ModelJournal
+from anycap.tickets import Ticket
 from anycap.transport import Answer, Failure, Request
 
 VENDOR = "anti-captcha"
@@ -29,7 +29,7 @@ PATIENCE_S = 400.0
 
 
 @define
-class Verdict:
+class TrialResult:
     """What does not add up: charges without an owner, charged twice, handed out twice."""
 
     charges: int = 0
@@ -90,7 +90,7 @@ class Trial:
         self.tickets: dict[str, Ticket] = {}
         self.got: Counter[tuple[int, str]] = Counter()
         self.ended: dict[str, str] = {}
-        self.verdict = Verdict()
+        self.verdict = TrialResult()
         self._life = 0
         self._page = ""
 
@@ -102,7 +102,7 @@ class Trial:
             http=transport,
             on_event=self._on_event,
             settings=Settings(retry=RetrySettings(new_tasks_max=0)),
-            surroundings=Surroundings.seeded(self.seed * 10 + self._life),
+            runtime=Runtime.seeded(self.seed * 10 + self._life),
         )
 
     def _on_event(self, event: Event) -> None:
@@ -110,7 +110,7 @@ class Trial:
             self.pages[event.ticket.id] = self._page
             self.tickets[self._page] = event.ticket
 
-    async def run(self) -> Verdict:
+    async def run(self) -> TrialResult:
         """The history, then the sums."""
         door = InProcess(self.emulator, latency_s=(0.02, 0.6))
         await self._first_life(_Mortal(door))
@@ -207,6 +207,6 @@ class Trial:
         verdict.twice += [f"{page} was handed out {n} times" for (_, page), n in self.got.items() if n > 1]
 
 
-def trial(seed: int) -> Verdict:
+def trial(seed: int) -> TrialResult:
     """The verdict on one seed, in virtual time."""
     return run_virtual(Trial(seed).run)

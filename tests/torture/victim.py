@@ -24,11 +24,11 @@ from anycap import Account, Client, RecaptchaV2
 from anycap.emulator import DEFAULT_KEY
 from anycap.errors import AnycapError
 from anycap.journal import Entry, Record
-from anycap.journal import store as _store  # noqa: F401 - likewise
-from anycap.journal.sqlite import SqliteJournal
-from anycap.results import Ticket
+from anycap.journal.sqlite import store as _store  # noqa: F401 - likewise
+from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.settings import HttpSettings, Polling, RetrySettings, Settings
-from anycap.transport import direct as _direct  # noqa: F401 - likewise
+from anycap.tickets import Ticket
+from anycap.transport.connections import direct as _direct  # noqa: F401 - likewise
 
 POLLING = Polling(fixed=(0.02, 0.02))
 

@@ -14,7 +14,7 @@ import pytest
 from anycap.settings import HttpSettings
 from anycap.transport import Answer, Transport
 from anycap.transport.aiohttp import AiohttpTransport
-from anycap.transport.direct import DirectTransport
+from anycap.transport.connections.direct import DirectTransport
 from tests.certificates import Certificates
 from tests.loopback import Loopback, Peer, a_request, answer, keep_answering, serve
 from tests.stepping import ON_ASYNCIO, ON_TRIO, How, cancelled_at

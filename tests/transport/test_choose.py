@@ -14,7 +14,7 @@ from anycap.errors import ConfigurationError
 from anycap.settings import HttpSettings
 from anycap.transport import Answer, Failure, Request, Transport, choose
 from anycap.transport.aiohttp import AiohttpTransport
-from anycap.transport.direct import DirectTransport
+from anycap.transport.connections.direct import DirectTransport
 from anycap.transport.httpx import HttpxTransport
 from tests.loopback import a_request, keep_answering, serve
 

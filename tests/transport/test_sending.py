@@ -14,7 +14,7 @@ from anycap.credentials import encode_json
 from anycap.errors import ConfigurationError
 from anycap.settings import HttpSettings
 from anycap.transport import Answer, Body, Delivery, Failure, FailureKind, Request, Transport
-from anycap.transport.direct import DirectTransport
+from anycap.transport.connections.direct import DirectTransport
 from tests.loopback import KEY, OK_BODY, Peer, a_request, answer, keep_answering, serve
 from tests.transports import Make
 

@@ -1,7 +1,7 @@
 """Challenges that are pictures: text to read, places to click, grid cells to choose.
 
-An image is bytes, a `pathlib.Path`, a file opened in binary mode, or base64 text (see `anycap.images.Image`); paths and
-files are read by `load()`, off the event loop. Sizes and formats that a vendor takes are checked in
+An image is bytes, a `pathlib.Path`, a file opened in binary mode, or base64 text (see `images.Image`); paths and files
+are read by `load()`, off the event loop. Sizes and formats that a vendor takes are checked in
 `providers/preflight.py`.
 """
 
@@ -31,8 +31,8 @@ from anycap.challenges.base import (
     one_of,
     texts,
 )
+from anycap.challenges.images import Image
 from anycap.errors import InvalidChallenge
-from anycap.images import Image
 from anycap.results import CellsSolution, CoordinatesSolution, Solution, TextSolution
 
 ImageLike: TypeAlias = "Image | bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anycap.client import Client
     from anycap.emulator import Emulator
     from anycap.results import Solution
-    from anycap.transport import Transport
+    from anycap.transport.port import Transport
 
 _NOTABLE = {
     EventKind.POLL_LOST: ("poll lost, the task lives on", "yellow"),
@@ -142,7 +142,7 @@ async def play(
     """Start the vendors (on a loopback port, without a `door`), solve everything at once, compare with their books."""
     from anycap.client import Client
     from anycap.emulator import DEFAULT_KEY, Emulator
-    from anycap.surroundings import Surroundings
+    from anycap.engine.runtime import Runtime
 
     emulator = Emulator(seed=seed, solve_time=(3.0, 0.3), faults=[act.fault for act in ACTS])
     report = Report(seed=seed)
@@ -150,9 +150,9 @@ async def play(
         accounts = [_account(name, name, DEFAULT_KEY, vendors) for name in VENDORS]
         accounts.append(_account("ezcaptcha", WRONG_KEY_ACCOUNT, "not-a-key-of-anyone", vendors))
         progress.begin(vendors.where)
-        surroundings = Surroundings.seeded(seed)
+        runtime = Runtime.seeded(seed)
         async with (
-            Client(*accounts, http=vendors.http, on_event=progress, surroundings=surroundings) as client,
+            Client(*accounts, http=vendors.http, on_event=progress, runtime=runtime) as client,
             asyncio.TaskGroup() as tasks,
         ):
             for account in accounts:

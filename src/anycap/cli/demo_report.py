@@ -16,7 +16,8 @@ from anycap.errors import AnycapError, InDoubtError, SolveError
 
 if TYPE_CHECKING:
     from anycap.emulator import Emulator
-    from anycap.results import Outcome, Solution
+    from anycap.outcomes import Outcome
+    from anycap.results import Solution
 
 
 @define

@@ -23,7 +23,7 @@ from anycap.errors import AnycapError, ConfigurationError
 if TYPE_CHECKING:
     from anycap.accounts import Account
     from anycap.client import Client
-    from anycap.transport import Answer, Failure
+    from anycap.transport.port import Answer, Failure
 
 CLOCK_OFF_MAX_S = 30.0
 """Beyond this, times on tickets and the expiry of solutions mislead; nothing here waits by the wall clock."""
@@ -92,7 +92,8 @@ async def _reach(account: Account) -> dict[str, Any]:
     """Address and clock: one GET without a key. Any HTTP status will do."""
     from anycap.providers import get
     from anycap.settings import HttpSettings
-    from anycap.transport import Failure, Request, choose
+    from anycap.transport import choose
+    from anycap.transport.port import Failure, Request
 
     url = account.base_url or get(account.provider).catalog.base_url
     transport = choose(None, HttpSettings())

@@ -19,7 +19,7 @@ from anycap.events import Event, EventKind
 
 if TYPE_CHECKING:
     from anycap.client import Client
-    from anycap.results import Ticket
+    from anycap.tickets import Ticket
 
 _BEGIN = {EventKind.SUBMITTING, EventKind.ACCEPTED, EventKind.STALLED, EventKind.IN_DOUBT, EventKind.RESUMED}
 _END = {EventKind.DELIVERED, EventKind.FAILED, EventKind.ABANDONED, EventKind.REQUEUED}

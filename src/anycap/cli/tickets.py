@@ -22,9 +22,9 @@ from anycap.errors import AnycapError, ConfigurationError, InDoubtError, Journal
 
 if TYPE_CHECKING:
     from anycap.client import Client
-    from anycap.journal import Entry
-    from anycap.journal.sqlite import SqliteJournal
-    from anycap.results import Ticket
+    from anycap.journal.port import Entry
+    from anycap.journal.sqlite.journal import SqliteJournal
+    from anycap.tickets import Ticket
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _look(path: str, work: Callable[[SqliteJournal], Awaitable[T]]) -> T:
-    from anycap.journal.sqlite import SqliteJournal
+    from anycap.journal.sqlite.journal import SqliteJournal
 
     async def main() -> T:
         journal = SqliteJournal(path, observe=True)
@@ -168,7 +168,7 @@ def _list(options: argparse.Namespace, output: Output) -> int:
 
 
 def _settle(options: argparse.Namespace, output: Output) -> int:
-    from anycap.journal import Record, RecordKind
+    from anycap.journal.port import Record, RecordKind
 
     async def work(journal: SqliteJournal) -> Entry:
         entry = _pick(options.id, await journal.entries(), options.journal)

@@ -12,7 +12,7 @@ from anycap.cli.exits import OK, USAGE
 from anycap.cli.output import Output
 from anycap.cli.running import OpenTickets, run_with_client
 from anycap.cli.solve import solution_fields, solution_text
-from anycap.results import Ticket
+from anycap.tickets import Ticket
 
 if TYPE_CHECKING:
     from anycap.client import Client

@@ -23,7 +23,7 @@ from anycap.callbacks import BODY_BYTES_MAX
 from anycap.client import Client
 from anycap.errors import AnycapError, ConfigurationError, DeadlineError, InDoubtError, InvalidChallenge, SolveError
 from anycap.events import Hook
-from anycap.journal import Journal
+from anycap.journal.port import Journal
 from anycap.settings import Settings
 from anycap.taxonomy import Category
 from anycap.transport.aiohttp import AiohttpTransport

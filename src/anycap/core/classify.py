@@ -4,9 +4,9 @@ Pure decisions on values; the decoding of bytes is in `providers/`, the waiting 
 """
 
 from anycap.core.machine import Event
-from anycap.core.verdict import Problem, Verdict, VerdictKind
-from anycap.taxonomy import Category, Charged, Code, OnPoll, Retry
-from anycap.transport import Delivery, FailureKind
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.taxonomy import Category, Charged, Code, ErrorAnswer, OnPoll, Retry
+from anycap.transport.port import Delivery, FailureKind
 
 STRIKES_MAX = 3
 """An unknown code, or a 4xx page without JSON, ends the polling the third time in a row."""
@@ -14,30 +14,30 @@ OVERSIZED_MAX = 2
 """An answer over the size limit ends the polling the second time in a row."""
 
 
-def submit_event(verdict: Verdict, *, wait_when_blocked: bool = False) -> Event:
+def submit_event(verdict: ParsedAnswer, *, wait_when_blocked: bool = False) -> Event:
     """What the answer to createTask means.
 
     A problem with `retry = same` made nothing and is sent again later, except `internal_error` whose row does not say
     that it is free: a server that failed half way may have made a task. Blocks are waited for only when asked.
     """
     match verdict.kind:
-        case VerdictKind.ACCEPTED:
+        case AnswerKind.ACCEPTED:
             return Event.ACCEPTED
-        case VerdictKind.READY:
+        case AnswerKind.READY:
             return Event.READY
-        case VerdictKind.PROBLEM:
+        case AnswerKind.ERROR:
             problem = verdict.problem
             assert problem is not None  # noqa: S101 - a PROBLEM verdict has one
             return _submit_problem(problem, wait_when_blocked)
-        case VerdictKind.LOST:
+        case AnswerKind.LOST:
             return Event.NOT_SENT if verdict.delivery is Delivery.NOT_SENT else Event.DOUBTFUL
-        case VerdictKind.REDIRECT:
+        case AnswerKind.REDIRECT:
             return Event.REFUSED
-        case VerdictKind.PROCESSING | VerdictKind.DONE:
+        case AnswerKind.PROCESSING | AnswerKind.DONE:
             return Event.DOUBTFUL
 
 
-def _submit_problem(problem: Problem, wait_when_blocked: bool) -> Event:
+def _submit_problem(problem: ErrorAnswer, wait_when_blocked: bool) -> Event:
     row = problem.row
     if row.code is Code.INTERNAL_ERROR and row.charged is not Charged.NO:
         return Event.DOUBTFUL
@@ -46,21 +46,21 @@ def _submit_problem(problem: Problem, wait_when_blocked: bool) -> Event:
     return Event.BUSY if row.retry is Retry.SAME else Event.REFUSED
 
 
-def poll_event(verdict: Verdict, *, strikes: int, oversized: int) -> Event:
+def poll_event(verdict: ParsedAnswer, *, strikes: int, oversized: int) -> Event:
     """What the answer to getTaskResult means, given how many strikes and oversized answers came in a row, this one included.
 
     `is_strike` and `is_oversized` say which answers count.
     """
     match verdict.kind:
-        case VerdictKind.READY:
+        case AnswerKind.READY:
             return Event.READY
-        case VerdictKind.PROCESSING | VerdictKind.ACCEPTED | VerdictKind.DONE:
+        case AnswerKind.PROCESSING | AnswerKind.ACCEPTED | AnswerKind.DONE:
             return Event.PROCESSING
-        case VerdictKind.REDIRECT:
+        case AnswerKind.REDIRECT:
             return Event.STUCK
-        case VerdictKind.LOST:
+        case AnswerKind.LOST:
             return Event.STUCK if oversized >= OVERSIZED_MAX else Event.POLL_LOST
-        case VerdictKind.PROBLEM:
+        case AnswerKind.ERROR:
             problem = verdict.problem
             assert problem is not None  # noqa: S101 - a PROBLEM verdict has one
             if _is_bare_4xx(problem):
@@ -74,20 +74,20 @@ def poll_event(verdict: Verdict, *, strikes: int, oversized: int) -> Event:
                     return Event.ENDED if strikes >= STRIKES_MAX else Event.POLL_LOST
 
 
-def is_strike(verdict: Verdict) -> bool:
+def is_strike(verdict: ParsedAnswer) -> bool:
     """Whether this answer to a poll counts towards `STRIKES_MAX`."""
     problem = verdict.problem
-    if verdict.kind is not VerdictKind.PROBLEM or problem is None:
+    if verdict.kind is not AnswerKind.ERROR or problem is None:
         return False
     return _is_bare_4xx(problem) or problem.row.on_poll is OnPoll.ENDS_THIRD_TIME
 
 
-def is_oversized(verdict: Verdict) -> bool:
+def is_oversized(verdict: ParsedAnswer) -> bool:
     """Whether this answer was over the body limit."""
     return verdict.failure is not None and verdict.failure.kind is FailureKind.TOO_LARGE
 
 
-def _is_bare_4xx(problem: Problem) -> bool:
+def _is_bare_4xx(problem: ErrorAnswer) -> bool:
     status = problem.http_status
     if problem.vendor_code is not None or problem.vendor_id is not None or status is None:
         return False

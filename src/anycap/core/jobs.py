@@ -1,4 +1,4 @@
-"""The requests that a lane asks for: a `Job` is one of them. Which comes next is decided in `lane.py`."""
+"""The requests that a scheduler asks for: a `Job` is one of them. Which comes next is decided in `scheduler.py`."""
 
 from enum import Enum
 
@@ -8,7 +8,7 @@ from anycap.core.solve import Solve
 
 
 class JobKind(Enum):
-    """The three kinds of request that a lane asks for."""
+    """The three kinds of request that a scheduler asks for."""
 
     SUBMIT = "submit"
     POLL = "poll"

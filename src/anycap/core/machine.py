@@ -15,7 +15,7 @@ The rules, in prose:
 
 Every (state, event) pair is either in `TRANSITIONS` or impossible: `step` raises on it and a test walks all pairs. The
 diagram in the docs is drawn from this table. Which event an answer is, `classify.py` says; what to send next and when,
-`lane.py`.
+`scheduler.py`.
 """
 
 from enum import StrEnum
@@ -71,7 +71,7 @@ class Event(StrEnum):
     """Polling cannot go on, for a reason that is not the task's."""
     WANTED = "wanted"
     """A caller waits for a stalled ticket again."""
-    HANDED_OVER = "handed_over"
+    HANDED_OVER = "delivered"
     """The caller has the solution."""
     WITHDRAWN = "withdrawn"
     """The caller gave up before anything was sent."""

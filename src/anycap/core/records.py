@@ -8,7 +8,7 @@ from typing import Any
 
 from anycap.core.machine import Action
 from anycap.core.solve import Solve
-from anycap.journal import Record, RecordKind
+from anycap.journal.port import Record, RecordKind
 
 _KINDS = {
     Action.WRITE_INTENT: RecordKind.INTENT,

@@ -1,6 +1,6 @@
 """One solve as the core keeps it: the mutable record behind a ticket. Small, because ten thousand of them may wait.
 
-Changed only by `lane.py`; the shell reads it and hangs its waiter on it. What goes into a journal is in `records.py`.
+Changed only by `scheduler.py`; the shell reads it and hangs its waiter on it. What goes into a journal is in `records.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from anycap.core.machine import State
-from anycap.core.verdict import TaskId, Verdict
+from anycap.core.parsed_answer import ParsedAnswer
 from anycap.credentials import Secret
-from anycap.results import Ticket, TicketState
+from anycap.tickets import TaskId, Ticket, TicketState
 
 if TYPE_CHECKING:
-    from anycap.core.polling import Pacer
+    from anycap.core.polling.schedule import Pacer
 
 _TICKET_STATES = {
     State.QUEUED: TicketState.QUEUED,
@@ -105,7 +105,7 @@ class Solve:
         self.keep = True
         self.stopped = False
         self.not_before = math.inf
-        self.last: Verdict | None = None
+        self.last: ParsedAnswer | None = None
         self.body: Mapping[str, Any] | None = None
         self.solution: Any = None
         self.error: Exception | None = None

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anycap.core.solve import Solve
-from anycap.core.verdict import Problem
-from anycap.taxonomy import Code, ErrorRow, row_of_ours
+from anycap.taxonomy import Code, ErrorAnswer, ErrorRow, row_of_ours
 
 TOOK_MAX_S = 3600.0
 
@@ -23,10 +22,12 @@ def took_s(body: Mapping[str, Any] | None) -> float | None:
     return seconds if 0.0 <= seconds < TOOK_MAX_S else None
 
 
-def exhausted(solve: Solve) -> Problem:
+def exhausted(solve: Solve) -> ErrorAnswer:
     """The problem of a task that the vendor keeps no longer, or answers no more polls for."""
     row = life_over(solve.provider)
-    return Problem(row, solve.provider, None, None, f"{solve.polls} polls in {solve.ended_age:.0f} s, still processing")
+    return ErrorAnswer(
+        row, solve.provider, None, None, f"{solve.polls} polls in {solve.ended_age:.0f} s, still processing"
+    )
 
 
 def life_over(provider: str) -> ErrorRow:

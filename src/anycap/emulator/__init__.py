@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anycap.emulator.accounts import DEFAULT_KEY as DEFAULT_KEY
     from anycap.emulator.clock import ManualClock as ManualClock
+    from anycap.emulator.emulator import Emulator as Emulator
     from anycap.emulator.faults import Fault as Fault
     from anycap.emulator.in_process import InProcess as InProcess
     from anycap.emulator.model import Vendor as Vendor
     from anycap.emulator.server import serve as serve
     from anycap.emulator.virtual import VirtualLoop as VirtualLoop
     from anycap.emulator.virtual import run_virtual as run_virtual
-    from anycap.emulator.world import Emulator as Emulator
 
 _WHERE = {
     "DEFAULT_KEY": "accounts",
-    "Emulator": "world",
+    "Emulator": "emulator",
     "Fault": "faults",
     "InProcess": "in_process",
     "ManualClock": "clock",

@@ -1,6 +1,6 @@
 """A vendor's patience: counts bad answers per key and per address, and blocks whoever goes too far.
 
-The rules are catalog data (`anycap.core.limits.BanRule`); they are enforced here at full strength, where the client's
+The rules are catalog data (`anycap.core.vendor_limits.BanRule`); they are enforced here at full strength, where the client's
 guard stays at half of each. What a blocked request is answered is decided in `model.py`.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from anycap.core.limits import BanRule
+from anycap.core.vendor_limits import BanRule
 from anycap.taxonomy import Code, Scope
 
 

@@ -21,9 +21,9 @@ import anyio
 
 from anycap.emulator.accounts import DEFAULT_KEY
 from anycap.emulator.dialects import DIALECTS
+from anycap.emulator.emulator import FOUR_VENDORS, Emulator
 from anycap.emulator.faults import Fault, faults_from_json
 from anycap.emulator.server import serve
-from anycap.emulator.world import FOUR_VENDORS, Emulator
 from anycap.errors import ConfigurationError
 
 

@@ -16,9 +16,9 @@ import json
 from typing import Any
 
 from anycap.emulator.clock import ManualClock
+from anycap.emulator.emulator import Emulator
 from anycap.emulator.exchange import Exchange
 from anycap.emulator.faults import faults_from_json
-from anycap.emulator.world import Emulator
 from anycap.errors import ConfigurationError
 
 _HEADERS = (("Content-Type", "application/json"),)

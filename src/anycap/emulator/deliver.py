@@ -12,8 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 import anyio
 import h11
 
+from anycap.emulator.emulator import Emulator
 from anycap.emulator.model import Callback
-from anycap.emulator.world import Emulator
 
 TICK_S = 0.05
 TIME_LIMIT_S = 2.0

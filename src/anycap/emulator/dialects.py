@@ -1,6 +1,6 @@
 """How each vendor speaks: which code it uses for which trouble, its ids, its HTTP statuses, its prices. Data only.
 
-Facts about limits, waits, ban rules and task types are not here: they come from the catalog through `rulebook.py`. The shapes
+Facts about limits, waits, ban rules and task types are not here: they come from the catalog through `vendor_rules.py`. The shapes
 of the JSON answers are made in `answers.py` from the `style` named here.
 """
 

@@ -11,9 +11,9 @@ import random
 import anyio
 import anyio.lowlevel
 
+from anycap.emulator.emulator import Emulator
 from anycap.emulator.exchange import Ending, Exchange
-from anycap.emulator.world import Emulator
-from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
+from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Request
 
 
 class InProcess:

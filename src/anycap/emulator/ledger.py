@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define, field
 
-from anycap.core.limits import Timing
+from anycap.core.vendor_limits import Timing
 
 
 class TaskState(StrEnum):

@@ -10,20 +10,33 @@ import random
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from anycap.emulator.accounts import VendorAccount
 from anycap.emulator.answers import TEXT_HEADERS, Reply
 from anycap.emulator.dialects import Trouble
-from anycap.emulator.ledger import Task, TaskState
-from anycap.emulator.rulebook import catalog_of
+from anycap.emulator.ledger import Ledger, Task, TaskState
 from anycap.emulator.solutions import USER_AGENT
+from anycap.emulator.vendor_rules import catalog_of
 
 if TYPE_CHECKING:
-    from anycap.emulator.model import Vendor
     from anycap.providers.catalog import Catalog
 
-Method = Callable[["Vendor", VendorAccount, Mapping[str, Any], float], Reply]
+
+class Vendor(Protocol):
+    """What these methods need of the vendor in `model.py`, which imports this module."""
+
+    provider: str
+    seed: int
+    epoch_s: float
+    ledger: Ledger
+
+    def error(self, code: Trouble | str, method: str, detail: str = "") -> Reply: ...
+    def find(self, account: VendorAccount, task_id: object) -> Task | Trouble: ...
+    def start(self, task: Task, now: float) -> None: ...
+
+
+Method = Callable[[Vendor, VendorAccount, Mapping[str, Any], float], Reply]
 
 _DAY_S = 86_400.0
 _COUNTED_REPORTS_MIN = 100

@@ -18,7 +18,7 @@ from typing import Any
 
 from attrs import frozen
 
-from anycap.core.limits import BanRule
+from anycap.core.vendor_limits import BanRule
 from anycap.credentials import Secret, fingerprint
 from anycap.emulator import answers, methods
 from anycap.emulator.accounts import DEFAULT_KEY, VendorAccount, book_name
@@ -27,11 +27,11 @@ from anycap.emulator.bans import Bans
 from anycap.emulator.clock import Clock
 from anycap.emulator.dialects import Trouble
 from anycap.emulator.ledger import Ledger, Task, TaskState
-from anycap.emulator.rulebook import TypeSpec, rulebook, type_spec
 from anycap.emulator.solutions import make_solution
 from anycap.emulator.solve_times import SolveTime, solve_seconds
-from anycap.emulator.strangers import dialect_of
+from anycap.emulator.third_party_dialects import dialect_of
 from anycap.emulator.validation import check_task
+from anycap.emulator.vendor_rules import TypeSpec, rulebook, type_spec
 from anycap.taxonomy import Code, Scope
 
 _TOO_MANY_POLLS = BanRule(

@@ -19,8 +19,8 @@ import h11
 from anyio.abc import SocketAttribute, SocketStream
 
 from anycap.emulator import control, deliver
+from anycap.emulator.emulator import Emulator
 from anycap.emulator.exchange import Ending, Exchange
-from anycap.emulator.world import Emulator
 
 BODY_BYTES_MAX = 8 << 20
 IDLE_S = 120.0

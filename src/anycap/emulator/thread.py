@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from anyio.from_thread import start_blocking_portal
 
+from anycap.emulator.emulator import Emulator
 from anycap.emulator.server import Urls, serve
-from anycap.emulator.world import Emulator
 
 
 @contextmanager

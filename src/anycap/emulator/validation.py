@@ -1,7 +1,7 @@
 """Looks a task object over as the vendor would: documented fields, usable image, page address and proxy.
 
 Answers with a `Finding` (what is wrong, and the field's name for the description) or None. What is documented comes from
-`rulebook.py`; which code the vendor uses for a finding is in `dialects.py`.
+`vendor_rules.py`; which code the vendor uses for a finding is in `dialects.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from anycap.emulator.dialects import Dialect, Trouble
-from anycap.emulator.rulebook import PROXY_FIELDS, Shape, TypeSpec
+from anycap.emulator.vendor_rules import PROXY_FIELDS, Shape, TypeSpec
 from anycap.providers.tasks import ImageRule
 
 _LOCAL = tuple(

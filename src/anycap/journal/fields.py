@@ -2,7 +2,7 @@
 
 The engine and the challenges leave these out by themselves; this module is for the day somebody forgets. Before money is
 spent such a record is refused, afterwards it is cleaned: what is paid for must not be lost over it. What records mean is in
-`kept.py`.
+`projection.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from anycap.credentials import Secret
 from anycap.errors import JournalError
-from anycap.journal import RecordKind
+from anycap.journal.port import RecordKind
 
 TEXT_CHARS_MAX = 16_384
 """Longest text in a record of ours. Page addresses and one-time values are far shorter; an image is not."""

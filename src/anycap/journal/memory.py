@@ -1,7 +1,7 @@
 """The journal in memory, the default: fast and compact, and gone with the process.
 
 It keeps the port's promises but one: nothing outlives the process. `sqlite.py` is the store that survives; the sums it
-holds are made in `kept.py`. Nothing here may suspend: `write` is on the path of every solve.
+holds are made in `projection.py`. Nothing here may suspend: `write` is on the path of every solve.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anycap.errors import JournalError
-from anycap.journal import Entry, Record, RecordKind
 from anycap.journal.fields import admitted
-from anycap.journal.kept import CLOSING, Kept
+from anycap.journal.port import Entry, Record, RecordKind
+from anycap.journal.projection import CLOSING, TicketProjection
 from anycap.settings import JournalSettings
 
 
@@ -21,8 +21,8 @@ class MemoryJournal:
 
     def __init__(self, settings: JournalSettings | None = None) -> None:
         self._settings = settings or JournalSettings()
-        self._open: dict[str, Kept] = {}
-        self._closed: dict[str, Kept] = {}
+        self._open: dict[str, TicketProjection] = {}
+        self._closed: dict[str, TicketProjection] = {}
         self._ready = False
 
     async def open(self) -> None:
@@ -52,7 +52,7 @@ class MemoryJournal:
             return
         kept = self._closed.get(ticket_id)
         if kept is None:
-            kept = Kept(record.kind, record.at, fields)
+            kept = TicketProjection(record.kind, record.at, fields)
         else:
             kept.add(record.kind, record.at, fields)
         if kept.kind in CLOSING:
@@ -61,7 +61,7 @@ class MemoryJournal:
             self._closed.pop(ticket_id, None)
             self._open[ticket_id] = kept
 
-    def _close(self, ticket_id: str, kept: Kept) -> None:
+    def _close(self, ticket_id: str, kept: TicketProjection) -> None:
         self._open.pop(ticket_id, None)
         self._closed[ticket_id] = kept
         if len(self._closed) > self._settings.closed_max:

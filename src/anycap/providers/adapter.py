@@ -2,7 +2,7 @@
 
 Bytes become JSON in `wire.py`, codes become rows in `rows.py`, solutions become values in `solutions.py`, challenges become
 tasks in `encode.py`. The three styles next door (`anti_captcha.py`, `capmonster.py`, `chinese.py`) say only what differs.
-Everything here is pure and total: any answer gives a `Verdict`, never an exception.
+Everything here is pure and total: any answer gives a `ParsedAnswer`, never an exception.
 
 How an answer is read, in this order:
 
@@ -22,7 +22,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from anycap.core.verdict import Problem, TaskId, Verdict, VerdictKind
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.errors import ConfigurationError, UnsupportedMethod
 from anycap.providers.catalog import Catalog
 from anycap.providers.encode import Prepared, prepare
@@ -38,25 +38,27 @@ from anycap.providers.retry_after import wait_s
 from anycap.providers.rows import find_row, own_row
 from anycap.providers.solutions import build
 from anycap.providers.wire import Unreadable, decode
-from anycap.taxonomy import Category, Code, ErrorRow
-from anycap.transport import Answer, Delivery, Failure, FailureKind
+from anycap.taxonomy import Category, Code, ErrorAnswer, ErrorRow
+from anycap.tickets import TaskId
+from anycap.transport.port import Answer, Delivery, Failure, FailureKind
 
 if TYPE_CHECKING:
     from anycap.challenges import Challenge
-    from anycap.results import Solution, Ticket
+    from anycap.results import Solution
+    from anycap.tickets import Ticket
 
 CREATE_TASK = "createTask"
 GET_TASK_RESULT = "getTaskResult"
 
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 # Members of an enum that each answer asks for: through the class they cost ten times as much.
-_ACCEPTED, _READY = VerdictKind.ACCEPTED, VerdictKind.READY
-_PROCESSING = Verdict(VerdictKind.PROCESSING, status="processing")
+_ACCEPTED, _READY = AnswerKind.ACCEPTED, AnswerKind.READY
+_PROCESSING = ParsedAnswer(AnswerKind.PROCESSING, status="processing")
 _REMEMBERED_BYTES_MAX = 512
 
 
 class Adapter:
-    """One vendor's dialect over its catalog. Pure: no I/O, no clock. Kept as one instance per provider.
+    """One vendor's dialect over its catalog. Pure: no I/O, no clock. TicketProjection as one instance per provider.
 
     To speak with a vendor in a way that the catalog cannot express, subclass the nearest style and hand instances to the
     entry point group `anycap.providers`.
@@ -123,7 +125,7 @@ class Adapter:
 
     # Answers -------------------------------------------------------------------------------------------------------
 
-    def read_submit(self, outcome: Answer | Failure, *, has_image: bool = False) -> Verdict:
+    def read_submit(self, outcome: Answer | Failure, *, has_image: bool = False) -> ParsedAnswer:
         """What the answer to createTask means. LOST with MAYBE_SENT when a task may exist whose id nobody knows."""
         if isinstance(outcome, Failure):
             return self._failed(outcome, CREATE_TASK, has_image=has_image)
@@ -138,18 +140,18 @@ class Adapter:
         status = read_status(body)
         solution = read_solution(body)
         if solution is not None and (status is None or status in self.catalog.ready_statuses):
-            return Verdict(_READY, task_id=task_id, solution=solution, body=body, status=status)
+            return ParsedAnswer(_READY, task_id=task_id, solution=solution, body=body, status=status)
         if status in self.catalog.failed_statuses and envelope.error_id is not None:
             return self._failed_status(envelope, CREATE_TASK, outcome.status, wait)
         if task_id is not None:
-            return Verdict(_ACCEPTED, task_id=task_id, body=body, status=status, retry_after_s=wait)
+            return ParsedAnswer(_ACCEPTED, task_id=task_id, body=body, status=status, retry_after_s=wait)
         if envelope.error_id is None:
             return self._without_json(
                 outcome, CREATE_TASK, "JSON without errorId and taskId", wait, has_image=has_image
             )
         return self._lost("the answer reports no error and names no task", outcome.status, wait, Delivery.MAYBE_SENT)
 
-    def read_poll(self, outcome: Answer | Failure) -> Verdict:
+    def read_poll(self, outcome: Answer | Failure) -> ParsedAnswer:
         """What the answer to getTaskResult means for the task. READY always has a solution that is not empty."""
         if isinstance(outcome, Failure):
             return self._failed(outcome, GET_TASK_RESULT)
@@ -163,7 +165,7 @@ class Adapter:
         envelope = read_envelope(body)
         if envelope.is_error:
             if self._is_progress(envelope):
-                return Verdict(VerdictKind.PROCESSING, status=envelope.code, retry_after_s=wait)
+                return ParsedAnswer(AnswerKind.PROCESSING, status=envelope.code, retry_after_s=wait)
             return self._problem(envelope, GET_TASK_RESULT, outcome.status, wait)
         status = read_status(body)
         solution = read_solution(body)
@@ -172,7 +174,7 @@ class Adapter:
                 return self._lost(
                     "the task is ready and its solution is missing", outcome.status, wait, Delivery.ANSWERED
                 )
-            return Verdict(_READY, solution=solution, body=body, status=status)
+            return ParsedAnswer(_READY, solution=solution, body=body, status=status)
         if status is None:
             return self._without_json(outcome, GET_TASK_RESULT, "JSON without a status", wait)
         if envelope.error_id is None and status not in self.catalog.processing_statuses:
@@ -184,9 +186,9 @@ class Adapter:
         if plain and status == "processing" and len(outcome.body) <= _REMEMBERED_BYTES_MAX:
             self._processing_body = outcome.body
             return _PROCESSING
-        return Verdict(VerdictKind.PROCESSING, status=status, retry_after_s=wait)
+        return ParsedAnswer(AnswerKind.PROCESSING, status=status, retry_after_s=wait)
 
-    def read_call(self, method: str, outcome: Answer | Failure) -> Verdict:
+    def read_call(self, method: str, outcome: Answer | Failure) -> ParsedAnswer:
         """What the answer to any other method means: DONE with the body, or what went wrong."""
         if isinstance(outcome, Failure):
             return self._failed(outcome, method)
@@ -199,7 +201,7 @@ class Adapter:
             return self._problem(envelope, method, outcome.status, wait)
         if envelope.error_id is None and not 200 <= outcome.status <= 299:
             return self._without_json(outcome, method, "JSON that is not the vendor's", wait)
-        return Verdict(VerdictKind.DONE, body=body, retry_after_s=wait)
+        return ParsedAnswer(AnswerKind.DONE, body=body, retry_after_s=wait)
 
     def solution(
         self, kind: str, body: Mapping[str, Any], *, ticket: Ticket | None, received_at: datetime | float | None
@@ -218,7 +220,7 @@ class Adapter:
         """The vendor's own words in an error answer, whole; None when it says nothing."""
         return read_description(body)
 
-    def bare_status(self, method: str, status: int) -> Verdict | None:
+    def bare_status(self, method: str, status: int) -> ParsedAnswer | None:
         """What a 5xx without a readable body means for `method`, where the vendor gives it a meaning."""
         return None
 
@@ -226,7 +228,7 @@ class Adapter:
 
     def problem_of(
         self, body: Mapping[str, Any], *, http_status: int | None = None, method: str | None = None
-    ) -> Problem | None:
+    ) -> ErrorAnswer | None:
         """The error that a JSON object of this vendor reports; None when it reports none, or only progress."""
         envelope = read_envelope(body)
         if not envelope.is_error or self._is_progress(envelope):
@@ -239,8 +241,8 @@ class Adapter:
             return False
         return code in self.catalog.not_error_codes or self.row_for(code, None).category is Category.PROGRESS
 
-    def _as_problem(self, envelope: Envelope, http_status: int | None, method: str | None) -> Problem:
-        return Problem(
+    def _as_problem(self, envelope: Envelope, http_status: int | None, method: str | None) -> ErrorAnswer:
+        return ErrorAnswer(
             row=self.row_for(envelope.code, envelope.error_id, method=method),
             provider=self.catalog.name,
             vendor_code=envelope.code,
@@ -249,15 +251,15 @@ class Adapter:
             http_status=http_status,
         )
 
-    def _problem(self, envelope: Envelope, method: str, http_status: int, wait: float | None) -> Verdict:
-        return Verdict(
-            VerdictKind.PROBLEM,
+    def _problem(self, envelope: Envelope, method: str, http_status: int, wait: float | None) -> ParsedAnswer:
+        return ParsedAnswer(
+            AnswerKind.ERROR,
             problem=self._as_problem(envelope, http_status, method),
             retry_after_s=wait,
             body=envelope.body,
         )
 
-    def _failed_status(self, envelope: Envelope, method: str, http_status: int, wait: float | None) -> Verdict:
+    def _failed_status(self, envelope: Envelope, method: str, http_status: int, wait: float | None) -> ParsedAnswer:
         """The vendor says by its status word that the task has failed. Its code counts if there is one."""
         if envelope.code is not None:
             return self._problem(envelope, method, http_status, wait)
@@ -265,38 +267,40 @@ class Adapter:
         row = own_row(
             self.catalog.name, Code.UNSOLVABLE, f"The vendor gave the task the status {word!r} and no error code."
         )
-        problem = Problem(row, self.catalog.name, None, envelope.error_id, self.describe(envelope.body), http_status)
-        return Verdict(VerdictKind.PROBLEM, problem=problem, retry_after_s=wait, status=word, body=envelope.body)
+        problem = ErrorAnswer(
+            row, self.catalog.name, None, envelope.error_id, self.describe(envelope.body), http_status
+        )
+        return ParsedAnswer(AnswerKind.ERROR, problem=problem, retry_after_s=wait, status=word, body=envelope.body)
 
-    def _own_problem(self, code: Code, meaning: str, status: int | None) -> Problem:
-        return Problem(own_row(self.catalog.name, code, meaning), self.catalog.name, None, None, None, status)
+    def _own_problem(self, code: Code, meaning: str, status: int | None) -> ErrorAnswer:
+        return ErrorAnswer(own_row(self.catalog.name, code, meaning), self.catalog.name, None, None, None, status)
 
     def _lost(
         self, what: str, status: int | None, wait: float | None, delivery: Delivery, failure: Failure | None = None
-    ) -> Verdict:
+    ) -> ParsedAnswer:
         where = "" if status is None else f" (HTTP {status})"
         problem = self._own_problem(Code.UNREADABLE_ANSWER, f"The answer cannot be used: {what}{where}.", status)
-        return Verdict(
-            VerdictKind.LOST, delivery, problem=problem, failure=failure, retry_after_s=wait, http_status=status
+        return ParsedAnswer(
+            AnswerKind.LOST, delivery, problem=problem, failure=failure, retry_after_s=wait, http_status=status
         )
 
     def _without_json(
         self, answer: Answer, method: str, what: str, wait: float | None, *, has_image: bool = False
-    ) -> Verdict:
+    ) -> ParsedAnswer:
         """The answer holds no protocol: its HTTP status decides."""
         return self._by_status(answer.status, method, what, wait, answer.location, has_image=has_image)
 
     def _by_status(
         self, status: int, method: str, what: str, wait: float | None, location: str | None,
         *, has_image: bool, failure: Failure | None = None,
-    ) -> Verdict:  # fmt: skip
+    ) -> ParsedAnswer:  # fmt: skip
         if 300 <= status <= 399:
-            return Verdict(VerdictKind.REDIRECT, location_host=_host(location), http_status=status, failure=failure)
+            return ParsedAnswer(AnswerKind.REDIRECT, location_host=_host(location), http_status=status, failure=failure)
         if 400 <= status <= 499:
             code = _code_of_4xx(status, has_image)
             problem = self._own_problem(code, f"The vendor's address answered HTTP {status} with {what}.", status)
-            return Verdict(
-                VerdictKind.PROBLEM, problem=problem, failure=failure, retry_after_s=wait, http_status=status
+            return ParsedAnswer(
+                AnswerKind.ERROR, problem=problem, failure=failure, retry_after_s=wait, http_status=status
             )
         meant = self.bare_status(method, status)
         if meant is not None:
@@ -304,13 +308,13 @@ class Adapter:
         delivery = Delivery.MAYBE_SENT if method == CREATE_TASK else Delivery.ANSWERED
         return self._lost(what, status, wait, delivery, failure)
 
-    def _failed(self, failure: Failure, method: str, *, has_image: bool = False) -> Verdict:
+    def _failed(self, failure: Failure, method: str, *, has_image: bool = False) -> ParsedAnswer:
         """No whole answer. When its head was read, its status still says what a body cannot."""
         if failure.kind is FailureKind.TOO_LARGE or failure.status is None:
             delivery = failure.delivery
             if delivery is Delivery.ANSWERED and method == CREATE_TASK:
                 delivery = Delivery.MAYBE_SENT
-            return Verdict(VerdictKind.LOST, delivery, failure=failure, http_status=failure.status)
+            return ParsedAnswer(AnswerKind.LOST, delivery, failure=failure, http_status=failure.status)
         return self._by_status(
             failure.status, method, "a broken body", None, None, has_image=has_image, failure=failure
         )

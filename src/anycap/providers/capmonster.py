@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anycap.core.verdict import Verdict, VerdictKind
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.providers.adapter import GET_TASK_RESULT, Adapter
 
 
@@ -13,8 +13,8 @@ class CapMonsterAdapter(Adapter):
     Sources: the official .NET and JS clients (503) and the Python client (500).
     """
 
-    def bare_status(self, method: str, status: int) -> Verdict | None:
+    def bare_status(self, method: str, status: int) -> ParsedAnswer | None:
         """PROCESSING for the statuses that the catalog names, on getTaskResult only."""
         if method == GET_TASK_RESULT and status in self.catalog.processing_http_statuses:
-            return Verdict(VerdictKind.PROCESSING, http_status=status)
+            return ParsedAnswer(AnswerKind.PROCESSING, http_status=status)
         return None

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
-from anycap.core.limits import BanRule
+from anycap.core.vendor_limits import BanRule
 from anycap.errors import ConfigurationError
 from anycap.providers.section import Section
 from anycap.taxonomy import CODES, Charged, Code, ErrorRow, Retry, Scope

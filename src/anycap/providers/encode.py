@@ -14,16 +14,15 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import field
+from attrs import field, frozen
 
 from anycap.challenges import Challenge, Proxy, VendorTask
 from anycap.challenges.base import is_object
+from anycap.challenges.images import Image
 from anycap.challenges.pictures import images_in
-from anycap.core.limits import Timing
-from anycap.core.values import internal
+from anycap.core.vendor_limits import Timing
 from anycap.credentials import Secret, compose
 from anycap.errors import ConfigurationError, InvalidChallenge
-from anycap.images import Image
 from anycap.providers.preflight import check_image, check_proxy, check_user_agent
 from anycap.providers.summary import given, summarise
 from anycap.providers.tasks import ProxyRule, Target, TaskBook, TaskSpec
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 _NOT_GIVEN: tuple[Any, ...] = (None, (), {})
 
 
-@internal(kw_only=True)
+@frozen(kw_only=True)
 class Prepared:
     """A challenge made ready for one vendor.
 

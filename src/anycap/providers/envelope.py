@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from anycap.core.values import internal
-from anycap.core.verdict import TaskId
+from attrs import frozen
+
 from anycap.providers.wire import NUMBER_CHARS_MAX
+from anycap.tickets import TaskId
 
 TASK_ID_CHARS_MAX = 200
 AMOUNT_EXPONENT_MAX = 64
 _NOTHING_SAID = frozenset({"", "null"})
 
 
-@internal
+@frozen
 class Envelope:
     """The fields that every answer of the protocol may have, read leniently; `body` keeps all of them.
 

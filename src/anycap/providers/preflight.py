@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 
+from anycap.challenges.images import Image, inspect_image
 from anycap.challenges.proxy import Proxy
 from anycap.credentials import contains_any
 from anycap.errors import InvalidChallenge
-from anycap.images import Image, inspect_image
 from anycap.providers.tasks import ImageRule, ProxyRule, UserAgentRule
 
 _LOCAL = tuple(

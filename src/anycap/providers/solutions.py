@@ -21,9 +21,9 @@ from anycap.results import (
     RawSolution,
     Solution,
     TextSolution,
-    Ticket,
     TokenSolution,
 )
+from anycap.tickets import Ticket
 
 if TYPE_CHECKING:
     from anycap.providers.catalog import Catalog

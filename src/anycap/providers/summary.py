@@ -13,7 +13,7 @@ from attrs import fields
 
 from anycap.challenges import Challenge, VendorTask
 from anycap.challenges.base import default_of
-from anycap.images import Image
+from anycap.challenges.images import Image
 
 Given: TypeAlias = list[tuple[str, Any, bool]]
 """Fields of a challenge: name, value, and whether the value may be shown."""

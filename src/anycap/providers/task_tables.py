@@ -13,7 +13,7 @@ from attrs import evolve
 from attrs import fields as attributes_of
 
 from anycap.challenges import KINDS
-from anycap.core.limits import Timing
+from anycap.core.vendor_limits import Timing
 from anycap.providers.section import Section
 from anycap.providers.tasks import (
     ImageRule,

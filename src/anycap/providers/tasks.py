@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import Factory, field, frozen
 
-from anycap.core.limits import Timing
+from anycap.core.vendor_limits import Timing
 
 
 @frozen

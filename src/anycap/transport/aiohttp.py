@@ -16,13 +16,13 @@ from yarl import URL
 
 from anycap.errors import ConfigurationError
 from anycap.settings import HttpSettings
-from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
-from anycap.transport.bounded import BodyRefused, BoundedBody, whole_body
-from anycap.transport.deadline import Deadlines
-from anycap.transport.direct import USER_AGENT
-from anycap.transport.target import Target, Targets
-from anycap.transport.tls import Offload, TlsContext
-from anycap.transport.wire import on_asyncio
+from anycap.transport.connections.bounded import BodyRefused, BoundedBody, whole_body
+from anycap.transport.connections.deadline import Deadlines
+from anycap.transport.connections.direct import USER_AGENT
+from anycap.transport.connections.target import Target, Targets
+from anycap.transport.connections.tls import Offload, TlsContext
+from anycap.transport.connections.wire import on_asyncio
+from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Request
 
 _HEADER_CHARS_MAX = 2048
 _Broken = tuple[FailureKind, str, int | None]

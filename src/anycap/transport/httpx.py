@@ -14,11 +14,11 @@ import anyio.to_thread
 import httpx
 
 from anycap.settings import HttpSettings
-from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
-from anycap.transport.bounded import BodyRefused, BoundedBody
-from anycap.transport.direct import USER_AGENT
-from anycap.transport.target import Targets
-from anycap.transport.tls import Offload, TlsContext
+from anycap.transport.connections.bounded import BodyRefused, BoundedBody
+from anycap.transport.connections.direct import USER_AGENT
+from anycap.transport.connections.target import Targets
+from anycap.transport.connections.tls import Offload, TlsContext
+from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Request
 
 _HEADER_CHARS_MAX = 2048
 # The client gives up a little before our own deadline: only its own time-outs say that nothing was sent, and httpx 0.28

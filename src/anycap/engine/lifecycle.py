@@ -1,0 +1,33 @@
+"""The life of a client's engine, and what a caller is told when it is not open."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from anycap.errors import AnycapError, ClientClosed, EngineBroken
+from anycap.tickets import Ticket
+
+
+class Phase(Enum):
+    """Where an engine is; it is opened once and closed once."""
+
+    NEW = "new"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+    BROKEN = "broken"
+
+
+def not_open(phase: Phase, fault: str, ticket: Ticket | None) -> AnycapError:
+    """The error for a client that is not open, with the ticket of whoever waits. `fault` names what broke it."""
+    if phase is Phase.BROKEN:
+        return EngineBroken(
+            f"a fault inside anycap stopped this client ({fault}). Close it, open a new one (tickets in a journal can be "
+            "resumed) and report the log's frames as a bug.",
+            ticket=ticket,
+        )
+    if phase is Phase.NEW:
+        return ClientClosed("this client is not open: use `async with client:` or `await client.open()`")
+    return ClientClosed(
+        "this client is closed; open tickets can be resumed by a new client on the same journal", ticket=ticket
+    )

@@ -1,0 +1,332 @@
+"""From a journal's entries back to solves: what `wait`, `resume`, `settle` and `receipts` need. No request is sent here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from anycap.core.machine import State
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.solve import Solve
+from anycap.core.task_end import life_over
+from anycap.engine.account_session import AccountSession, in_doubt
+from anycap.engine.runtime import Runtime
+from anycap.errors import TicketError
+from anycap.events import Event, EventKind
+from anycap.journal.port import Entry, Record, RecordKind
+from anycap.results import Receipt
+from anycap.taxonomy import Charged, Code, ErrorAnswer
+from anycap.tickets import Ticket, TicketState
+
+if TYPE_CHECKING:
+    from anycap.engine.engine import Engine
+
+_STATE_OF = {
+    RecordKind.INTENT: TicketState.IN_DOUBT,
+    RecordKind.IN_DOUBT: TicketState.IN_DOUBT,
+    RecordKind.ACCEPTED: TicketState.PENDING,
+    RecordKind.RESULT: TicketState.SOLVED,
+    RecordKind.NOT_CREATED: TicketState.FAILED,
+    RecordKind.FAILED: TicketState.FAILED,
+    RecordKind.DELIVERED: TicketState.DELIVERED,
+    RecordKind.REPORTED: TicketState.DELIVERED,
+    RecordKind.ABANDONED: TicketState.ABANDONED,
+    RecordKind.SETTLED: TicketState.SETTLED,
+    RecordKind.EXPIRED: TicketState.SOLVED,
+}
+_NO_USE = {
+    RecordKind.DELIVERED: "the solution of this ticket was handed over before",
+    RecordKind.REPORTED: "the solution of this ticket was handed over before, and reported",
+    RecordKind.NOT_CREATED: "no task was made for this ticket, and nothing charged",
+    RecordKind.ABANDONED: "this task was abandoned: it is not polled any more",
+    RecordKind.SETTLED: "this in-doubt ticket was settled",
+    RecordKind.EXPIRED: "the solution of this ticket expired before anybody fetched it, and was erased",
+}
+
+
+_ENDED = (TicketState.DELIVERED, TicketState.FAILED, TicketState.ABANDONED, TicketState.SETTLED)
+
+
+def ticket_of(entry: Entry) -> Ticket:
+    """The ticket of a journal entry; kinds that a later release has added show as pending."""
+    try:
+        state = _STATE_OF[RecordKind(entry.kind)]
+    except ValueError:
+        state = TicketState.PENDING
+    return Ticket(
+        id=entry.ticket_id,
+        task_id=entry.task_id,
+        account=entry.account,
+        provider=entry.provider,
+        type=entry.type,
+        state=state,
+        created_at=datetime.fromtimestamp(entry.created_at, UTC),
+    )
+
+
+def _refuse_on_its_way(entry: Entry) -> None:
+    """An intent of another living process is not in doubt: its createTask is being sent right now."""
+    if entry.kind == RecordKind.INTENT and entry.held and not entry.owned:
+        raise TicketError(
+            "another process is sending createTask for this ticket right now; wait there, or here once it has the answer",
+            ticket=ticket_of(entry),
+        )
+
+
+class Recovery:
+    """Finds and takes up tickets of one client's journal."""
+
+    def __init__(self, engine: Engine, runtime: Runtime) -> None:
+        self._engine = engine
+        self._wall = runtime.wall
+
+    async def find(self, ticket: Ticket) -> Solve:
+        """The solve behind a ticket: a running one, one from the journal, or one of another machine taken up here.
+
+        Raises TicketError when the ticket is of no use here.
+        """
+        solve = self._running(ticket.id)
+        if solve is not None and self._has_expired(solve):
+            solve = None  # what is left to say of it, the journal says
+        if solve is None:
+            closing = self._engine.journal_queue.closing.get(ticket.id)
+            if closing is not None and closing in _NO_USE:
+                raise TicketError(_NO_USE[closing], ticket=ticket)
+            entry = await self._engine.journal.find(ticket.id)
+            solve = self._running(ticket.id)
+            if solve is None:
+                if entry is not None:
+                    solve = self._take_up(self._session(ticket_of(entry)), entry, backlog=1)
+                else:
+                    solve = await self._adopt(ticket)
+        solve.unwanted = False
+        return solve
+
+    def _running(self, ticket_id: str) -> Solve | None:
+        return self._engine.solves.get(ticket_id) or self._engine.unclaimed.get(ticket_id)
+
+    def let_expired_go(self) -> None:
+        """Forget solutions that nobody fetched while they were valid; the journal erases them by itself."""
+        for solve in list(self._engine.solves.values()):
+            self._has_expired(solve)
+
+    def _has_expired(self, solve: Solve) -> bool:
+        if solve.waiting or not self._engine.sessions[solve.account].has_expired(solve, self._wall()):
+            return False
+        self._engine.solves.pop(solve.id, None)
+        return True
+
+    async def resume(self) -> list[Ticket]:
+        """Take up everything open in the journal that this client has an account for."""
+        # What ends while the journal is read was not left by anybody either.
+        ours = {*self._engine.solves, *self._engine.journal_queue.closing}
+        doubtful = [
+            solve.ticket()
+            for solve in self._engine.solves.values()
+            if solve.state is State.IN_DOUBT and not solve.waiting
+        ]
+        entries = [
+            entry
+            for entry in await self._engine.journal.open_entries()
+            if entry.ticket_id not in ours
+            and entry.ticket_id not in self._engine.solves
+            and entry.ticket_id not in self._engine.journal_queue.closing
+        ]
+        tickets = doubtful
+        for entry in entries:
+            session = self._engine.sessions.get(entry.account)
+            if session is None or session.catalog.name != entry.provider:
+                self._engine.events.send(
+                    Event(
+                        EventKind.WARNING,
+                        self._wall(),
+                        entry.account,
+                        ticket_of(entry),
+                        None,
+                        {"warning": "this client has no such account at that vendor; the ticket stays in the journal"},
+                    )
+                )
+                continue
+            try:
+                solve = self._take_up(session, entry, backlog=len(entries))
+            except TicketError:
+                continue
+            if entry.kind == RecordKind.INTENT:  # so that tools beside this process tell it from a request on its way
+                doubt = Record(entry.ticket_id, RecordKind.IN_DOUBT, self._wall(), {"charged": str(Charged.UNKNOWN)})
+                self._engine.journal_queue.write_later(doubt)
+            tickets.append(solve.ticket())
+        return tickets
+
+    def _take_up(self, session: AccountSession, entry: Entry, *, backlog: int) -> Solve:
+        try:
+            kind = RecordKind(entry.kind)
+        except ValueError:
+            raise TicketError(
+                f"the journal says {entry.kind!r} of this ticket, which this release does not know; use the release "
+                "that wrote it",
+                ticket=ticket_of(entry),
+            ) from None
+        if kind in _NO_USE:
+            raise TicketError(_NO_USE[kind], ticket=ticket_of(entry))
+        _refuse_on_its_way(entry)
+        solve = self._solve(session, entry.ticket_id, entry.type, entry.vendor_type, entry.created_at)
+        solve.task_id = entry.task_id
+        solve.accepted_at = entry.accepted_at
+        if kind is RecordKind.ACCEPTED:
+            self._engine.restore(solve, age_s=self._age_s(entry.accepted_at or entry.created_at), backlog=backlog)
+        elif kind is RecordKind.RESULT:
+            self._solved(session, solve, entry)
+        elif kind is RecordKind.FAILED:
+            solve.state = State.FAILED
+            solve.last = _failure(session, entry)
+        else:
+            solve.state = State.IN_DOUBT
+            self._engine.solves[solve.id] = solve
+        return solve
+
+    def _solved(self, session: AccountSession, solve: Solve, entry: Entry) -> None:
+        solve.body = entry.result
+        solve.ended_at = entry.ended_at
+        session.scheduler.hold_solved(solve)
+        past = entry.expires_at is not None and entry.expires_at <= self._wall()
+        if entry.result is None or past or session.has_expired(solve, self._wall()):
+            raise TicketError("the solution of this ticket has expired and was erased", ticket=ticket_of(entry))
+        received_at = entry.ended_at if entry.ended_at is not None else self._wall()
+        try:
+            solve.solution = session.adapter.solution(
+                solve.kind, entry.result, ticket=solve.ticket(), received_at=received_at
+            )
+        except ValueError as error:
+            solve.state = State.FAILED
+            solve.error = session.unreadable(str(error), solve.ticket())
+        self._engine.solves[solve.id] = solve
+
+    async def _adopt(self, ticket: Ticket) -> Solve:
+        """A ticket that this journal does not know: another machine's. Write it down here, then poll on."""
+        session = self._session(ticket)
+        if ticket.task_id is None and ticket.state is TicketState.IN_DOUBT:
+            raise in_doubt(ticket, None, why="another client's journal has the details")
+        if ticket.task_id is None:
+            raise TicketError(
+                "this client's journal does not know the ticket, and it names no task at the vendor", ticket=ticket
+            )
+        if ticket.state in _ENDED:
+            raise TicketError(f"this ticket is {ticket.state}", ticket=ticket)
+        created_at = ticket.created_at.timestamp()
+        vendor_type = self._vendor_type(session, ticket.type)
+        intent = {
+            "account": session.name,
+            "provider": session.catalog.name,
+            "type": ticket.type,
+            "vendor_type": vendor_type,
+            "created_at": created_at,
+            "summary": {},
+        }
+        await self._engine.journal.write(
+            [
+                Record(ticket.id, RecordKind.INTENT, created_at, intent),
+                Record(ticket.id, RecordKind.ACCEPTED, created_at, {"task_id": ticket.task_id}),
+            ]
+        )
+        running = self._engine.solves.get(ticket.id)
+        if running is not None:
+            return running
+        solve = self._solve(session, ticket.id, ticket.type, vendor_type, created_at)
+        solve.task_id = ticket.task_id
+        solve.accepted_at = created_at
+        self._engine.restore(solve, age_s=self._age_s(created_at), backlog=1)
+        return solve
+
+    async def settle(self, ticket: Ticket, *, charged: bool) -> None:
+        """Close an in-doubt ticket as lost or charged."""
+        entry = await self._engine.journal.find(ticket.id)
+        if entry is None or entry.kind not in (RecordKind.INTENT, RecordKind.IN_DOUBT):
+            raise TicketError("only an in-doubt ticket of this client's journal can be settled", ticket=ticket)
+        _refuse_on_its_way(entry)
+        running = self._engine.solves.get(ticket.id)
+        if running is not None and running.state is not State.IN_DOUBT:
+            raise TicketError("this ticket is still at work; it is not in doubt", ticket=ticket)
+        fields = {"as": "charged" if charged else "lost", "charged": str(Charged.YES if charged else Charged.NO)}
+        await self._engine.journal.write([Record(ticket.id, RecordKind.SETTLED, self._wall(), fields)])
+        self._engine.solves.pop(ticket.id, None)
+        self._engine.unclaimed.pop(ticket.id, None)
+
+    async def receipts(self) -> list[Receipt]:
+        """One line per ticket of the journal that may have cost something."""
+        return [
+            self._receipt(entry)
+            for entry in await self._engine.journal.entries(closed=True)
+            if entry.kind != RecordKind.NOT_CREATED
+        ]
+
+    def _receipt(self, entry: Entry) -> Receipt:
+        session = self._engine.sessions.get(entry.account)
+        try:
+            amount = None if entry.cost is None else Decimal(entry.cost)
+        except InvalidOperation:
+            amount = None
+        return Receipt(
+            ticket=ticket_of(entry),
+            charged=Charged(entry.charged) if entry.charged in set(Charged) else Charged.UNKNOWN,
+            amount=amount,
+            currency=None if session is None else session.catalog.currency,
+            accepted_at=_time(entry.accepted_at),
+            ended_at=_time(entry.ended_at),
+        )
+
+    # -- inside
+
+    def _session(self, ticket: Ticket) -> AccountSession:
+        session = self._engine.sessions.get(ticket.account)
+        if session is None:
+            raise TicketError(
+                f"this client has no account named {ticket.account!r} (it has {', '.join(self._engine.sessions)}); open one "
+                f"with Account({ticket.provider!r}, name={ticket.account!r})",
+                ticket=ticket,
+            )
+        if session.catalog.name != ticket.provider:
+            raise TicketError(
+                f"the ticket is of an account named {ticket.account!r} at {ticket.provider}; this client's account of that "
+                f"name is at {session.catalog.name}, which does not know the task",
+                ticket=ticket,
+            )
+        return session
+
+    def _solve(self, session: AccountSession, ticket_id: str, kind: str, vendor_type: str, created_at: float) -> Solve:
+        timing = session.catalog.tasks.timing_of(vendor_type)
+        return Solve(
+            ticket_id,
+            account=session.name,
+            provider=session.catalog.name,
+            kind=kind,
+            vendor_type=vendor_type,
+            pacer=session.scheduler.pacer(vendor_type, timing),
+            created_at=created_at,
+        )
+
+    @staticmethod
+    def _vendor_type(session: AccountSession, kind: str) -> str:
+        if "/" in kind:
+            return kind.partition("/")[2]
+        specs = session.catalog.tasks.specs_for(kind)
+        return specs[0].types[0] if specs and specs[0].types else kind
+
+    def _age_s(self, since: float) -> float:
+        """Wall time is only a hint here: a clock that was set back must not make a task younger than new."""
+        return max(self._wall() - since, 0.0)
+
+
+def _time(at: float | None) -> datetime | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def _failure(session: AccountSession, entry: Entry) -> ParsedAnswer:
+    error: Any = entry.error or {}
+    row = session.adapter.row_for(error.get("vendor_code"), error.get("vendor_id"))
+    if error.get("code") == Code.SOLVE_TIMEOUT and row.code is not Code.SOLVE_TIMEOUT:
+        row = life_over(session.catalog.name)  # our own verdict, not the vendor's
+    problem = ErrorAnswer(
+        row, session.catalog.name, error.get("vendor_code"), error.get("vendor_id"), error.get("description")
+    )
+    return ParsedAnswer(AnswerKind.ERROR, problem=problem)

@@ -1,0 +1,187 @@
+"""What the records of one ticket add up to: `TicketProjection`, the compact sum, and the rules by which a record changes it.
+
+Every store goes through here, so that memory, SQLite and models agree. Ten thousand tickets may wait at once, hence the
+slots, the pooled strings and the second object for what only a finished ticket has. No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anycap.journal.port import Entry, RecordKind
+from anycap.tickets import TaskId
+
+_POOL_MAX = 1_024
+_pool: dict[Any, Any] = {}
+
+_INTENT = RecordKind.INTENT
+_ACCEPTED = RecordKind.ACCEPTED
+_RESULT = RecordKind.RESULT
+_IN_DOUBT = RecordKind.IN_DOUBT
+CLOSING = frozenset(kind for kind in RecordKind if kind.closes)
+_BY_NAME: dict[str, RecordKind] = {str(kind): kind for kind in RecordKind}
+
+_Packed = tuple[Any, ...] | Mapping[str, Any]
+
+
+def kind_of(name: str) -> RecordKind | str:
+    """The known kind of this name, or the name itself."""
+    return _BY_NAME.get(name, name)
+
+
+def _pooled(value: Any) -> Any:
+    """The one shared copy of an equal value: ten thousand tickets for one site hold its strings once."""
+    try:
+        found = _pool.get(value)
+    except TypeError:
+        return value
+    if found is not None:
+        return found
+    if len(_pool) >= _POOL_MAX:
+        _pool.clear()
+    _pool[value] = value
+    return value
+
+
+def _pack(summary: Mapping[str, Any]) -> _Packed:
+    packed = (*summary, *summary.values())
+    pooled = _pooled(packed)
+    return pooled if type(pooled) is tuple else packed
+
+
+def _unpack(packed: _Packed) -> Mapping[str, Any]:
+    if not isinstance(packed, tuple):
+        return packed
+    half = len(packed) // 2
+    return dict(zip(packed[:half], packed[half:], strict=True))
+
+
+class _After:
+    """What a ticket has once it is past waiting."""
+
+    __slots__ = ("charged", "closed_at", "cost", "ended_at", "error", "expires_at", "reported", "result", "result_at")
+
+    def __init__(self) -> None:
+        self.result: Mapping[str, Any] | None = None
+        self.result_at: float | None = None
+        self.expires_at: float | None = None
+        self.ended_at: float | None = None
+        self.closed_at: float | None = None
+        self.error: Mapping[str, Any] | None = None
+        self.cost: str | None = None
+        self.charged: str | None = None
+        self.reported = False
+
+
+class TicketProjection:
+    """The sum of one ticket's records so far."""
+
+    __slots__ = ("_after", "_summary", "_what", "accepted_at", "created_at", "kind", "task_id")
+
+    def __init__(self, kind: str, at: float, fields: Mapping[str, Any]) -> None:
+        self._begin(at, fields)
+        self.kind: RecordKind | str = _INTENT
+        if kind != _INTENT:
+            self.kind = kind_of(kind)
+            self.add(kind, at, fields, first=True)
+
+    def _begin(self, at: float, fields: Mapping[str, Any]) -> None:
+        get = fields.get
+        what = (get("account", ""), get("provider", ""), get("type", ""), get("vendor_type", ""))
+        self._what: tuple[str, str, str, str] = _pooled(what)
+        summary = get("summary")
+        self._summary = _pack(summary) if summary else ()
+        self.created_at = at
+        self.task_id: TaskId | None = None
+        self.accepted_at: float | None = None
+        self._after: _After | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to be done."""
+        return self.kind in CLOSING
+
+    @property
+    def closed_at(self) -> float | None:
+        """When it was closed (None: it is open)."""
+        return None if self._after is None or not self.closed else self._after.closed_at
+
+    def add(self, kind: str, at: float, fields: Mapping[str, Any], *, first: bool = False) -> None:
+        """Take one more record in.
+
+        A record that comes late (its write had failed, and a later step of the ticket is here already) adds its facts, but
+        does not take the ticket back: what is closed stays closed until a new INTENT.
+        """
+        if kind == _ACCEPTED:
+            self.task_id = fields.get("task_id")
+            self.accepted_at = at
+            if first or (self.kind is not _RESULT and self.kind not in CLOSING):
+                self.kind = _ACCEPTED
+            return
+        if kind == _INTENT:
+            self._begin(at, fields)
+            self.kind = _INTENT
+            return
+        known = _BY_NAME.get(kind)
+        if known is None:
+            return
+        after = self._after
+        if after is None:
+            after = self._after = _After()
+        if fields:
+            self._facts(after, fields)
+        if not first and self.kind in CLOSING and known not in CLOSING:
+            return
+        if known is _RESULT:
+            after.result = fields.get("body")
+            after.result_at = after.ended_at = at
+            after.expires_at = fields.get("expires_at")
+        elif known in CLOSING:
+            self._close(after, known, at, fields)
+        elif not first and self.kind is _RESULT:
+            return
+        self.kind = known
+
+    def _facts(self, after: _After, fields: Mapping[str, Any]) -> None:
+        if (cost := fields.get("cost")) is not None:
+            after.cost = str(cost)
+        if (charged := fields.get("charged")) is not None:
+            after.charged = str(charged)
+        if (error := fields.get("error")) is not None:
+            after.error = error
+        if (task_id := fields.get("task_id")) is not None:
+            self.task_id = task_id
+
+    def _close(self, after: _After, kind: RecordKind, at: float, fields: Mapping[str, Any]) -> None:
+        after.result = None
+        if after.ended_at is None:
+            after.ended_at = at
+        if after.closed_at is None or self.kind not in CLOSING:
+            after.closed_at = at
+        if kind is RecordKind.REPORTED:
+            after.reported = True
+        elif kind is RecordKind.SETTLED and "charged" not in fields:
+            after.charged = "yes" if fields.get("as") == "charged" else "no"
+
+    def expired(self, now: float, keep_s: float) -> bool:
+        """Whether a solution waits here whose validity is over (`keep_s` after it came, when nobody states one)."""
+        after = self._after
+        if after is None or self.kind is not _RESULT:
+            return False
+        end = after.expires_at if after.expires_at is not None else (after.result_at or 0.0) + keep_s
+        return end <= now
+
+    def entry(self, ticket_id: str, *, held: bool = True, owned: bool = True) -> Entry:
+        """The public view of this ticket."""
+        account, provider, type_, vendor_type = self._what
+        after = self._after or _NEVER
+        return Entry(
+            ticket_id, str(self.kind), account, provider, type_, vendor_type, self.created_at,
+            task_id=self.task_id, accepted_at=self.accepted_at, ended_at=after.ended_at,
+            summary=_unpack(self._summary), result=after.result, expires_at=after.expires_at, error=after.error,
+            cost=after.cost, charged=after.charged, reported=after.reported, held=held, owned=owned,
+        )  # fmt: skip
+
+
+_NEVER = _After()

@@ -1,0 +1,347 @@
+"""What is written into the SQLite journal and read from it: plain functions of a connection, run in the writer thread.
+
+`schema.py` opens the file, `sqlite.py` gives this an asynchronous face. Every method is one transaction. A ticket's sum
+is made from its records by `projection.py`, as in every other store; `tickets` only says who owns a ticket and whether it is
+closed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import frozen
+
+from anycap.errors import JournalError
+from anycap.journal.fields import admitted, without_keys
+from anycap.journal.port import Entry, Record, RecordKind
+from anycap.journal.projection import TicketProjection, kind_of
+from anycap.journal.sqlite.owners import Ownership
+from anycap.journal.sqlite.schema import connect, explain
+from anycap.settings import JournalSettings
+
+T = TypeVar("T")
+
+_INTENT, _RESULT = RecordKind.INTENT, RecordKind.RESULT
+_ERASE_LAG_S = 1.0
+"""Under steady load the write-ahead log, which may hold erased solutions, is emptied this often."""
+_ERASE_GAP_S = 0.05
+
+
+_NEW_TICKET = "INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES (?, ?)"
+_ENTRIES = (
+    "SELECT t.ticket_id, t.owner, r.kind, r.at, r.fields, b.body FROM tickets t "
+    "JOIN records r ON r.ticket_id = t.ticket_id LEFT JOIN bodies b ON b.ticket_id = t.ticket_id WHERE "
+)
+
+
+@frozen(repr=False)
+class Row:
+    """A record ready to be written: its JSON made, its solution apart."""
+
+    ticket_id: str
+    kind: str
+    at: float
+    fields: str
+    body: str | None
+    erase_at: float
+
+
+def _row_of(record: Record, keep_s: float) -> Row:
+    kind = record.kind
+    fields: Mapping[str, Any] = admitted(kind, record.fields)
+    strict = kind == _INTENT
+    body: str | None = None
+    erase_at = record.at
+    if kind == _RESULT:
+        rest = dict(fields)
+        body = _encode(without_keys(rest.pop("body", None)), strict)
+        expires_at = rest.get("expires_at")
+        erase_at = record.at + keep_s if expires_at is None else float(expires_at)
+        fields = rest
+    text = _encode(fields, strict) if fields else "{}"
+    return Row(record.ticket_id, str(kind), record.at, text, body, erase_at)
+
+
+def _encode(value: Any, strict: bool) -> str:
+    """JSON in ASCII. What is no JSON is refused when `strict`, else written as text: the task is paid for."""
+    try:
+        return (_STRICT if strict else _LENIENT).encode(value)
+    except (TypeError, ValueError) as error:
+        reason = type(error).__name__
+    raise JournalError(f"A record holds a value that is not plain JSON ({reason}). Nothing was written.")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        number = float(value)
+        return number if Decimal(str(number)) == value else str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
+        return list(value)
+    raise TypeError(type(value).__name__)
+
+
+def _plain_or_text(value: object) -> object:
+    try:
+        return _plain(value)
+    except (TypeError, ValueError):
+        return f"<{type(value).__name__}>"
+
+
+_STRICT = json.JSONEncoder(separators=(",", ":"), default=_plain, allow_nan=False)
+_LENIENT = json.JSONEncoder(separators=(",", ":"), default=_plain_or_text)
+
+
+class Store:
+    """The open file. `observe` looks without making, owning or taking over anything."""
+
+    def __init__(self, path: Path, settings: JournalSettings, *, observe: bool = False) -> None:
+        self.path = path
+        self.commits = 0
+        self._settings = settings
+        self._observe = observe
+        self._connection: sqlite3.Connection | None = None
+        self._ownership = Ownership(path)
+        self._buried: list[str] = []
+        self._to_erase = False
+        self._erased_at = 0.0
+
+    def open(self) -> None:
+        """Open and check the file, become an owner and take over what dead owners left. Raises JournalError."""
+        connection = connect(self.path, self._settings, create=not self._observe)
+        try:
+            self._connection = connection
+            if not self._observe:
+                self._ownership.take()
+                self.take_over()
+                self._to_erase = True  # a killed process may have left erased solutions in the write-ahead log
+                self.empty_log()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise JournalError(f"The journal {self.path} is not open: open the client first. Nothing was written.")
+        return self._connection
+
+    def _transaction(self, statements: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `statements(connection)` as one transaction: all of it is durable, or none of it is there."""
+        connection = self._open
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            result = statements(connection)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            trouble = explain(error, self.path)
+        except BaseException:
+            _roll_back(connection)
+            raise
+        else:
+            self.commits += 1
+            return result
+        _roll_back(connection)
+        raise trouble
+
+    def rows(self, records: Iterable[Record]) -> list[Row]:
+        """Check and encode records, on the caller's side. Raises JournalError for an INTENT that must not be stored."""
+        return [_row_of(record, self._settings.keep_s) for record in records]
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Append the rows in their order, in one transaction. Raises JournalError: then none was written."""
+        self._transaction(lambda connection: self._append(connection, rows))
+
+    def _append(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        owner = self._ownership.id
+        execute = connection.execute
+        for row in rows:
+            kind = kind_of(row.kind)
+            execute(
+                "INSERT INTO records (ticket_id, kind, at, fields) VALUES (?, ?, ?, ?)",
+                (row.ticket_id, row.kind, row.at, row.fields),
+            )
+            if kind == _INTENT:
+                if not execute(_NEW_TICKET, (row.ticket_id, owner)).rowcount:
+                    self._begin_anew(connection, row.ticket_id)
+                continue
+            if not isinstance(kind, RecordKind):
+                execute(_NEW_TICKET, (row.ticket_id, owner))
+                execute("UPDATE tickets SET foreign_kinds = 1 WHERE ticket_id = ?", (row.ticket_id,))
+            elif kind.closes:
+                self._close_ticket(connection, row, owner)
+            elif kind == _RESULT:
+                execute(_NEW_TICKET, (row.ticket_id, owner))
+                execute(
+                    "INSERT OR REPLACE INTO bodies (ticket_id, body, erase_at) SELECT ticket_id, ?, ? FROM tickets "
+                    "WHERE ticket_id = ? AND closed_at IS NULL",
+                    (row.body, row.erase_at, row.ticket_id),
+                )
+            else:
+                execute(_NEW_TICKET, (row.ticket_id, owner))
+
+    def _begin_anew(self, connection: sqlite3.Connection, ticket_id: str) -> None:
+        connection.execute(
+            "UPDATE tickets SET owner = ?, closed_at = NULL WHERE ticket_id = ?", (self._ownership.id, ticket_id)
+        )
+        if connection.execute("DELETE FROM bodies WHERE ticket_id = ?", (ticket_id,)).rowcount:
+            self._to_erase = True
+
+    def _close_ticket(self, connection: sqlite3.Connection, row: Row, owner: str) -> None:
+        connection.execute(
+            "INSERT INTO tickets (ticket_id, owner, closed_at) VALUES (?, ?, ?) "
+            "ON CONFLICT (ticket_id) DO UPDATE SET closed_at = coalesce(closed_at, excluded.closed_at)",
+            (row.ticket_id, owner, row.at),
+        )
+        if connection.execute("DELETE FROM bodies WHERE ticket_id = ?", (row.ticket_id,)).rowcount:
+            self._to_erase = True
+
+    def take_over(self) -> int:
+        """Make the open tickets of dead owners ours, atomically; returns how many."""
+        taken = self._transaction(self._take_over)
+        while self._buried:
+            self._ownership.bury(self._buried.pop())
+        return taken
+
+    def _take_over(self, connection: sqlite3.Connection) -> int:
+        taken = 0
+        for owner in self._owners(connection):
+            if not self._ownership.is_alive(owner):
+                taken += connection.execute(
+                    "UPDATE tickets SET owner = ? WHERE owner = ? AND closed_at IS NULL", (self._ownership.id, owner)
+                ).rowcount
+                self._buried.append(owner)
+        return taken
+
+    def _owners(self, connection: sqlite3.Connection) -> list[str]:
+        return [owner for (owner,) in connection.execute("SELECT DISTINCT owner FROM tickets WHERE closed_at IS NULL")]
+
+    def mine(self) -> list[Entry]:
+        """The open tickets that this owner has, those of owners that died meanwhile included."""
+        if not self._observe:
+            self.take_over()
+        return self._entries("t.closed_at IS NULL AND t.owner = ?", (self._ownership.id,))
+
+    def every(self, closed: bool) -> list[Entry]:
+        """All open tickets, whoever owns them; with `closed` the kept closed ones too."""
+        return self._entries("1" if closed else "t.closed_at IS NULL", ())
+
+    def find(self, ticket_id: str) -> Entry | None:
+        """The entry of one ticket."""
+        found = self._entries("t.ticket_id = ?", (ticket_id,))
+        return found[0] if found else None
+
+    def _entries(self, where: str, values: tuple[str, ...]) -> list[Entry]:
+        connection = self._open
+        try:
+            connection.execute("BEGIN")
+            try:
+                alive = {owner: self._ownership.is_alive(owner) for owner in self._owners(connection)}
+                rows = connection.execute(
+                    _ENTRIES + where + " ORDER BY t.number, r.seq",  # one of our own conditions, never a caller's text
+                    values,
+                )
+                return [
+                    kept.entry(ticket_id, held=alive.get(owner, True), owned=kept.closed or owner == self._ownership.id)
+                    for ticket_id, owner, kept in _sums(rows)
+                ]
+            finally:
+                connection.execute("COMMIT")
+        except (sqlite3.Error, ValueError) as error:
+            trouble = explain(error, self.path)
+        raise trouble
+
+    def erase_expired(self, now: float) -> int:
+        """Erase solutions past their validity and closed tickets past their keeping time; returns how many."""
+        erased = self._transaction(lambda connection: self._erase(connection, now))
+        self.empty_log()
+        return erased
+
+    def _erase(self, connection: sqlite3.Connection, now: float) -> int:
+        lapsed = connection.execute("SELECT ticket_id FROM bodies WHERE erase_at <= ?", (now,)).fetchall()
+        self._append(connection, [Row(i, RecordKind.EXPIRED, now, "{}", None, now) for (i,) in lapsed])
+        old = connection.execute(
+            "SELECT ticket_id FROM tickets WHERE closed_at <= ? AND foreign_kinds = 0", (now - self._settings.keep_s,)
+        ).fetchall()
+        connection.executemany("DELETE FROM records WHERE ticket_id = ?", old)
+        connection.executemany("DELETE FROM tickets WHERE ticket_id = ?", old)
+        if old:
+            self._to_erase = True
+            connection.execute("PRAGMA incremental_vacuum(256)").fetchall()
+        return len(lapsed) + len(old)
+
+    def idle(self) -> float | None:
+        """With nothing else to do: empty the log of erased solutions. Seconds until it wants to try again, or None."""
+        if not self._to_erase or self._connection is None:
+            return None
+        wait_s = self._erased_at + _ERASE_GAP_S - time.monotonic()
+        if wait_s > 0:
+            return wait_s
+        return None if self.empty_log() else _ERASE_LAG_S
+
+    def after_commit(self) -> None:
+        """Under steady load, when there is no idle moment."""
+        if self._to_erase and time.monotonic() - self._erased_at > _ERASE_LAG_S:
+            self.empty_log()
+
+    def empty_log(self) -> bool:
+        """Bring the log into the file and cut it to nothing: erased means erased. False: another user defers it."""
+        if not self._to_erase:
+            return True
+        connection = self._open
+        self._erased_at = time.monotonic()
+        try:
+            connection.execute("PRAGMA busy_timeout = 20")
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error:
+            return False  # the solutions are gone from the tables; the log is emptied at the next chance
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(self._settings.busy_timeout_s * 1000)}")
+        self._to_erase = bool(busy)
+        return not busy
+
+    def close(self) -> None:
+        """Empty the log, close the file, give up ownership. Safe to call twice."""
+        connection = self._connection
+        try:
+            if connection is not None:
+                self.empty_log()
+                connection.close()
+        except sqlite3.Error:
+            pass  # every commit is on the disk already
+        finally:
+            self._connection = None
+            self._ownership.release()
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        return  # SQLite has rolled back by itself: so it does after the worst errors
+
+
+def _sums(rows: Iterable[tuple[str, str, str, float, str, str | None]]) -> Iterator[tuple[str, str, TicketProjection]]:
+    """Add up the records of each ticket; the rows come ticket by ticket."""
+    for (ticket_id, owner), group in groupby(rows, key=lambda row: row[:2]):
+        first, *later = group
+        kept = TicketProjection(first[2], first[3], _fields(first))
+        for row in later:
+            kept.add(row[2], row[3], _fields(row))
+        yield ticket_id, owner, kept
+
+
+def _fields(row: tuple[str, str, str, float, str, str | None]) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(row[4])
+    if row[2] == RecordKind.RESULT and row[5] is not None:
+        fields["body"] = json.loads(row[5])
+    return fields

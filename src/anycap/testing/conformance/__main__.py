@@ -1,0 +1,35 @@
+"""`python -m anycap.testing.conformance acme acme.toml ...`: check providers by name or file, and print what is wrong.
+
+Exit code 0 when nothing is, 1 when something is, 2 for wrong arguments. The checks are `check_provider`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from anycap.testing.conformance import check_provider
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check every provider that is named; one line per finding, or one that says there is none."""
+    parser = argparse.ArgumentParser(
+        prog="python -m anycap.testing.conformance",
+        description="Check providers: the catalog, every error row through bytes, every task type there and back.",
+    )
+    parser.add_argument(
+        "providers", metavar="PROVIDER", nargs="+", help="an installed provider's name, or a .toml file"
+    )
+    wrong = 0
+    for name in parser.parse_args(arguments).providers:
+        findings = check_provider(Path(name) if name.endswith(".toml") else name)
+        wrong += len(findings)
+        lines = [f"{name}: {finding}" for finding in findings] or [f"{name}: nothing wrong"]
+        sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

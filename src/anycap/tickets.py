@@ -1,0 +1,72 @@
+"""`Ticket`: a claim on one paid task, and where that task stands. Frozen values, no I/O.
+
+What a finished task gives back is in `results.py`; the records behind a ticket are the journal's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from attrs import frozen
+
+TaskId = int | str
+"""A vendor's task id, kept in the type it was received in: integer at some vendors, UUID string at others."""
+
+
+class TicketState(StrEnum):
+    """Where a task stands, as far as this process knows."""
+
+    QUEUED = "queued"
+    SUBMITTING = "submitting"
+    PENDING = "pending"
+    SOLVED = "solved"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+    ABANDONED = "abandoned"
+    SETTLED = "settled"
+
+
+@frozen
+class Ticket:
+    """A claim on one paid task; picklable, and valid in another process that has the same account.
+
+    `id` is ours and made before anything is sent; `task_id` is the vendor's (None until accepted, or for ever when the
+    answer was lost). `account` is the account's name, `type` the challenge's (`RecaptchaV2`; `VendorTask/<type>`).
+    """
+
+    id: str
+    task_id: TaskId | None
+    account: str
+    provider: str
+    type: str
+    state: TicketState
+    created_at: datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping that `from_dict` takes back."""
+        return {
+            "id": self.id,
+            "task_id": self.task_id,
+            "account": self.account,
+            "provider": self.provider,
+            "type": self.type,
+            "state": str(self.state),
+            "created_at": self.created_at.isoformat(),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Ticket:
+        """The ticket that `to_dict` described. Raises ValueError or KeyError when `fields` is not one."""
+        return cls(
+            id=str(fields["id"]),
+            task_id=fields["task_id"],
+            account=str(fields["account"]),
+            provider=str(fields["provider"]),
+            type=str(fields["type"]),
+            state=TicketState(fields["state"]),
+            created_at=datetime.fromisoformat(fields["created_at"]),
+        )

@@ -1,0 +1,115 @@
+"""The bounded body reader that all transports share: feed chunks, get bytes or a refusal. Sans-IO, no library type.
+
+Raw and inflated size are both capped, so neither a long body nor a small one that inflates without end takes more
+memory than the cap. Reading from the network is the adapters' work; what the bytes mean is decided in `providers/`.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from anycap.transport.port import FailureKind
+
+_INFLATE_STEP_BYTES = 1 << 16
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_RAW_DEFLATE = -zlib.MAX_WBITS
+# Values come from the vendor and end up in error messages: no more of them than a person would read.
+_SHOWN_MAX = 40
+
+
+class BodyRefused(Exception):
+    """The body breaks a bound or cannot be read. Raised by `BoundedBody`, turned into a `Failure` by each transport."""
+
+    def __init__(self, kind: FailureKind, detail: str) -> None:
+        self.kind = kind
+        self.detail = detail
+        super().__init__(detail)
+
+
+def whole_body(raw: bytes, bytes_max: int, *, encoding: str | None, length: str | None) -> bytes:
+    """A body that came in one piece, as a `BoundedBody` fed with it would return it. Raises `BodyRefused`."""
+    if encoding is None and len(raw) <= bytes_max and (length is None or length == str(len(raw))):
+        return raw  # the usual answer, for which the steps below come to the same
+    body = BoundedBody(bytes_max, encoding=encoding, length=length)
+    body.feed(raw)
+    return body.finish()
+
+
+class BoundedBody:
+    """Collects one answer's body: `feed` every chunk as it came off the wire, then `finish` for the bytes.
+
+    `bytes_max` bounds the bytes fed and the bytes after inflating. `encoding` is the raw `Content-Encoding` header;
+    `length` the raw `Content-Length`, so that a body announced as too long is refused before its first byte.
+    """
+
+    __slots__ = ("_bytes_max", "_inflater", "_maybe_raw_deflate", "_parts", "_size", "fed_bytes")
+
+    def __init__(self, bytes_max: int, *, encoding: str | None = None, length: str | None = None) -> None:
+        self._bytes_max = bytes_max
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.fed_bytes = 0
+        self._inflater: zlib._Decompress | None = None
+        self._maybe_raw_deflate = False
+        if length is not None and len(length) <= 20 and length.isdecimal() and int(length) > bytes_max:
+            raise self._too_large("announces more")
+        if encoding is not None:
+            self._choose_inflater(encoding.strip().lower())
+
+    def _choose_inflater(self, encoding: str) -> None:
+        match encoding:
+            case "" | "identity":
+                pass
+            case "gzip" | "x-gzip" | "deflate":
+                self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+                self._maybe_raw_deflate = encoding == "deflate"
+            case _:
+                shown = encoding[:_SHOWN_MAX]
+                detail = f"the server compressed its answer as {shown!r} though asked not to, and only gzip and deflate"
+                raise BodyRefused(FailureKind.ENCODING, detail + " are inflated")
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body as they came off the wire. Raises `BodyRefused` past the bound."""
+        self.fed_bytes += len(chunk)
+        if self.fed_bytes > self._bytes_max:
+            raise self._too_large("is longer")
+        if self._inflater is None:
+            self._keep(chunk)
+        else:
+            self._inflate(self._inflater, chunk)
+
+    def finish(self) -> bytes:
+        """The whole body. Raises `BodyRefused` when a compressed one is cut short."""
+        if self._inflater is not None and self.fed_bytes and not self._inflater.eof:
+            raise BodyRefused(FailureKind.ENCODING, "the compressed answer is cut short")
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def _keep(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size > self._bytes_max:
+            raise self._too_large("inflates to more")
+        self._parts.append(part)
+
+    def _inflate(self, inflater: zlib._Decompress, chunk: bytes) -> None:
+        if self._maybe_raw_deflate and chunk:
+            # "deflate" means zlib (RFC 9110, 8.4.1.2), but servers that send it bare exist; the first byte tells.
+            self._maybe_raw_deflate = False
+            if chunk[0] & 0x0F != 8:
+                self._inflater = inflater = zlib.decompressobj(_RAW_DEFLATE)
+        while chunk and not inflater.eof:
+            try:
+                part = inflater.decompress(chunk, _INFLATE_STEP_BYTES)
+            except zlib.error:
+                part = None
+            if part is None:
+                raise BodyRefused(FailureKind.ENCODING, "the compressed answer cannot be inflated")
+            if part:
+                self._keep(part)
+            chunk = inflater.unconsumed_tail
+
+    def _too_large(self, how: str) -> BodyRefused:
+        self._parts.clear()
+        return BodyRefused(
+            FailureKind.TOO_LARGE,
+            f"the answer's body {how} than the {self._bytes_max} bytes allowed (settings.http.body_bytes_max)",
+        )

@@ -1,0 +1,71 @@
+"""The default transport: HTTP/1.1 over a stack of connections of our own. Imports no HTTP client library.
+
+The connections are in `stack.py`, one exchange in `exchange.py`, bytes in `wire.py`. Proxies are not spoken here: an
+injected client (`httpx.py`, `aiohttp.py`) brings its own.
+"""
+
+from __future__ import annotations
+
+import anyio.to_thread
+from attrs import frozen
+
+from anycap.settings import HttpSettings
+from anycap.transport.connections.stack import ConnectionStack
+from anycap.transport.connections.target import Targets
+from anycap.transport.connections.tls import Offload, TlsContext
+from anycap.transport.port import Answer, Failure, Request
+
+USER_AGENT = "anycap"
+
+
+@frozen
+class Connections:
+    """How many connections are in use, kept for the next request, and were opened so far."""
+
+    busy: int
+    idle: int
+    opened: int
+
+
+class DirectTransport:
+    """Sends requests over connections of its own, on asyncio and on trio.
+
+    `settings` holds the bounds. `offload(function, *args)` runs slow work (reading the certificates) off the loop.
+    `allow_http` lifts the rule "https unless loopback". Raises `ConfigurationError` for an `ssl_context` that is none.
+    """
+
+    def __init__(
+        self,
+        settings: HttpSettings | None = None,
+        *,
+        offload: Offload = anyio.to_thread.run_sync,
+        allow_http: bool = False,
+        user_agent: str = USER_AGENT,
+    ) -> None:
+        settings = HttpSettings() if settings is None else settings
+        self._targets = Targets(allow_http=allow_http)
+        self._stack = ConnectionStack(
+            TlsContext(settings, offload).get,
+            user_agent=user_agent,
+            keep_alive_s=settings.keep_alive_s,
+            connect_timeout_s=settings.connect_timeout_s,
+        )
+
+    @property
+    def connections(self) -> Connections:
+        """The connections right now."""
+        return Connections(self._stack.busy, self._stack.idle, self._stack.opened)
+
+    async def open(self) -> None:
+        """Nothing to do: certificates are read when https is first spoken, connections are made when needed."""
+
+    async def send(self, request: Request) -> Answer | Failure:
+        """Send one request and read the whole answer within `request.timeout_s`.
+
+        Raises `ConfigurationError` before anything is sent for a URL that a key must not go to.
+        """
+        return await self._stack.send(request, self._targets[request.url])
+
+    async def aclose(self) -> None:
+        """Close every connection; requests in progress fail with kind `closed`."""
+        await self._stack.aclose()

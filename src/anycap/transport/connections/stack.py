@@ -1,0 +1,193 @@
+"""The connections of one client: a plain stack per origin, last in first out, and the deadline over each request.
+
+There is no queue and no upper bound here: the engine's gate is in front, and a request that finds no idle connection
+opens one. What goes over a connection is in `exchange.py`.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from anycap.errors import ConfigurationError
+from anycap.transport.connections.deadline import Deadlines
+from anycap.transport.connections.dial import open_wire
+from anycap.transport.connections.exchange import Connection
+from anycap.transport.connections.target import Target
+from anycap.transport.connections.wire import Broken, Wire
+from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Request
+
+
+class _Attempt:
+    """How far a request has got: what a deadline or a failure needs to know."""
+
+    __slots__ = ("connection", "sent_before")
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.sent_before = False
+
+    @property
+    def delivery(self) -> Delivery:
+        written = self.sent_before or (self.connection is not None and self.connection.wire.written)
+        return Delivery.MAYBE_SENT if written else Delivery.NOT_SENT
+
+
+class ConnectionStack:
+    """Sends requests over connections of its own.
+
+    `ssl_context` is asked for when the first https connection is made; `connect` opens a wire. `busy`, `idle` and
+    `opened` count connections.
+    """
+
+    def __init__(
+        self,
+        ssl_context: Callable[[], Awaitable[ssl.SSLContext]],
+        *,
+        user_agent: str,
+        keep_alive_s: float,
+        connect_timeout_s: float,
+        connect: Callable[[Target, ssl.SSLContext | None], Awaitable[Wire]] = open_wire,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.opened = 0
+        self._ssl_context = ssl_context
+        self._user_agent = user_agent
+        self._keep_alive_s = keep_alive_s
+        self._connect_timeout_s = connect_timeout_s
+        self._connect = connect
+        self._clock = clock
+        self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
+        self._busy: set[Connection] = set()
+        self._deadlines = Deadlines()
+        self._closed = False
+
+    @property
+    def busy(self) -> int:
+        return len(self._busy)
+
+    @property
+    def idle(self) -> int:
+        return sum(len(connections) for connections in self._idle.values())
+
+    async def send(self, request: Request, target: Target) -> Answer | Failure:
+        """Send within `request.timeout_s`, all included. A cancelled call closes its connection and re-raises."""
+        attempt = _Attempt()
+        outcome: Answer | Failure | None = None
+        with self._deadlines(request.timeout_s):
+            outcome = await self._send(request, target, attempt)
+        if outcome is not None:
+            return outcome
+        if attempt.connection is None and not attempt.sent_before:
+            detail = f"no connection to {target.host} within the {request.timeout_s:g} s of the request"
+            return Failure(Delivery.NOT_SENT, FailureKind.CONNECT_TIMEOUT, detail)
+        detail = f"no whole answer from {target.host} within the {request.timeout_s:g} s of the request"
+        return Failure(attempt.delivery, FailureKind.TIMEOUT, detail)
+
+    async def aclose(self) -> None:
+        """Close every connection; requests in progress fail with kind `closed`."""
+        self._closed = True
+        connections = [*self._busy, *(idle for stack in self._idle.values() for idle in stack)]
+        self._idle.clear()
+        for connection in connections:
+            connection.wire.abort()
+        for connection in connections:
+            await connection.wire.wait_closed()
+
+    async def _send(self, request: Request, target: Target, attempt: _Attempt) -> Answer | Failure:
+        if self._closed:
+            return Failure(Delivery.NOT_SENT, FailureKind.CLOSED, "the transport is closed; nothing was sent")
+        kept = self._take(request, target)
+        if kept is not None:
+            outcome = await self._exchange(kept, request, target, attempt)
+            if not isinstance(outcome, Failure) or not self._may_repeat(outcome, kept, request):
+                return outcome
+            attempt.sent_before = attempt.delivery is Delivery.MAYBE_SENT
+            attempt.connection = None
+        fresh = await self._open(target)
+        if isinstance(fresh, Connection):
+            return await self._exchange(fresh, request, target, attempt)
+        kind, detail = fresh
+        return Failure(attempt.delivery, kind, detail)
+
+    def _may_repeat(self, failure: Failure, kept: Connection, request: Request) -> bool:
+        """A kept connection that broke before a byte was written, or before one was received by a harmless request."""
+        if failure.kind not in (FailureKind.DISCONNECTED, FailureKind.READ, FailureKind.WRITE):
+            return False
+        return failure.delivery is Delivery.NOT_SENT or (request.idempotent and not kept.wire.received)
+
+    def _take(self, request: Request, target: Target) -> Connection | None:
+        stack = self._idle.get(target.origin)
+        now = self._clock()
+        while stack:
+            connection = stack.pop()
+            # A paid request on a connection that the server has just closed would be in doubt: look twice.
+            if connection.expires_at > now and connection.wire.is_alive(look_closely=not request.idempotent):
+                return connection
+            connection.wire.abort()
+        return None
+
+    def _keep(self, connection: Connection, target: Target) -> None:
+        stack = self._idle.setdefault(target.origin, deque())
+        now = self._clock()
+        connection.expires_at = now + self._keep_alive_s
+        stack.append(connection)
+        # The oldest are at the bottom, where a quiet client would never look again.
+        while stack[0].expires_at <= now:
+            stack.popleft().wire.abort()
+
+    async def _open(self, target: Target) -> Connection | tuple[FailureKind, str]:
+        broken: tuple[FailureKind, str] | None = None
+        connection: Connection | None = None
+        try:
+            with anyio.move_on_after(self._connect_timeout_s):
+                context = await self._ssl_context() if target.is_https else None
+                connection = Connection(await self._connect(target, context))
+        except Broken as error:
+            broken = error.kind, error.detail
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a resolver or TLS library may raise anything
+            broken = FailureKind.CONNECT, f"no connection to {target.host} ({type(error).__name__})"
+        if broken is not None:
+            return broken
+        if connection is None:
+            return (
+                FailureKind.CONNECT_TIMEOUT,
+                f"no connection to {target.host}:{target.port} within {self._connect_timeout_s:g} s",
+            )
+        self.opened += 1
+        if self._closed:
+            connection.wire.abort()
+            return FailureKind.CLOSED, "the transport was closed while connecting; nothing was sent"
+        return connection
+
+    async def _exchange(
+        self, connection: Connection, request: Request, target: Target, attempt: _Attempt
+    ) -> Answer | Failure:
+        attempt.connection = connection
+        self._busy.add(connection)
+        answer: Answer | None = None
+        kind, detail, status = FailureKind.READ, "", None
+        try:
+            answer = await connection.exchange(request, target, self._user_agent)
+        except Broken as error:
+            kind, detail, status = error.kind, error.detail, error.status
+        except Exception as error:  # noqa: BLE001 - whatever a server provokes must come out as a Failure
+            kind, detail = FailureKind.PROTOCOL, f"the exchange broke unexpectedly ({type(error).__name__})"
+        except BaseException as cancelled:  # noqa: BLE001 - re-raised as it is
+            # The library's frames below hold the body; a cancellation needs none of them.
+            raise cancelled.with_traceback(None)  # noqa: B904 - the same exception goes on, without those frames
+        finally:
+            self._busy.discard(connection)
+            if answer is not None and not self._closed and connection.is_reusable():
+                self._keep(connection, target)
+            else:
+                connection.wire.abort()
+        if answer is not None:
+            return answer
+        return Failure(attempt.delivery, kind, f"{target.host}: {detail}", status)

@@ -1,0 +1,244 @@
+"""One account's scheduler: what it asks to be sent, and that nothing that waits is forgotten."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from anycap.core.admission.guard import ADMITTED, Deferred, Gate
+from anycap.core.jobs import Job, JobKind
+from anycap.core.machine import Action, State
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.scheduler import AccountScheduler
+from anycap.core.solve import Solve
+from anycap.core.vendor_limits import Timing
+from anycap.settings import Polling
+from anycap.taxonomy import CODES, Charged, Code, ErrorAnswer, ErrorRow
+from anycap.transport import Delivery, Failure, FailureKind
+
+
+class OpenGuard:
+    """A guard that says what the test wants: ADMITTED, or the holds put in `submit_hold` and `poll_hold`."""
+
+    def __init__(self) -> None:
+        self.submit_hold: Deferred | None = None
+        self.poll_hold: Deferred | None = None
+        self.ended = 0
+
+    def admit_submit(self, now: float, kind: str, **_: Any) -> Any:
+        return self.submit_hold or ADMITTED
+
+    def admit_poll(self, now: float, kind: str, *, stale: bool = False) -> Any:
+        return self.poll_hold or ADMITTED
+
+    def task_ended(self, *_: Any, **__: Any) -> None:
+        self.ended += 1
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+TIMING = Timing(first_s=5.0, gap_s=3.0, min_gap_s=2.0)
+PROCESSING = ParsedAnswer(AnswerKind.PROCESSING)
+
+
+def _lane(gate: int = 16) -> tuple[AccountScheduler, OpenGuard]:
+    guard = OpenGuard()
+    scheduler = AccountScheduler("toy", guard, Gate(gate), Polling(adaptive=False), chance=lambda: 0.0)  # type: ignore[arg-type] # stand-in
+    return scheduler, guard
+
+
+def _solve(scheduler: AccountScheduler, name: str = "a", kind: str = "Toy", **more: Any) -> Solve:
+    solve = Solve(
+        name, account="toy", provider="toy", kind=kind, vendor_type=kind, pacer=scheduler.pacer(kind, TIMING), created_at=0.0,
+        **more,
+    )  # fmt: skip
+    scheduler.add(solve)
+    return solve
+
+
+def _problem(code: Code) -> ErrorAnswer:
+    info = CODES[code]
+    row = ErrorRow(code, info.category, info.retry, info.scope, None, Charged.UNKNOWN, "", "", "")
+    return ErrorAnswer(row, "toy", "ERROR_X", 1, None, 200)
+
+
+def _accept(scheduler: AccountScheduler, solve: Solve, now: float) -> None:
+    assert scheduler.next_job(now) == Job(JobKind.SUBMIT, solve)
+    assert scheduler.stored(solve, now) == (Action.SEND_SUBMIT,)
+    assert scheduler.submitted(solve, ParsedAnswer(AnswerKind.ACCEPTED, task_id=7), now) == (Action.WRITE_ACCEPTED,)
+    assert scheduler.stored(solve, now) == ()
+
+
+def test_a_solve_goes_through_its_life() -> None:
+    scheduler, guard = _lane()
+    solve = _solve(scheduler)
+    _accept(scheduler, solve, 100.0)
+    assert solve.state is State.WAITING
+    assert scheduler.next_job(104.9) is None
+    assert scheduler.wake_at(104.9) == pytest.approx(105.0)
+    assert scheduler.next_job(105.0) == Job(JobKind.POLL, solve)
+    assert scheduler.polled(solve, PROCESSING, 105.2) == ()
+    assert scheduler.wake_at(105.2) == pytest.approx(108.0)
+    assert scheduler.next_job(108.0) == Job(JobKind.POLL, solve)
+    ready = ParsedAnswer(AnswerKind.READY, solution={"text": "a"}, body={"solution": {"text": "a"}})
+    assert scheduler.polled(solve, ready, 108.1) == (Action.WRITE_RESULT,)
+    assert scheduler.stored(solve, 108.1) == (Action.TELL,)
+    assert guard.ended == 1
+    assert scheduler.delivered(solve) == (Action.WRITE_DELIVERED,)
+
+
+def test_polls_held_until_an_answer_ask_again_after_a_submit() -> None:
+    scheduler, guard = _lane()
+    waiting = _solve(scheduler, "a")
+    _accept(scheduler, waiting, 0.0)
+    probe = _solve(scheduler, "b")
+    assert scheduler.next_job(1.0) == Job(JobKind.SUBMIT, probe)
+    guard.poll_hold = Deferred(math.inf, _problem(Code.IP_BLOCKED))
+    assert scheduler.next_job(6.0) is None
+    assert scheduler.wake_at(6.0) == math.inf
+    guard.poll_hold = None
+    scheduler.stored(probe, 6.5)
+    scheduler.submitted(probe, ParsedAnswer(AnswerKind.ACCEPTED, task_id=8), 7.0)
+    assert scheduler.wake_at(7.0) <= 7.0
+    assert scheduler.next_job(7.0) == Job(JobKind.POLL, waiting)
+
+
+def test_submits_held_until_an_answer_ask_again_after_a_poll() -> None:
+    scheduler, guard = _lane()
+    polled = _solve(scheduler, "a")
+    _accept(scheduler, polled, 0.0)
+    held = _solve(scheduler, "b", wait=True)
+    guard.submit_hold = Deferred(math.inf, None)
+    assert scheduler.next_job(5.0) == Job(JobKind.POLL, polled)
+    assert scheduler.next_job(5.0) is None
+    assert scheduler.wake_at(5.0) == math.inf
+    guard.submit_hold = None
+    scheduler.polled(polled, PROCESSING, 5.5)
+    assert scheduler.next_job(5.5) == Job(JobKind.SUBMIT, held)
+
+
+def test_submits_and_polls_take_turns_so_that_one_dead_task_is_not_every_probe_of_a_failing_vendor() -> None:
+    scheduler, guard = _lane()
+    dead = _solve(scheduler, "dead")
+    _accept(scheduler, dead, 0.0)
+    assert scheduler.next_job(5.0) == Job(JobKind.POLL, dead)
+    scheduler.polled(dead, ParsedAnswer(AnswerKind.LOST), 5.1)
+    waits = _solve(scheduler, "waits", wait=True)
+    guard.submit_hold = guard.poll_hold = Deferred(20.0, None)
+    for now in (6.0, 7.0, 8.0, 9.0):  # however often it was asked in vain
+        assert scheduler.next_job(now) is None
+    guard.submit_hold = guard.poll_hold = None
+    assert scheduler.next_job(20.0) == Job(JobKind.SUBMIT, waits)
+    assert scheduler.next_job(20.0) == Job(JobKind.POLL, dead)
+
+
+def test_hanging_submits_leave_room_for_polls() -> None:
+    scheduler, _ = _lane(gate=8)
+    polled = _solve(scheduler, "a")
+    _accept(scheduler, polled, 0.0)
+    for number in range(20):
+        _solve(scheduler, f"s{number}")
+    jobs = []
+    while (job := scheduler.next_job(1.0)) is not None:
+        jobs.append(job)
+    assert [job.kind for job in jobs] == [JobKind.SUBMIT] * 6
+    assert scheduler.next_job(5.0) == Job(JobKind.POLL, polled)
+
+
+def test_a_hold_with_a_problem_refuses_those_who_do_not_wait_and_keeps_the_others() -> None:
+    scheduler, guard = _lane()
+    stays = _solve(scheduler, "a")
+    goes = _solve(scheduler, "b", wait=False)
+    late = _solve(scheduler, "c", deadline=3.0)
+    guard.submit_hold = Deferred(10.0, _problem(Code.NO_WORKERS))
+    assert scheduler.next_job(1.0) is None
+    assert scheduler.take_refused() == [goes, late]
+    assert goes.last is not None
+    assert not goes.late
+    assert late.late
+    assert stays.state is State.QUEUED
+    assert scheduler.wake_at(1.0) == 10.0
+    guard.submit_hold = None
+    assert scheduler.next_job(10.0) == Job(JobKind.SUBMIT, stays)
+
+
+def test_a_probe_goes_out_once_and_the_queue_waits_for_it() -> None:
+    scheduler, guard = _lane()
+    first = _solve(scheduler, "a")
+    guard.submit_hold = Deferred(math.inf, _problem(Code.NO_FUNDS), probe="getBalance")
+    assert scheduler.next_job(1.0) == Job(JobKind.PROBE, None, "getBalance")
+    assert scheduler.next_job(1.0) is None
+    assert scheduler.take_refused() == []
+    guard.submit_hold = None
+    scheduler.probed(ParsedAnswer(AnswerKind.DONE, body={"balance": Decimal(1)}), 2.0, rtt_s=1.0)
+    assert scheduler.next_job(2.0) == Job(JobKind.SUBMIT, first)
+
+
+def test_one_task_type_that_is_held_does_not_hold_another() -> None:
+    scheduler, guard = _lane()
+    _solve(scheduler, "a", kind="Dry")
+    wet = _solve(scheduler, "b", kind="Wet")
+    guard.admit_submit = lambda now, kind, **_: Deferred(9.0, _problem(Code.NO_WORKERS)) if kind == "Dry" else ADMITTED  # type: ignore[method-assign] # by kind
+    assert scheduler.next_job(1.0) == Job(JobKind.SUBMIT, wet)
+
+
+def test_a_request_that_never_left_comes_again_after_a_growing_wait() -> None:
+    scheduler, _ = _lane()
+    solve = _solve(scheduler)
+    lost = ParsedAnswer(
+        AnswerKind.LOST, Delivery.NOT_SENT, failure=Failure(Delivery.NOT_SENT, FailureKind.CONNECT, "x")
+    )
+    now, waits = 0.0, []
+    for _ in range(4):
+        assert scheduler.next_job(now) == Job(JobKind.SUBMIT, solve)
+        scheduler.stored(solve, now)
+        assert scheduler.submitted(solve, lost, now) == (Action.WRITE_NOT_CREATED,)
+        assert scheduler.next_job(now) is None
+        waits.append(scheduler.wake_at(now) - now)
+        now = scheduler.wake_at(now)
+    # Half of 0.5 s doubled each time: chance is 0 here, so the lower half of the spread.
+    assert waits == pytest.approx([0.25, 0.5, 1.0, 2.0])
+
+
+def test_a_withdrawn_solve_is_never_sent() -> None:
+    scheduler, _ = _lane()
+    first, second = _solve(scheduler, "a"), _solve(scheduler, "b")
+    assert scheduler.withdraw(first) == (Action.TELL,)
+    assert scheduler.next_job(0.0) == Job(JobKind.SUBMIT, second)
+    assert scheduler.withdraw(second) == ()
+    assert scheduler.stored(second, 0.0) == (Action.WRITE_NOT_CREATED, Action.TELL)
+    assert scheduler.in_progress == 0
+
+
+def test_ten_thousand_withdrawn_solves_leave_nothing_behind() -> None:
+    scheduler, guard = _lane()
+    guard.submit_hold = Deferred(math.inf, None)
+    solves = [_solve(scheduler, str(number)) for number in range(10_000)]
+    for solve in solves:
+        scheduler.withdraw(solve)
+    assert scheduler.queued == 0
+    assert len(scheduler._queues["Toy"].solves) <= 130
+
+
+def test_the_end_of_a_tasks_life_is_an_unsolved_task() -> None:
+    scheduler, guard = _lane()
+    solve = Solve(
+        "a", account="toy", provider="toy", kind="Toy", vendor_type="Toy", created_at=0.0,
+        pacer=scheduler.pacer("Toy", Timing(first_s=1.0, gap_s=1.0, polls_max=2)),
+    )  # fmt: skip
+    scheduler.add(solve)
+    _accept(scheduler, solve, 0.0)
+    for _ in range(2):
+        now = scheduler.wake_at(0.0)
+        assert scheduler.next_job(now) == Job(JobKind.POLL, solve)
+        actions = scheduler.polled(solve, PROCESSING, now)
+    assert actions == (Action.WRITE_FAILED, Action.TELL)
+    assert solve.state is State.FAILED
+    assert solve.last is not None
+    assert solve.last.problem is not None
+    assert solve.last.problem.code is Code.SOLVE_TIMEOUT
+    assert guard.ended == 1

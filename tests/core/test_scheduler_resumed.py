@@ -1,0 +1,98 @@
+"""Resumed tasks in a scheduler: a wrong wall clock must not end a task that lives, dead tickets must not hold up the living."""
+
+from anycap.core.admission.guard import AddressGuard, Gate, Guard
+from anycap.core.jobs import Job
+from anycap.core.machine import State
+from anycap.core.scheduler import AccountScheduler
+from anycap.core.solve import Solve
+from anycap.core.vendor_limits import BanRule, Timing
+from anycap.settings import GuardSettings, Polling, RetrySettings
+from anycap.taxonomy import Code, Scope
+from anycap.tickets import TaskId
+from tests.core.admission.guard_answers import PROCESSING, READY, problem
+
+# CapMonster: tasks live 300 s, one poll per 2 s
+CAPMONSTER = Timing(first_s=3.0, gap_s=3.0, min_gap_s=2.0, polls_max=120, life_s=300.0)
+# anti-captcha: results live 60 s
+ANTI_CAPTCHA = Timing(first_s=5.0, gap_s=3.0, result_life_s=60.0)
+IDS = BanRule("ids", 20, 60.0, 600.0, "X", Scope.ADDRESS, codes=frozenset({Code.TASK_NOT_FOUND}), assumed=True)
+KIND = "RecaptchaV2"
+
+
+def _lane(*rules: BanRule) -> AccountScheduler:
+    settings = GuardSettings()
+    address = AddressGuard(rules, settings)
+    guard = Guard("v", rules, settings, RetrySettings(), address, chance=lambda: 0.0, charges_failures=False)
+    return AccountScheduler("v", guard, Gate(64), Polling(adaptive=False), chance=lambda: 0.5)
+
+
+def _solve(scheduler: AccountScheduler, name: str, timing: Timing, task_id: TaskId = 1) -> Solve:
+    solve = Solve(
+        name,
+        account="v",
+        provider="v",
+        kind=KIND,
+        vendor_type=KIND,
+        pacer=scheduler.pacer(KIND, timing),
+        created_at=0.0,
+    )
+    solve.task_id = task_id
+    return solve
+
+
+def _jobs(scheduler: AccountScheduler, now: float) -> list[Job]:
+    jobs = []
+    while (job := scheduler.next_job(now)) is not None:
+        jobs.append(job)
+    return jobs
+
+
+def test_a_day_that_the_wall_clock_jumped_does_not_end_a_living_task() -> None:
+    scheduler = _lane()
+    solve = _solve(scheduler, "a", CAPMONSTER)
+    scheduler.restore(solve, 1000.0, age_s=86_400.0, backlog=1)
+    due = scheduler.wake_at(1000.0)
+    (job,) = _jobs(scheduler, due)
+    assert job.solve is solve
+    scheduler.polled(solve, PROCESSING, due + 0.1)
+    assert solve.state is State.WAITING  # not "life over, no polls left"
+    following = scheduler.wake_at(due + 0.1)
+    assert due + 2.1 <= following <= due + 4.0
+    _jobs(scheduler, following)
+    scheduler.polled(solve, READY, following + 0.1)
+    assert solve.state is State.SAVING
+
+
+def test_dead_tickets_step_aside_for_a_living_task() -> None:
+    scheduler = _lane(IDS)
+    for number in range(30):
+        solve = _solve(scheduler, f"old {number}", ANTI_CAPTCHA, number)
+        scheduler.add(solve)
+    now = 0.0
+    lane_solves: list[Solve] = []
+    while len(lane_solves) < 30:  # accept them all
+        for job in _jobs(scheduler, now):
+            if job.solve is not None and job.solve.state is State.RECORDING:
+                from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+
+                scheduler.stored(job.solve, now)
+                scheduler.submitted(job.solve, ParsedAnswer(AnswerKind.ACCEPTED, task_id=1), now)
+                scheduler.stored(job.solve, now)
+                lane_solves.append(job.solve)
+    # Nobody looked for 100 s (asleep, an outage): every one of them may have expired.
+    now = 100.0
+    fresh = _solve(scheduler, "fresh", ANTI_CAPTCHA, 99)
+    scheduler.restore(fresh, now, age_s=10.0, backlog=1)
+    asked: list[str] = []
+    for _ in range(600):
+        for job in _jobs(scheduler, now):
+            assert job.solve is not None
+            asked.append(job.solve.id)
+            answer = READY if job.solve is fresh else problem(Code.TASK_NOT_FOUND)
+            scheduler.polled(job.solve, answer, now)
+        if "fresh" in asked:
+            break
+        now += 0.1
+    assert "fresh" in asked
+    assert now < 115.0
+    assert len(asked) < 10  # and no more than half of the share went to the dead

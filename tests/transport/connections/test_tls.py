@@ -1,0 +1,125 @@
+"""Certificates are verified, always; a context of the user's own is the only way to change how."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+
+from anycap.errors import ConfigurationError
+from anycap.settings import HttpSettings
+from anycap.transport import Answer, Delivery, Failure, FailureKind
+from anycap.transport.connections.direct import DirectTransport
+from anycap.transport.connections.tls import create_context
+from tests.certificates import Certificates
+from tests.loopback import a_request, keep_answering, serve
+from tests.transports import Make
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_certificate_of_an_authority_we_trust_is_accepted(make: Make, certificates: Certificates) -> None:
+    transport = make(HttpSettings(ssl_context=certificates.client_context()))
+    await transport.open()
+    with serve(keep_answering, tls=certificates.server_context()) as server:
+        outcomes = [await transport.send(a_request(server.url)) for _ in range(3)]
+        await transport.aclose()
+        assert await server.gone()
+    assert [type(outcome) for outcome in outcomes] == [Answer] * 3
+    assert server.accepted == 1
+
+
+async def test_by_default_an_unknown_authority_is_refused_before_anything_is_sent(
+    make: Make, certificates: Certificates
+) -> None:
+    transport = make()
+    await transport.open()
+    with serve(keep_answering, tls=certificates.server_context()) as server:
+        outcome = await transport.send(a_request(server.url))
+        await transport.aclose()
+    assert isinstance(outcome, Failure)
+    assert (outcome.delivery, outcome.kind) == (Delivery.NOT_SENT, FailureKind.TLS)
+    assert server.requests == []
+
+
+async def test_a_certificate_for_another_host_is_refused(make: Make, certificates: Certificates) -> None:
+    transport = make(HttpSettings(ssl_context=certificates.client_context()))
+    await transport.open()
+    with serve(keep_answering, tls=certificates.server_context("api.example.com")) as server:
+        outcome = await transport.send(a_request(server.url))
+        await transport.aclose()
+    assert isinstance(outcome, Failure)
+    assert (outcome.delivery, outcome.kind) == (Delivery.NOT_SENT, FailureKind.TLS)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("wrong", [False, True, 0, "cert.pem", "no"])
+def test_nothing_but_a_context_can_change_verification(make: Make, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="Certificates are always verified"):
+        make(HttpSettings(ssl_context=wrong))
+
+
+@pytest.mark.parametrize("trust_env", [False, True])
+def test_the_default_context_verifies_chain_and_name(trust_env: bool) -> None:
+    context = create_context(trust_env)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname is True
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert context.cert_store_stats()["x509_ca"] > 50
+
+
+def test_the_environment_names_authorities_only_when_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/authorities.pem")
+    create_context(trust_env=False)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        create_context(trust_env=True)
+
+
+async def test_unreadable_authorities_are_an_error_of_configuration_at_the_first_send(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/authorities.pem")
+    transport = make(HttpSettings(trust_env=True))
+    await transport.open()
+    with serve(keep_answering) as server:
+        with pytest.raises(ConfigurationError, match="cannot be read"):
+            await transport.send(a_request(server.url.replace("http:", "https:")))
+        await transport.aclose()
+        assert await server.gone()
+
+
+async def test_the_context_is_made_once_off_the_loop_and_only_for_https(
+    anyio_backend: str, certificates: Certificates
+) -> None:
+    made: list[str] = []
+
+    async def offload(function: Any, *args: Any) -> Any:
+        made.append(function.__name__)
+        return certificates.client_context()
+
+    transport = DirectTransport(offload=offload)
+    await transport.open()
+    with serve(keep_answering) as plain, serve(keep_answering, tls=certificates.server_context()) as server:
+        assert isinstance(await transport.send(a_request(plain.url)), Answer)
+        assert made == []
+        for _ in range(3):
+            assert isinstance(await transport.send(a_request(server.url)), Answer)
+        await transport.aclose()
+    assert made == ["create_context"]
+
+
+async def test_a_server_that_picks_http2_is_refused_with_the_way_out(
+    anyio_backend: str, certificates: Certificates
+) -> None:
+    server_context, client_context = certificates.server_context(), certificates.client_context()
+    server_context.set_alpn_protocols(["h2"])
+    client_context.set_alpn_protocols(["h2", "http/1.1"])
+    transport = DirectTransport(HttpSettings(ssl_context=client_context))
+    with serve(keep_answering, tls=server_context) as server:
+        outcome = await transport.send(a_request(server.url))
+        await transport.aclose()
+        assert await server.gone()
+    assert isinstance(outcome, Failure)
+    assert (outcome.delivery, outcome.kind) == (Delivery.NOT_SENT, FailureKind.TLS)
+    assert "must offer only 'http/1.1'" in outcome.detail
