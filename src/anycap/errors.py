@@ -1,35 +1,61 @@
-"""The exceptions: one subclass per category by what the caller does next, and the errors of our own side.
+"""What anycap raises. Catch the class that matches what you would do next.
 
-Every exception carries `.ticket` and survives pickling. The values behind them (codes, categories, rows) live in
-`taxonomy.py`; vendor answers are turned into a `ErrorAnswer` in `providers/` and into a `SolveError` only here.
+    AnycapError
+     +- SolveError                 the vendor said no: to a solve, a balance call or a report
+     |   +- AccountError           fix the key or the balance; repeating leads to bans
+     |   +- BlockedError           wait, and find the cause
+     |   +- BusyError              try again later
+     |   +- RequestError           fix the request
+     |   +- ChallengeError         fetch the challenge's values again
+     |   +- ProxyError             take another proxy
+     |   +- UnsolvedError          a fresh task may succeed
+     |   +- RefusedError           accept it: the vendor's policy
+     |   +- ServiceError           the vendor failed; try again later
+     +- InDoubtError               maybe charged: look before you pay again
+     +- DeadlineError              your time ran out; the task goes on: wait(error.ticket)
+     +- TransportError             no answer from the vendor; `delivery` says how far the request got
+     +- TicketError                this ticket is of no use here
+     +- JournalError               the journal cannot be read or written
+     +- ClientClosed, EngineBroken this client sends nothing any more; tickets stay good
+     +- ConfigurationError, InvalidChallenge, ReportRefused, UnsupportedMethod
+                                   a mistake on our side of the wire; nothing was sent
+
+Every exception has `.ticket` and survives pickling. The values behind them (codes, categories, catalog rows) are in
+`taxonomy.py`; `providers/` reads a vendor's answer into an `ErrorAnswer`, and only here does that become an exception.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
+
+from attrs import frozen
 
 from anycap.taxonomy import CODES, Category, Charged, Code, ErrorAnswer, ErrorRow, Retry, Scope
 from anycap.tickets import Ticket
+from anycap.vendor_text import VENDOR_WORDS_CHARS_MAX, printable
 
 __all__ = [
     "AccountError", "AnycapError", "BlockedError", "BusyError", "Category", "ChallengeError", "Charged", "ClientClosed",
-    "Code", "ConfigurationError", "DeadlineError", "EngineBroken", "ErrorRow", "InDoubtError", "InvalidChallenge",
-    "JournalError", "ProxyError", "RefusedError", "ReportRefused", "RequestError", "Retry", "Scope", "ServiceError",
-    "SolveError", "TicketError", "TransportError", "UnsolvedError", "UnsupportedMethod",
+    "Code", "ConfigurationError", "DeadlineError", "EngineBroken", "ErrorContext", "ErrorRow", "InDoubtError",
+    "InvalidChallenge", "JournalError", "ProxyError", "RefusedError", "ReportRefused", "RequestError", "Retry", "Scope",
+    "ServiceError", "SolveError", "TicketError", "TransportError", "UnsolvedError", "UnsupportedMethod",
 ]  # fmt: skip
 
-_WHOSE_PROBLEM = {
-    Category.ACCOUNT: "a matter of your account at the vendor",
-    Category.BLOCKED: "the vendor has put a block on you",
-    Category.BUSY: "the vendor is busy or you are at its limits",
-    Category.REQUEST: "a mistake in the request",
-    Category.CHALLENGE: "the challenge's own values are wrong or stale",
+Phase = Literal["submit", "poll", "call"]
+
+_CAUSE = {
+    Category.ACCOUNT: "your account",
+    Category.BLOCKED: "a block by the vendor",
+    Category.BUSY: "no free capacity at the vendor, or your limits there",
+    Category.REQUEST: "the request",
+    Category.CHALLENGE: "the challenge's values",
     Category.PROXY: "the task's proxy",
     Category.UNSOLVED: "the vendor could not solve this task",
-    Category.REFUSED: "the vendor refuses this as policy",
-    Category.SERVICE: "a fault on the vendor's side",
-    Category.PROGRESS: "no error: the task is still being solved",
+    Category.REFUSED: "the vendor's policy",
+    Category.SERVICE: "the vendor's service",
+    Category.PROGRESS: "none; the task is still being solved",
 }
 
 
@@ -49,69 +75,54 @@ class AnycapError(Exception):
         super().__init__(message)
 
     def __str__(self) -> str:
-        return _with_ticket(self.message, self.ticket)
+        if self.ticket is None:
+            return self.message
+        task_id = self.ticket.task_id
+        task = "no task id known" if task_id is None else f"task {printable(str(task_id))}"
+        return f"{self.message} [ticket {self.ticket.id}, {task}]"
 
+    # Exceptions pickle by their positional arguments, and ours have keyword-only ones: rebuild from the attributes.
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), dict(self.__dict__))
 
 
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f}".removesuffix(".0") + " s"
+@frozen(kw_only=True)
+class ErrorContext:
+    """What this library knows about an error beside the vendor's words; attributes of `SolveError` by the same names."""
 
-
-def _with_ticket(text: str, ticket: Ticket | None) -> str:
-    if ticket is None:
-        return text
-    task = "no task id known" if ticket.task_id is None else f"task {ticket.task_id}"
-    return f"{text} [ticket {ticket.id}, {task}]"
+    account: str | None = None
+    phase: Phase | None = None
+    sent: bool = True
+    retry_after: float | None = None
+    retry_at: datetime | None = None
+    charged: Charged | None = None
 
 
 class SolveError(AnycapError):
     """Everything a vendor said that is an error, to a solve, a balance call or a report.
 
-    Attributes: `code`, `category`, `retry`, `scope`, `charged` (shared taxonomy); `retryable` (False only when `retry`
-    is `never`); `retry_after` (seconds, None when nobody knows) and `retry_at` (aware UTC time); `provider`, `account`,
-    `vendor_code`, `vendor_id`, `description` (the vendor's own words, kept whole); `http_status`; `phase` (`submit`,
-    `poll`, `call`); `sent` (False when the guard stopped the request here, before the vendor saw it); `action` (what to
-    do) and `meaning`.
+    Attributes, from the shared taxonomy: `code`, `category`, `retry`, `scope`, `charged`, `meaning`, and `action` (what
+    to do); `retryable` is False only when `retry` is `never`. From the vendor, kept whole: `provider`, `vendor_code`,
+    `vendor_id`, `description`, `http_status`. From this client: `account`; `phase` (`submit`, `poll`, `call`); `sent`
+    (False when the guard stopped the request here, before the vendor saw it); `retry_after` (seconds, None when nobody
+    knows) and `retry_at` (aware UTC time).
     """
 
     def __init__(
-        self,
-        row: ErrorRow,
-        *,
-        provider: str,
-        vendor_code: str | None = None,
-        vendor_id: int | str | None = None,
-        description: str | None = None,
-        http_status: int | None = None,
-        phase: str | None = None,
-        sent: bool = True,
-        retry_after: float | None = None,
-        retry_at: datetime | None = None,
-        account: str | None = None,
-        charged: Charged | None = None,
-        ticket: Ticket | None = None,
+        self, answer: ErrorAnswer, context: ErrorContext = ErrorContext(), *, ticket: Ticket | None = None
     ) -> None:
-        self.row = row
-        self.code: Code = row.code
-        self.category: Category = row.category
-        self.retry: Retry = row.retry
-        self.scope: Scope = row.scope
-        self.charged: Charged = row.charged if charged is None else charged
-        self.retry_after = row.retry_after if retry_after is None else retry_after
-        self.retry_at = retry_at
-        self.meaning = row.meaning
-        self.action = row.action
-        self.provider = provider
-        self.account = account
-        self.vendor_code = vendor_code
-        self.vendor_id = vendor_id
-        self.description = description
-        self.http_status = http_status
-        self.phase = phase
-        self.sent = sent
-        super().__init__("", ticket=ticket)
+        row = answer.row
+        self.row: ErrorRow = row
+        self.code, self.category, self.retry, self.scope = row.code, row.category, row.retry, row.scope
+        self.charged: Charged = row.charged if context.charged is None else context.charged
+        self.meaning, self.action = row.meaning, row.action
+        self.provider = answer.provider
+        self.vendor_code, self.vendor_id = answer.vendor_code, answer.vendor_id
+        self.description, self.http_status = answer.description, answer.http_status
+        self.account, self.phase, self.sent = context.account, context.phase, context.sent
+        self.retry_after = row.retry_after if context.retry_after is None else context.retry_after
+        self.retry_at = context.retry_at
+        super().__init__(_explanation(answer, self.retry_after, sent=self.sent), ticket=ticket)
         self.args = (str(self),)
 
     @property
@@ -119,24 +130,41 @@ class SolveError(AnycapError):
         """Whether anything short of a change by the caller can help: the same request again, or a new task."""
         return self.retry is not Retry.NEVER
 
-    def __str__(self) -> str:
-        said = self.vendor_code if self.vendor_code is not None else "no error code"
-        if self.vendor_id is not None:
-            said += f", id {self.vendor_id}"
-        meaning = self.meaning or CODES[self.code].meaning
-        text = f"{self.provider}: {meaning.rstrip('.')} ({self.code}; vendor said {said}"
-        if self.description:
-            text += f": {self.description}"
-        text += f"). Whose problem: {_WHOSE_PROBLEM[self.category]}."
-        if self.action:
-            text += f" What to do: {self.action.rstrip('.')}."
-        if self.retry_after is not None and self.retryable:
-            text += f" Worth trying in {_seconds(self.retry_after)}."
-        elif self.retry_after is not None:
-            text += f" Lasts for {_seconds(self.retry_after)} at least."
-        if not self.sent:
-            text += " Stopped here: nothing was sent to the vendor."
-        return _with_ticket(text, self.ticket)
+
+def _explanation(answer: ErrorAnswer, wait_s: float | None, *, sent: bool) -> str:
+    """The message: what happened, what the vendor said, the cause, what to do, how long to wait (once), what was sent."""
+    row = answer.row
+    meaning = row.meaning or CODES[row.code].meaning
+    text = f"{answer.provider}: {meaning.rstrip('.')} ({row.code}; vendor said {_vendor_words(answer)})."
+    text += f" Cause: {_CAUSE[row.category]}."
+    if row.action:
+        text += f" What to do: {row.action.rstrip('.')}."
+    if wait_s is not None and not _names_wait(row.action, wait_s):
+        can_help = row.retry is not Retry.NEVER
+        text += f" Try again in {_seconds(wait_s)}." if can_help else f" Lasts at least {_seconds(wait_s)}."
+    if not sent:
+        text += " Nothing was sent: this client stopped the request."
+    return text
+
+
+def _vendor_words(answer: ErrorAnswer) -> str:
+    words = "no error code" if answer.vendor_code is None else answer.vendor_code[:VENDOR_WORDS_CHARS_MAX]
+    if answer.vendor_id is not None:
+        words += f", id {str(answer.vendor_id)[:VENDOR_WORDS_CHARS_MAX]}"
+    if answer.description:
+        words += f": {answer.description[:VENDOR_WORDS_CHARS_MAX]}"
+    return printable(words)
+
+
+def _names_wait(action: str, wait_s: float) -> bool:
+    """Whether the catalog's advice says this wait already: "Try again after 3 seconds"."""
+    units = {"second": 1, "minute": 60}
+    found = re.findall(r"(\d+) (second|minute)s?\b", action)
+    return any(int(number) * units[unit] == wait_s for number, unit in found)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f}".removesuffix(".0") + " s"
 
 
 class AccountError(SolveError):
@@ -190,46 +218,27 @@ _CLASS_OF: dict[Category, type[SolveError]] = {
 
 
 def error_from(
-    problem: ErrorAnswer,
-    *,
-    phase: str | None = None,
-    sent: bool = True,
-    retry_after: float | None = None,
-    retry_at: datetime | None = None,
-    account: str | None = None,
-    charged: Charged | None = None,
-    ticket: Ticket | None = None,
+    answer: ErrorAnswer, context: ErrorContext = ErrorContext(), *, ticket: Ticket | None = None
 ) -> SolveError:
-    """The exception for a `ErrorAnswer`: the subclass of its category, with everything the vendor said."""
-    return _CLASS_OF[problem.category](
-        problem.row,
-        provider=problem.provider,
-        vendor_code=problem.vendor_code,
-        vendor_id=problem.vendor_id,
-        description=problem.description,
-        http_status=problem.http_status,
-        phase=phase,
-        sent=sent,
-        retry_after=retry_after,
-        retry_at=retry_at,
-        account=account,
-        charged=charged,
-        ticket=ticket,
-    )
+    """The exception for an `ErrorAnswer`: the subclass of its category, with everything the vendor said."""
+    return _CLASS_OF[answer.category](answer, context, ticket=ticket)
 
 
 class InDoubtError(AnycapError):
     """createTask was sent and its answer lost: the vendor may have made, and charged, a task whose id nobody knows.
 
-    Never resent by us. Look at the vendor's dashboard, then settle the ticket; to send again is your decision.
+    anycap never resends it. Look at the vendor's dashboard, then settle the ticket. Whether to pay again is your decision.
     """
+
+    charged = Charged.UNKNOWN
+    """Always unknown: count it as paid until you know better."""
 
 
 class DeadlineError(AnycapError, TimeoutError):
-    """`timeout=` ran out. The paid task lives on: `client.wait(error.ticket)` takes up where this left.
+    """`timeout=` ran out. The paid task goes on: `client.wait(error.ticket)` continues where this left off.
 
-    `last_error` is what the solve was waiting on (None: simply not solved yet). `sent` is False when nothing was sent
-    to the vendor for it: to ask again costs nothing.
+    `last_error` is what the solve was waiting on (None: simply not solved yet); the message says the same. If `sent` is
+    False, no request left this machine, and trying again is free.
     """
 
     def __init__(
@@ -242,6 +251,8 @@ class DeadlineError(AnycapError, TimeoutError):
     ) -> None:
         self.last_error = last_error
         self.sent = sent
+        if last_error is not None:
+            message = f"{message.rstrip('.')}. It was waiting on this: {last_error.message}"
         super().__init__(message, ticket=ticket)
 
 
@@ -279,7 +290,7 @@ class JournalError(AnycapError):
 
 
 class ClientClosed(AnycapError):
-    """The client is not open, or was closed while waiting. Tickets live on in the journal."""
+    """The client is not open, or was closed while a caller waited. Tickets stay good in the journal."""
 
 
 class EngineBroken(AnycapError):

@@ -33,7 +33,7 @@ from anycap.errors import (
     UnsolvedError,
     UnsupportedMethod,
 )
-from anycap.taxonomy import CODES, Charged, Code, ErrorRow
+from anycap.taxonomy import Charged, Code, ErrorAnswer, row_of_ours
 from anycap.tickets import Ticket, TicketState
 
 TICKET = Ticket(
@@ -46,9 +46,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def row(code: Code) -> ErrorRow:
-    info = CODES[code]
-    return ErrorRow(code, info.category, info.retry, info.scope, 60.0, Charged.NO, "It failed.", "Wait.", "seed 000")
+def answer(code: Code, vendor_code: str | None = None, description: str | None = None) -> ErrorAnswer:
+    row = row_of_ours("capmonster", code, meaning="It failed.", action="Wait.", source="here", charged=Charged.NO)
+    return ErrorAnswer(row, "capmonster", vendor_code, None, description)
 
 
 def test_json_keeps_money_times_and_enums() -> None:
@@ -68,7 +68,7 @@ def test_colours_only_on_a_terminal_without_no_color(monkeypatch: pytest.MonkeyP
 
 def test_an_error_goes_to_stderr_and_as_json_to_stdout() -> None:
     out, err = io.StringIO(), io.StringIO()
-    error = AccountError(row(Code.NO_FUNDS), provider="anti-captcha", vendor_code="ERROR_ZERO_BALANCE", ticket=TICKET)
+    error = AccountError(answer(Code.NO_FUNDS, "ERROR_ZERO_BALANCE"), ticket=TICKET)
     Output(as_json=True, out=out, err=err).error(error)
     said = json.loads(out.getvalue())
     assert said["error"] == "AccountError"
@@ -98,7 +98,7 @@ OUR_CLASSES = [
 
 @pytest.mark.parametrize(("kind", "code", "expected"), VENDOR_CLASSES)
 def test_exit_codes_follow_the_category(kind: type[SolveError], code: Code, expected: int) -> None:
-    assert exit_code(kind(row(code), provider="capmonster")) == expected
+    assert exit_code(kind(answer(code))) == expected
 
 
 @pytest.mark.parametrize(("kind", "expected"), OUR_CLASSES)

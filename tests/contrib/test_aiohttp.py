@@ -28,7 +28,8 @@ from anycap import (
 from anycap.contrib.aiohttp import CLIENT, client_context, error_response
 from anycap.emulator import DEFAULT_KEY, Emulator
 from anycap.emulator.thread import serve_in_thread
-from anycap.taxonomy import CODES, Charged, Code, ErrorRow
+from anycap.errors import ErrorContext
+from anycap.taxonomy import Code, ErrorAnswer, row_of_ours
 
 pytestmark = pytest.mark.asyncio
 SESSION = web.AppKey("session", ClientSession)
@@ -103,15 +104,10 @@ async def test_a_session_that_is_not_there_yet_is_said_at_start(account: Account
         await start(app)
 
 
-def row(code: Code, retry_after: float | None = None) -> ErrorRow:
-    info = CODES[code]
-    return ErrorRow(
-        code, info.category, info.retry, info.scope, retry_after, Charged.NO, "It failed.", "Wait.", "seed 000"
-    )
-
-
 def solve_error(kind: type[SolveError], code: Code, retry_after: float | None = None) -> SolveError:
-    return kind(row(code, retry_after), provider="capmonster", vendor_code="ERROR_X", description="vendor's words")
+    row = row_of_ours("capmonster", code, meaning="It failed.", action="Wait.", source="here")
+    answer = ErrorAnswer(row, "capmonster", "ERROR_X", None, "vendor's words")
+    return kind(answer, ErrorContext(retry_after=retry_after))
 
 
 @pytest.mark.parametrize(

@@ -184,9 +184,8 @@ def test_what_the_message_says() -> None:
     )
     assert str(error) == (
         "anti-captcha: The vendor does not know this account key; often it was copied with a space or a tab (invalid_key; "
-        "vendor said ERROR_KEY_DOES_NOT_EXIST, id 1: no key). Whose problem: a matter of your account at the vendor. What to "
-        "do: Stop and fix the key. Do not repeat the request: identical failing requests bring bans of addresses and whole "
-        "subnets."
+        "vendor said ERROR_KEY_DOES_NOT_EXIST, id 1: no key). Cause: your account. What to do: Stop and fix the key. Do not "
+        "repeat the request: identical failing requests bring bans of addresses and whole subnets."
     )
 
 

@@ -27,6 +27,7 @@ from anycap.errors import (
     AnycapError,
     ConfigurationError,
     DeadlineError,
+    ErrorContext,
     InDoubtError,
     SolveError,
     TicketError,
@@ -275,16 +276,15 @@ class AccountSession:
             waits = [wait for wait in (problem.row.retry_after, verdict.retry_after_s) if wait is not None]
             retry_after = max(waits) if waits else None
         retry_at = None if retry_after is None else datetime.fromtimestamp(wall + retry_after, UTC)
-        return error_from(
-            problem,
+        context = ErrorContext(
+            account=self.name,
             phase="poll" if made_task else "submit",
             sent=not solve.stopped,
             retry_after=retry_after,
             retry_at=retry_at,
-            account=self.name,
             charged=charged,
-            ticket=ticket,
         )
+        return error_from(problem, context, ticket=ticket)
 
     def unreadable(self, why: str, ticket: Ticket | None) -> AnycapError:
         """The error for a solution that the vendor calls ready and that has not the shape of one."""
@@ -295,9 +295,8 @@ class AccountSession:
             meaning=f"the vendor's solution has not the documented shape: {why}",
             action="Read the raw answer in the journal, and report the new shape.",
         )
-        return error_from(
-            ErrorAnswer(row, self.catalog.name, None, None, None), phase="poll", account=self.name, ticket=ticket
-        )
+        answer = ErrorAnswer(row, self.catalog.name, None, None, None)
+        return error_from(answer, ErrorContext(account=self.name, phase="poll"), ticket=ticket)
 
     def last_error(self, solve: Solve, now: float, wall: float) -> AnycapError | None:
         """What an unfinished solve is waiting on, as an exception; None when it is simply not solved yet."""

@@ -23,6 +23,7 @@ from anycap.errors import (
     BusyError,
     ConfigurationError,
     DeadlineError,
+    ErrorContext,
     JournalError,
     ReportRefused,
     ServiceError,
@@ -256,15 +257,7 @@ class VendorMethods:
             problem = admission.problem
             if problem is not None:
                 wait_s = None if admission.until == math.inf else max(admission.until - now, 0.0)
-                raise error_from(
-                    problem,
-                    phase="call",
-                    sent=False,
-                    retry_after=wait_s,
-                    retry_at=None if wait_s is None else _later(self._runtime.wall(), wait_s),
-                    account=session.name,
-                    ticket=ticket,
-                )
+                raise error_from(problem, self._call_context(session, wait_s, sent=False), ticket=ticket)
             if now >= deadline or (admission.until > deadline and admission.until != math.inf):
                 raise DeadlineError(f"{call.method} could not be sent within the time-out", ticket=ticket, sent=False)
             await anyio.sleep(min(max(admission.until - now, 0.01), 0.25))
@@ -280,14 +273,11 @@ class VendorMethods:
             return transport_error(verdict, session.catalog.name, ticket)
         waits = [wait for wait in (problem.row.retry_after, verdict.retry_after_s) if wait is not None]
         retry_after = max(waits) if waits else None
-        return error_from(
-            problem,
-            phase="call",
-            retry_after=retry_after,
-            retry_at=None if retry_after is None else _later(self._runtime.wall(), retry_after),
-            account=session.name,
-            ticket=ticket,
-        )
+        return error_from(problem, self._call_context(session, retry_after), ticket=ticket)
+
+    def _call_context(self, session: AccountSession, wait_s: float | None, *, sent: bool = True) -> ErrorContext:
+        retry_at = None if wait_s is None else datetime.fromtimestamp(self._runtime.wall() + wait_s, UTC)
+        return ErrorContext(account=session.name, phase="call", sent=sent, retry_after=wait_s, retry_at=retry_at)
 
     async def _report(self, solution: Solution, *, correct: bool, timeout_s: float) -> None:
         from anycap.providers.reports import report_method  # few clients report: not at import
@@ -345,7 +335,3 @@ def _may_have_counted(error: AnycapError) -> bool:
             return error.sent and not isinstance(error, (ServiceError, BusyError, BlockedError, AccountError))
         case _:
             return False
-
-
-def _later(wall: float, seconds: float) -> datetime:
-    return datetime.fromtimestamp(wall + seconds, UTC)

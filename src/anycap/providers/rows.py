@@ -101,7 +101,8 @@ def unknown_row(provider: str, vendor_code: str | None) -> ErrorRow:
             if vendor_code.startswith(prefix):
                 category, scope = prefix_category, prefix_scope
                 break
-    said = "an error without a code" if vendor_code is None else f"the code {vendor_code!r}"
+    # The code itself is the vendor's word and stays out: `meaning` is passed on to places where no vendor may write.
+    said = "an error without a code" if vendor_code is None else "a code"
     return ErrorRow(
         code=Code.UNKNOWN,
         category=category,
@@ -109,7 +110,7 @@ def unknown_row(provider: str, vendor_code: str | None) -> ErrorRow:
         scope=scope,
         retry_after=None,
         charged=Charged.UNKNOWN,
-        meaning=f"The vendor sent {said}, which this library does not know.",
+        meaning=f"The vendor sent {said} that this library does not know.",
         action="Read the vendor's description. Nothing is repeated for a code whose meaning is not known.",
         source="not in the catalog",
         provider=provider,
