@@ -31,6 +31,7 @@ NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
 sys.path.insert(0, str(DOCS))
 from api_reference import api_reference  # noqa: E402 - neighbours of this script, not a package
 from benchmark_page import benchmarks, plots  # noqa: E402
+from explorer_page import explorer  # noqa: E402
 from vendor_tables import vendors  # noqa: E402
 
 
@@ -242,6 +243,7 @@ def pages() -> dict[Path, str]:
     """Every page with its text as it should be."""
     texts = {DOCS / name: NOTE + make() for name, make in PAGES.items()}
     texts |= {DOCS / name: text for name, text in plots().items()}
+    texts[DOCS / "error-explorer.html"] = explorer()
     for name, parts in PARTS.items():
         text = DOCS.joinpath(name).read_text(encoding="utf-8")
         for part, make in parts.items():

@@ -18,7 +18,7 @@ V, A, S, E = AnswerKind, Action, State, EventKind
 
 
 class Heard:
-    """EventEmitter that keep what they tell, and a session as far as they look at it."""
+    """An emitter that keeps what it emits, and as much of a session as it reads."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

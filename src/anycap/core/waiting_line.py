@@ -60,7 +60,7 @@ class WaitingLine:
             self._stale = 0
 
     def hold(self, hold: Deferred) -> list[Solve]:
-        """Deferred the line; those who do not wait for this, or cannot wait that long, are refused and given back."""
+        """Hold the line back; those who do not wait for this, or cannot wait that long, are refused and given back."""
         self.held_until = hold.until
         problem = hold.problem
         finite = hold.until < math.inf

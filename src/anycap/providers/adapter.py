@@ -58,7 +58,7 @@ _REMEMBERED_BYTES_MAX = 512
 
 
 class Adapter:
-    """One vendor's dialect over its catalog. Pure: no I/O, no clock. TicketProjection as one instance per provider.
+    """One vendor's dialect over its catalog. Pure: no I/O, no clock. One instance per provider.
 
     To speak with a vendor in a way that the catalog cannot express, subclass the nearest style and hand instances to the
     entry point group `anycap.providers`.
