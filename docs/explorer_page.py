@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from anycap.errors import _WHOSE_PROBLEM
+from anycap.errors import _CAUSE
 from anycap.providers import BUILT_IN, get
 from anycap.providers.catalog import Catalog
 from anycap.providers.rows import find_row
@@ -63,7 +63,7 @@ def explorer_data() -> dict[str, Any]:
     return {
         "vendors": [_vendor(get(name).catalog) for name in BUILT_IN],
         "codes": {code: {"meaning": info.meaning, "category": info.category} for code, info in CODES.items()},
-        "whose": dict(_WHOSE_PROBLEM),
+        "whose": dict(_CAUSE),
         "exceptions": {
             category: "ServiceError" if category is Category.PROGRESS else f"{category.capitalize()}Error"
             for category in Category
