@@ -194,14 +194,14 @@ class Client(VendorMethods):
                 return cast("S", await self._finish(session, solve, options))
             except SolveError as error:
                 if error.charged is not Charged.NO:
-                    spent += session.prices.get(solve.kind, Decimal(0))
+                    spent += session.prices.get(solve.task_type, Decimal(0))
                 if not session.may_pay_again(
                     solve, error, tries=tries, spent=spent, limit=limit, now=self._engine.clock()
                 ):
                     raise
                 tries += 1
             except InDoubtError:
-                spent += session.prices.get(solve.kind, Decimal(0))  # it may have been charged
+                spent += session.prices.get(solve.task_type, Decimal(0))  # it may have been charged
                 if tries >= 1 or not session.may_resubmit(solve, spent=spent, limit=limit):
                     raise
                 tries += 1
@@ -231,11 +231,11 @@ class Client(VendorMethods):
         options = _Options(self._deadline(timeout), "keep", wait_for_capacity, callback_url)
         session = self._pick(challenge, account)
         solve = await self._start(session, challenge, options)
-        solve.wants_id = True
+        solve.caller_wants_task_id = True
         try:
             await self._settle(session, solve, options, accepted=True)
         finally:
-            solve.wants_id = False
+            solve.caller_wants_task_id = False
         if solve.task_id is None and solve.state is not State.SOLVED:
             self._engine.acknowledged(solve)
             raise self._error(session, solve)
@@ -407,7 +407,7 @@ class Client(VendorMethods):
             self._runtime.new_id(),
             account=session.name,
             provider=session.catalog.name,
-            kind=prepared.kind,
+            task_type=prepared.kind,
             vendor_type=prepared.vendor_type,
             pacer=session.scheduler.pacer(prepared.vendor_type, prepared.timing),
             created_at=self._runtime.wall(),
@@ -415,12 +415,12 @@ class Client(VendorMethods):
             proxy=None if proxy is None else f"{proxy.host}:{proxy.port}",
             secrets=() if proxy is None else proxy.secrets,
             deadline=options.deadline,
-            wait=options.wait_for_capacity,
+            wait_policy=options.wait_for_capacity,
             has_image=prepared.has_image,
         )
         base = self._callback_base_for(session, options.callback_url)
         solve.callback_url = None if base is None else self.callbacks.url(base, solve.id)
-        solve.repeat = repeat
+        solve.is_repeat = repeat
         self._engine.start(solve)
         return solve
 
@@ -458,7 +458,7 @@ class Client(VendorMethods):
 
     def _error(self, session: AccountSession, solve: Solve) -> AnycapError:
         if solve.state is State.IN_DOUBT:
-            return in_doubt(solve.ticket(), solve.last)
+            return in_doubt(solve.ticket(), solve.last_answer)
         if solve.state is State.DELIVERED:
             return TicketError("the solution of this ticket was handed over before", ticket=solve.ticket())
         return session.error_of(solve, self._engine.clock(), self._runtime.wall())

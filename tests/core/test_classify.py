@@ -26,27 +26,27 @@ def lost(delivery: Delivery, kind: FailureKind = FailureKind.READ) -> ParsedAnsw
 @pytest.mark.parametrize(
     ("verdict", "event"),
     [
-        (ParsedAnswer(AnswerKind.ACCEPTED, task_id=7), Event.ACCEPTED),
+        (ParsedAnswer(AnswerKind.ACCEPTED, task_id=7), Event.TASK_ID_RECEIVED),
         (ParsedAnswer(AnswerKind.READY, task_id="u", solution={"text": "a"}), Event.READY),
         (lost(Delivery.NOT_SENT), Event.NOT_SENT),
-        (lost(Delivery.MAYBE_SENT), Event.DOUBTFUL),
-        (lost(Delivery.ANSWERED), Event.DOUBTFUL),
-        (ParsedAnswer(AnswerKind.REDIRECT, location_host="elsewhere"), Event.REFUSED),
+        (lost(Delivery.MAYBE_SENT), Event.OUTCOME_UNKNOWN),
+        (lost(Delivery.ANSWERED), Event.OUTCOME_UNKNOWN),
+        (ParsedAnswer(AnswerKind.REDIRECT, location_host="elsewhere"), Event.REJECTED),
         (problem(Code.NO_WORKERS), Event.BUSY),
         (problem(Code.CONCURRENCY_LIMIT), Event.BUSY),
         (problem(Code.RATE_LIMITED), Event.BUSY),
         (problem(Code.UNAVAILABLE), Event.BUSY),
         (problem(Code.INTERNAL_ERROR, charged=Charged.NO), Event.BUSY),
-        (problem(Code.INTERNAL_ERROR, charged=Charged.UNKNOWN), Event.DOUBTFUL),
-        (problem(Code.INTERNAL_ERROR, retry=Retry.NEVER, charged=Charged.NO), Event.REFUSED),
-        (problem(Code.INVALID_KEY), Event.REFUSED),
-        (problem(Code.NO_FUNDS), Event.REFUSED),
-        (problem(Code.IP_BLOCKED, retry=Retry.SAME), Event.REFUSED),
-        (problem(Code.SUBMIT_BLOCKED, retry=Retry.SAME), Event.REFUSED),
-        (problem(Code.INVALID_FIELDS), Event.REFUSED),
-        (problem(Code.UNSOLVABLE), Event.REFUSED),
-        (problem(Code.DOMAIN_REFUSED), Event.REFUSED),
-        (problem(Code.UNKNOWN), Event.REFUSED),
+        (problem(Code.INTERNAL_ERROR, charged=Charged.UNKNOWN), Event.OUTCOME_UNKNOWN),
+        (problem(Code.INTERNAL_ERROR, retry=Retry.NEVER, charged=Charged.NO), Event.REJECTED),
+        (problem(Code.INVALID_KEY), Event.REJECTED),
+        (problem(Code.NO_FUNDS), Event.REJECTED),
+        (problem(Code.IP_BLOCKED, retry=Retry.SAME), Event.REJECTED),
+        (problem(Code.SUBMIT_BLOCKED, retry=Retry.SAME), Event.REJECTED),
+        (problem(Code.INVALID_FIELDS), Event.REJECTED),
+        (problem(Code.UNSOLVABLE), Event.REJECTED),
+        (problem(Code.DOMAIN_REFUSED), Event.REJECTED),
+        (problem(Code.UNKNOWN), Event.REJECTED),
     ],
 )  # fmt: skip
 def test_an_answer_to_create_task(verdict: ParsedAnswer, event: Event) -> None:
@@ -72,7 +72,7 @@ KEEPING = [
 
 @pytest.mark.parametrize("code", ENDING)
 def test_a_poll_answer_that_ends_the_task(code: Code) -> None:
-    assert poll_event(problem(code), strikes=0, oversized=0) is Event.ENDED
+    assert poll_event(problem(code), strikes=0, oversized=0) is Event.TASK_ENDED
 
 
 @pytest.mark.parametrize("code", KEEPING)
@@ -84,7 +84,7 @@ def test_an_unknown_code_ends_the_task_the_third_time() -> None:
     strange = problem(Code.UNKNOWN)
     assert is_strike(strange)
     assert [poll_event(strange, strikes=n, oversized=0) for n in (1, 2, 3)] == [
-        Event.POLL_LOST, Event.POLL_LOST, Event.ENDED,
+        Event.POLL_LOST, Event.POLL_LOST, Event.TASK_ENDED,
     ]  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_a_bare_404_page_stops_the_polling_the_third_time_and_keeps_the_ticket()
     page = problem(Code.UNKNOWN_METHOD, vendor_code=None, vendor_id=None, http_status=404)
     assert is_strike(page)
     assert [poll_event(page, strikes=n, oversized=0) for n in (1, 2, 3)] == [
-        Event.POLL_LOST, Event.POLL_LOST, Event.STUCK,
+        Event.POLL_LOST, Event.POLL_LOST, Event.POLLING_STUCK,
     ]  # fmt: skip
 
 
@@ -110,12 +110,13 @@ def test_a_lost_poll_keeps_the_task_whatever_got_lost(delivery: Delivery) -> Non
 def test_an_answer_over_the_size_limit_stops_the_polling_the_second_time() -> None:
     big = lost(Delivery.ANSWERED, FailureKind.TOO_LARGE)
     assert poll_event(big, strikes=0, oversized=1) is Event.POLL_LOST
-    assert poll_event(big, strikes=0, oversized=2) is Event.STUCK
+    assert poll_event(big, strikes=0, oversized=2) is Event.POLLING_STUCK
 
 
 def test_progress_and_ready() -> None:
     assert poll_event(ParsedAnswer(AnswerKind.PROCESSING), strikes=0, oversized=0) is Event.PROCESSING
     assert poll_event(ParsedAnswer(AnswerKind.READY, solution={"text": "a"}), strikes=0, oversized=0) is Event.READY
     assert (
-        poll_event(evolve(ParsedAnswer(AnswerKind.REDIRECT), location_host="x"), strikes=0, oversized=0) is Event.STUCK
+        poll_event(evolve(ParsedAnswer(AnswerKind.REDIRECT), location_host="x"), strikes=0, oversized=0)
+        is Event.POLLING_STUCK
     )

@@ -18,7 +18,7 @@ PACER = Pacer(Timing(), Polling(adaptive=False))
 
 def _solve(name: str = "a") -> Solve:
     return Solve(
-        name, account="toy", provider="toy", kind="Toy", vendor_type="Toy", pacer=PACER, created_at=0.0
+        name, account="toy", provider="toy", task_type="Toy", vendor_type="Toy", pacer=PACER, created_at=0.0
     )  # fmt: skip
 
 

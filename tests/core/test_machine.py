@@ -47,7 +47,7 @@ def test_money_is_spent_only_after_the_intent_is_durable() -> None:
 
 
 def test_a_task_id_is_stored_before_anything_else_happens() -> None:
-    assert step(State.SUBMITTING, Event.ACCEPTED) == (State.STORING, (Action.WRITE_ACCEPTED,))
+    assert step(State.SUBMITTING, Event.TASK_ID_RECEIVED) == (State.STORING, (Action.WRITE_ACCEPTED,))
 
 
 def test_a_solution_is_stored_before_anybody_is_told() -> None:
@@ -55,7 +55,7 @@ def test_a_solution_is_stored_before_anybody_is_told() -> None:
         (state, event)
         for state, row in TRANSITIONS.items()
         for event, (after, acts) in row.items()
-        if after is State.SOLVED and Action.TELL in acts
+        if after is State.SOLVED and Action.NOTIFY in acts
     }
     assert tellers == {(State.SAVING, Event.STORED), (State.SAVING, Event.STORE_FAILED)}
 
@@ -65,7 +65,7 @@ def test_in_doubt_is_never_left() -> None:
 
 
 def test_a_lost_poll_never_ends_the_task() -> None:
-    assert step(State.POLLING, Event.POLL_LOST) == (State.WAITING, (Action.PLAN_POLL,))
+    assert step(State.POLLING, Event.POLL_LOST) == (State.WAITING, (Action.SCHEDULE_POLL,))
 
 
 @pytest.mark.parametrize("state", sorted(ENDS))

@@ -53,8 +53,8 @@ def _lane(gate: int = 16) -> tuple[AccountScheduler, OpenGuard]:
 
 def _solve(scheduler: AccountScheduler, name: str = "a", kind: str = "Toy", **more: Any) -> Solve:
     solve = Solve(
-        name, account="toy", provider="toy", kind=kind, vendor_type=kind, pacer=scheduler.pacer(kind, TIMING), created_at=0.0,
-        **more,
+        name, account="toy", provider="toy", task_type=kind, vendor_type=kind, pacer=scheduler.pacer(kind, TIMING),
+        created_at=0.0, **more,
     )  # fmt: skip
     scheduler.add(solve)
     return solve
@@ -86,7 +86,7 @@ def test_a_solve_goes_through_its_life() -> None:
     assert scheduler.next_job(108.0) == Job(JobKind.POLL, solve)
     ready = ParsedAnswer(AnswerKind.READY, solution={"text": "a"}, body={"solution": {"text": "a"}})
     assert scheduler.polled(solve, ready, 108.1) == (Action.WRITE_RESULT,)
-    assert scheduler.stored(solve, 108.1) == (Action.TELL,)
+    assert scheduler.stored(solve, 108.1) == (Action.NOTIFY,)
     assert guard.ended == 1
     assert scheduler.delivered(solve) == (Action.WRITE_DELIVERED,)
 
@@ -111,7 +111,7 @@ def test_submits_held_until_an_answer_ask_again_after_a_poll() -> None:
     scheduler, guard = _lane()
     polled = _solve(scheduler, "a")
     _accept(scheduler, polled, 0.0)
-    held = _solve(scheduler, "b", wait=True)
+    held = _solve(scheduler, "b", wait_policy=True)
     guard.submit_hold = Deferred(math.inf, None)
     assert scheduler.next_job(5.0) == Job(JobKind.POLL, polled)
     assert scheduler.next_job(5.0) is None
@@ -127,7 +127,7 @@ def test_submits_and_polls_take_turns_so_that_one_dead_task_is_not_every_probe_o
     _accept(scheduler, dead, 0.0)
     assert scheduler.next_job(5.0) == Job(JobKind.POLL, dead)
     scheduler.polled(dead, ParsedAnswer(AnswerKind.LOST), 5.1)
-    waits = _solve(scheduler, "waits", wait=True)
+    waits = _solve(scheduler, "waits", wait_policy=True)
     guard.submit_hold = guard.poll_hold = Deferred(20.0, None)
     for now in (6.0, 7.0, 8.0, 9.0):  # however often it was asked in vain
         assert scheduler.next_job(now) is None
@@ -152,14 +152,14 @@ def test_hanging_submits_leave_room_for_polls() -> None:
 def test_a_hold_with_a_problem_refuses_those_who_do_not_wait_and_keeps_the_others() -> None:
     scheduler, guard = _lane()
     stays = _solve(scheduler, "a")
-    goes = _solve(scheduler, "b", wait=False)
+    goes = _solve(scheduler, "b", wait_policy=False)
     late = _solve(scheduler, "c", deadline=3.0)
     guard.submit_hold = Deferred(10.0, _problem(Code.NO_WORKERS))
     assert scheduler.next_job(1.0) is None
     assert scheduler.take_refused() == [goes, late]
-    assert goes.last is not None
-    assert not goes.late
-    assert late.late
+    assert goes.last_answer is not None
+    assert not goes.rejected_as_too_late
+    assert late.rejected_as_too_late
     assert stays.state is State.QUEUED
     assert scheduler.wake_at(1.0) == 10.0
     guard.submit_hold = None
@@ -207,10 +207,10 @@ def test_a_request_that_never_left_comes_again_after_a_growing_wait() -> None:
 def test_a_withdrawn_solve_is_never_sent() -> None:
     scheduler, _ = _lane()
     first, second = _solve(scheduler, "a"), _solve(scheduler, "b")
-    assert scheduler.withdraw(first) == (Action.TELL,)
+    assert scheduler.withdraw(first) == (Action.NOTIFY,)
     assert scheduler.next_job(0.0) == Job(JobKind.SUBMIT, second)
     assert scheduler.withdraw(second) == ()
-    assert scheduler.stored(second, 0.0) == (Action.WRITE_NOT_CREATED, Action.TELL)
+    assert scheduler.stored(second, 0.0) == (Action.WRITE_NOT_CREATED, Action.NOTIFY)
     assert scheduler.in_progress == 0
 
 
@@ -227,7 +227,7 @@ def test_ten_thousand_withdrawn_solves_leave_nothing_behind() -> None:
 def test_the_end_of_a_tasks_life_is_an_unsolved_task() -> None:
     scheduler, guard = _lane()
     solve = Solve(
-        "a", account="toy", provider="toy", kind="Toy", vendor_type="Toy", created_at=0.0,
+        "a", account="toy", provider="toy", task_type="Toy", vendor_type="Toy", created_at=0.0,
         pacer=scheduler.pacer("Toy", Timing(first_s=1.0, gap_s=1.0, polls_max=2)),
     )  # fmt: skip
     scheduler.add(solve)
@@ -236,9 +236,9 @@ def test_the_end_of_a_tasks_life_is_an_unsolved_task() -> None:
         now = scheduler.wake_at(0.0)
         assert scheduler.next_job(now) == Job(JobKind.POLL, solve)
         actions = scheduler.polled(solve, PROCESSING, now)
-    assert actions == (Action.WRITE_FAILED, Action.TELL)
+    assert actions == (Action.WRITE_FAILED, Action.NOTIFY)
     assert solve.state is State.FAILED
-    assert solve.last is not None
-    assert solve.last.problem is not None
-    assert solve.last.problem.code is Code.SOLVE_TIMEOUT
+    assert solve.last_answer is not None
+    assert solve.last_answer.problem is not None
+    assert solve.last_answer.problem.code is Code.SOLVE_TIMEOUT
     assert guard.ended == 1

@@ -31,7 +31,7 @@ def _solve(scheduler: AccountScheduler, name: str, timing: Timing, task_id: Task
         name,
         account="v",
         provider="v",
-        kind=KIND,
+        task_type=KIND,
         vendor_type=KIND,
         pacer=scheduler.pacer(KIND, timing),
         created_at=0.0,

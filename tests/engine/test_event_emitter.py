@@ -35,8 +35,8 @@ class Heard:
 
 def _solve(state: State, last: ParsedAnswer | None = None, solution: object = None) -> Solve:
     pacer: Any = None
-    solve = Solve("a" * 16, account="main", provider="p", kind="T", vendor_type="V", pacer=pacer, created_at=1e9)
-    solve.state, solve.last, solve.solution = state, last, solution
+    solve = Solve("a" * 16, account="main", provider="p", task_type="T", vendor_type="V", pacer=pacer, created_at=1e9)
+    solve.state, solve.last_answer, solve.solution = state, last, solution
     return solve
 
 
@@ -66,13 +66,17 @@ SOLUTION = SimpleNamespace(cost=None)
     [
         ((A.WRITE_ACCEPTED,), _solve(S.STORING), [E.ACCEPTED]),
         ((A.WRITE_RESULT,), _solve(S.SAVING, solution=SOLUTION), [E.SOLVED, E.CHARGED]),
-        ((A.WRITE_ACCEPTED, A.WRITE_RESULT), _solve(S.SAVING, solution=SOLUTION), [E.ACCEPTED, E.SOLVED, E.CHARGED]),
-        ((A.WRITE_FAILED, A.TELL), _solve(S.FAILED), [E.FAILED, E.CHARGED]),
-        ((A.WRITE_IN_DOUBT, A.TELL), _solve(S.IN_DOUBT), [E.IN_DOUBT, E.CHARGED]),
-        ((A.WRITE_ABANDONED, A.TELL), _solve(S.ABANDONED), [E.ABANDONED]),
+        (
+            (A.WRITE_ACCEPTED, A.WRITE_RESULT),
+            _solve(S.SAVING, solution=SOLUTION),
+            [E.ACCEPTED, E.SOLVED, E.CHARGED],
+        ),
+        ((A.WRITE_FAILED, A.NOTIFY), _solve(S.FAILED), [E.FAILED, E.CHARGED]),
+        ((A.WRITE_IN_DOUBT, A.NOTIFY), _solve(S.IN_DOUBT), [E.IN_DOUBT, E.CHARGED]),
+        ((A.WRITE_ABANDONED, A.NOTIFY), _solve(S.ABANDONED), [E.ABANDONED]),
         ((A.WRITE_NOT_CREATED,), _solve(S.QUEUED), [E.REQUEUED]),
-        ((A.WRITE_NOT_CREATED, A.TELL), _solve(S.FAILED), [E.FAILED]),
-        ((A.WRITE_DELIVERED, A.TELL), _solve(S.DELIVERED), []),
+        ((A.WRITE_NOT_CREATED, A.NOTIFY), _solve(S.FAILED), [E.FAILED]),
+        ((A.WRITE_DELIVERED, A.NOTIFY), _solve(S.DELIVERED), []),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, tuple) else "",
 )

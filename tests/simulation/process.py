@@ -80,9 +80,9 @@ class Process:
         session = self.sessions[account.plan.name]
         prepared = account.prepared(arrival.kind)
         solve = Solve(
-            f"t{number}", account=account.plan.name, provider=account.plan.provider, kind=prepared.kind,
+            f"t{number}", account=account.plan.name, provider=account.plan.provider, task_type=prepared.kind,
             vendor_type=prepared.vendor_type, pacer=session.scheduler.pacer(prepared.vendor_type, prepared.timing),
-            created_at=world.wall(), prepared=prepared, deadline=world.mono() + arrival.timeout_s, wait=arrival.wait,
+            created_at=world.wall(), prepared=prepared, deadline=world.mono() + arrival.timeout_s, wait_policy=arrival.wait,
             has_image=prepared.has_image,
         )  # fmt: skip
         self.solves[solve.id] = solve
@@ -113,7 +113,7 @@ class Process:
 
     def _comes_back(self, solve: Solve) -> None:
         if self.alive and solve.state not in ENDS:
-            solve.unwanted = False
+            solve.caller_gave_up = False
             self.present.add(solve.id)
             if solve.state is State.STALLED:
                 session = self.sessions[solve.account]
@@ -132,7 +132,7 @@ class Process:
             session = self.sessions[account.plan.name]
             prepared = account.prepared(arrival.kind)
             solve = Solve(
-                ticket, account=account.plan.name, provider=account.plan.provider, kind=prepared.kind,
+                ticket, account=account.plan.name, provider=account.plan.provider, task_type=prepared.kind,
                 vendor_type=prepared.vendor_type, pacer=session.scheduler.pacer(prepared.vendor_type, prepared.timing),
                 created_at=world.wall(),
             )  # fmt: skip
@@ -188,7 +188,7 @@ class Process:
             return
         assert solve is not None
         if job.kind is JobKind.POLL:
-            session.watch.sent("poll", solve.kind)
+            session.watch.sent("poll", solve.task_type)
             assert solve.task_id is not None
             fields = {"clientKey": session.account.key, **session.account.adapter.poll_fields(solve.task_id)}
             world.send(
@@ -196,7 +196,7 @@ class Process:
                 lambda verdict: self._polled(session, solve, verdict),
             )  # fmt: skip
             return
-        session.watch.sent("submit", solve.kind, repeat=solve.repeat)
+        session.watch.sent("submit", solve.task_type, repeat=solve.is_repeat)
         intent = record_for(Action.WRITE_INTENT, solve, world.wall())
         assert intent is not None
         self._write([intent], lambda ok: self._intended(session, solve, ok))
@@ -205,7 +205,7 @@ class Process:
         world = self.world
         actions = session.scheduler.stored(solve, world.mono(), ok=ok)
         if Action.SEND_SUBMIT not in actions:
-            session.watch.unsent(solve.kind)
+            session.watch.unsent(solve.task_type)
             self._perform(session, solve, actions)
             self.pump(session)
             return
@@ -217,13 +217,13 @@ class Process:
     def _submitted(self, session: AccountSession, solve: Solve, verdict: ParsedAnswer) -> None:
         if verdict.kind is AnswerKind.ACCEPTED or verdict.kind is AnswerKind.READY:
             solve.accepted_at = self.world.wall()
-        session.watch.answered("submit", solve.kind, verdict)
+        session.watch.answered("submit", solve.task_type, verdict)
         actions = session.scheduler.submitted(solve, verdict, self.world.mono())
         self._perform(session, solve, actions)
         self.pump(session)
 
     def _polled(self, session: AccountSession, solve: Solve, verdict: ParsedAnswer) -> None:
-        session.watch.answered("poll", solve.kind, verdict)
+        session.watch.answered("poll", solve.task_type, verdict)
         actions = session.scheduler.polled(solve, verdict, self.world.mono())
         if actions:
             self._perform(session, solve, actions)
@@ -273,7 +273,7 @@ class Process:
         records = self._records(solve, actions)
         if records:
             self._write(records, lambda ok: self._performed(session, solve, actions, ok))
-        elif Action.TELL in actions:
+        elif Action.NOTIFY in actions:
             self._tell(solve)
 
     def _performed(self, session: AccountSession, solve: Solve, actions: tuple[Action, ...], ok: bool) -> None:
@@ -281,7 +281,7 @@ class Process:
             further = session.scheduler.stored(solve, self.world.mono(), ok=ok)
             if further:
                 self._perform(session, solve, further)
-        if Action.TELL in actions:
+        if Action.NOTIFY in actions:
             self._tell(solve)
         self.pump(session)
 

@@ -184,12 +184,13 @@ class Watch:
 
     def refused(self, solve: Solve) -> None:
         """A solve was stopped here: there must be a reason, or a deadline."""
-        if solve.last is None and not solve.late and math.isinf(solve.deadline):
+        if solve.last_answer is None and not solve.rejected_as_too_late and math.isinf(solve.deadline):
             self._world.fault(f"{solve.id} was refused for no reason")
-        if solve.last is not None and solve.last.problem is not None and solve.wait is True and not solve.late:
-            category = solve.last.problem.category
+        problem = None if solve.last_answer is None else solve.last_answer.problem
+        if problem is not None and solve.wait_policy is True and not solve.rejected_as_too_late:
+            category = problem.category
             if category is not Category.PROXY:
-                self._world.fault(f"{solve.id} wanted to wait and was refused for {solve.last.problem.code}")
+                self._world.fault(f"{solve.id} wanted to wait and was refused for {problem.code}")
 
     def _unfinished(self, kind: str | None) -> int:
         # The account's own view: accepted tasks whose end it does not know.

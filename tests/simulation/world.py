@@ -88,7 +88,7 @@ class Account:
             return 0
         states = (State.STORING, State.WAITING, State.POLLING, State.SAVING)
         return sum(
-            solve.state in states and solve.account == self.plan.name and kind in (None, solve.kind)
+            solve.state in states and solve.account == self.plan.name and kind in (None, solve.task_type)
             for solve in process.solves.values()
         )
 

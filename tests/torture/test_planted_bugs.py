@@ -55,7 +55,7 @@ def test_a_resend_after_a_read_time_out_is_caught(monkeypatch: pytest.MonkeyPatc
         event = classify(verdict, *more, **options)
         failure = verdict.failure
         late = verdict.kind is AnswerKind.LOST and failure is not None and failure.kind is FailureKind.TIMEOUT
-        return Event.NOT_SENT if late and event is Event.DOUBTFUL else event
+        return Event.NOT_SENT if late and event is Event.OUTCOME_UNKNOWN else event
 
     monkeypatch.setattr(scheduler, "submit_event", resend)
     assert "was charged 2 times" in until_caught(lambda verdict: verdict.twice)

@@ -22,7 +22,7 @@ def submit_event(verdict: ParsedAnswer, *, wait_when_blocked: bool = False) -> E
     """
     match verdict.kind:
         case AnswerKind.ACCEPTED:
-            return Event.ACCEPTED
+            return Event.TASK_ID_RECEIVED
         case AnswerKind.READY:
             return Event.READY
         case AnswerKind.ERROR:
@@ -30,20 +30,20 @@ def submit_event(verdict: ParsedAnswer, *, wait_when_blocked: bool = False) -> E
             assert problem is not None  # noqa: S101 - a PROBLEM verdict has one
             return _submit_problem(problem, wait_when_blocked)
         case AnswerKind.LOST:
-            return Event.NOT_SENT if verdict.delivery is Delivery.NOT_SENT else Event.DOUBTFUL
+            return Event.NOT_SENT if verdict.delivery is Delivery.NOT_SENT else Event.OUTCOME_UNKNOWN
         case AnswerKind.REDIRECT:
-            return Event.REFUSED
+            return Event.REJECTED
         case AnswerKind.PROCESSING | AnswerKind.DONE:
-            return Event.DOUBTFUL
+            return Event.OUTCOME_UNKNOWN
 
 
 def _submit_problem(problem: ErrorAnswer, wait_when_blocked: bool) -> Event:
     row = problem.row
     if row.code is Code.INTERNAL_ERROR and row.charged is not Charged.NO:
-        return Event.DOUBTFUL
+        return Event.OUTCOME_UNKNOWN
     if row.category in (Category.ACCOUNT, Category.BLOCKED):
-        return Event.BUSY if wait_when_blocked else Event.REFUSED
-    return Event.BUSY if row.retry is Retry.SAME else Event.REFUSED
+        return Event.BUSY if wait_when_blocked else Event.REJECTED
+    return Event.BUSY if row.retry is Retry.SAME else Event.REJECTED
 
 
 def poll_event(verdict: ParsedAnswer, *, strikes: int, oversized: int) -> Event:
@@ -57,21 +57,21 @@ def poll_event(verdict: ParsedAnswer, *, strikes: int, oversized: int) -> Event:
         case AnswerKind.PROCESSING | AnswerKind.ACCEPTED | AnswerKind.DONE:
             return Event.PROCESSING
         case AnswerKind.REDIRECT:
-            return Event.STUCK
+            return Event.POLLING_STUCK
         case AnswerKind.LOST:
-            return Event.STUCK if oversized >= OVERSIZED_MAX else Event.POLL_LOST
+            return Event.POLLING_STUCK if oversized >= OVERSIZED_MAX else Event.POLL_LOST
         case AnswerKind.ERROR:
             problem = verdict.problem
             assert problem is not None  # noqa: S101 - a PROBLEM verdict has one
             if _is_bare_4xx(problem):
-                return Event.STUCK if strikes >= STRIKES_MAX else Event.POLL_LOST
+                return Event.POLLING_STUCK if strikes >= STRIKES_MAX else Event.POLL_LOST
             match problem.row.on_poll:
                 case OnPoll.KEEPS:
                     return Event.POLL_LOST
                 case OnPoll.ENDS:
-                    return Event.ENDED
+                    return Event.TASK_ENDED
                 case OnPoll.ENDS_THIRD_TIME:
-                    return Event.ENDED if strikes >= STRIKES_MAX else Event.POLL_LOST
+                    return Event.TASK_ENDED if strikes >= STRIKES_MAX else Event.POLL_LOST
 
 
 def is_strike(verdict: ParsedAnswer) -> bool:

@@ -8,14 +8,16 @@ The rules, in prose:
    poll or POLLING. A solution is stored (SAVING) before anybody gets it (SOLVED).
 3. A request that certainly never left, or an answer that says "busy, nothing was made", goes back to QUEUED.
    An answer that may have made a task whose id nobody knows is IN_DOUBT: it is never sent again.
-4. Nothing that happens to a poll loses the task. Only the vendor's word that the task is over (ENDED), or the end of the
-   task's life (EXHAUSTED), makes it FAILED. Where polling cannot go on for a reason of ours (three 4xx pages in a row, an
+4. Nothing that happens to a poll loses the task. Only the vendor's word that the task is over (TASK_ENDED), or the end of the
+   task's life (LIFE_OVER), makes it FAILED. Where polling cannot go on for a reason of ours (three 4xx pages in a row, an
    answer over the size limit twice, a redirect) the task is STALLED: the caller is told, the ticket stays good.
-5. A caller who goes away changes nothing here. ABANDON is a wish of its own, and an unsent solve may be WITHDRAWN.
+5. A caller that cancels changes nothing here. ABANDON is a wish of its own, and an unsent solve may be WITHDRAWN.
 
 Every (state, event) pair is either in `TRANSITIONS` or impossible: `step` raises on it and a test walks all pairs. The
-diagram in the docs is drawn from this table. Which event an answer is, `classify.py` says; what to send next and when,
-`scheduler.py`.
+diagram in the docs is drawn from this table.
+
+What is not here: which event an answer is (`classify.py`), what is sent next and when (`scheduler.py`), deadlines and several
+callers of one solve (`engine/`), a new task after a failure (another solve with a ticket of its own: `new_task.py`).
 """
 
 from enum import StrEnum
@@ -25,53 +27,76 @@ class State(StrEnum):
     """Where one solve is."""
 
     QUEUED = "queued"
+    """Waits for the guard; nothing has been sent, or what was sent made nothing."""
     RECORDING = "recording"
+    """Its INTENT is being written."""
     SUBMITTING = "submitting"
+    """createTask is on its way: the only state in which money can be spent."""
     STORING = "storing"
+    """The vendor has the task; its id is being written."""
     WAITING = "waiting"
+    """Paid, and not due for a poll."""
     POLLING = "polling"
+    """getTaskResult is on its way."""
     SAVING = "saving"
+    """The solution is being written."""
     SOLVED = "solved"
+    """The solution waits for its caller."""
     DELIVERED = "delivered"
+    """The caller has it."""
     FAILED = "failed"
+    """It came to no solution; `Solve.last_answer` says why."""
     STALLED = "stalled"
+    """Paid, and not polled for a reason that is not the task's. A caller that waits for it starts the polls again."""
     IN_DOUBT = "in_doubt"
+    """A task may exist whose id nobody knows."""
     ABANDONED = "abandoned"
+    """The caller wants nothing more of it."""
 
 
 class Event(StrEnum):
     """What happened to it."""
 
-    SLOT = "slot"
+    # -- before sending
+    SLOT_GRANTED = "slot_granted"
     """The guard lets it be submitted now."""
     STORED = "stored"
     """The journal holds what was to be written."""
     STORE_FAILED = "store_failed"
     """The journal could not write."""
+
+    # -- the answer to createTask
     NOT_SENT = "not_sent"
     """No byte of the request left."""
     BUSY = "busy"
     """Answered: nothing was made, the same request may be sent later."""
-    ACCEPTED = "accepted"
-    DOUBTFUL = "doubtful"
-    """A task may have been made, and its id is lost."""
-    REFUSED = "refused"
-    """Answered: nothing was made, and sending it again does not help."""
-    DUE = "due"
+    REJECTED = "rejected"
+    """Answered (or stopped here before sending): nothing was made, and sending it again does not help."""
+    TASK_ID_RECEIVED = "task_id_received"
+    """Answered: the task exists and is paid for; its id goes to the journal before anything else."""
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    """A task may exist, and its id is lost. Never sent again: it could be paid for twice."""
+
+    # -- polls
+    POLL_DUE = "poll_due"
     """Time for the next poll."""
     PROCESSING = "processing"
+    """Answered: still in work."""
     POLL_LOST = "poll_lost"
     """This poll came to nothing; the task lives on."""
     READY = "ready"
-    ENDED = "ended"
+    """Answered with a solution; at some vendors the answer to createTask holds it."""
+    TASK_ENDED = "task_ended"
     """The vendor says that the task is over without a solution."""
-    EXHAUSTED = "exhausted"
+    LIFE_OVER = "life_over"
     """The vendor keeps the task no longer, or answers no more polls for it."""
-    STUCK = "stuck"
+    POLLING_STUCK = "polling_stuck"
     """Polling cannot go on, for a reason that is not the task's."""
-    WANTED = "wanted"
-    """A caller waits for a stalled ticket again."""
-    HANDED_OVER = "delivered"
+
+    # -- callers
+    WAITED_FOR = "waited_for"
+    """A caller waits for the ticket (again)."""
+    DELIVERED = "delivered"
     """The caller has the solution."""
     WITHDRAWN = "withdrawn"
     """The caller gave up before anything was sent."""
@@ -80,24 +105,36 @@ class Event(StrEnum):
 
 
 class Action(StrEnum):
-    """What the shell has to do, in order."""
+    """What has to be done about it, in order. The journal's names are in `records.py`."""
 
     WRITE_INTENT = "write_intent"
+    """Record that createTask is about to be sent."""
     WRITE_NOT_CREATED = "write_not_created"
+    """Record that the intent came to nothing and cost nothing."""
     WRITE_ACCEPTED = "write_accepted"
+    """Record the task id."""
     WRITE_RESULT = "write_result"
+    """Record the answer with the solution."""
     WRITE_FAILED = "write_failed"
+    """Record why the paid task came to nothing."""
     WRITE_IN_DOUBT = "write_in_doubt"
+    """Record that the answer to createTask is lost."""
     WRITE_DELIVERED = "write_delivered"
+    """Record that the caller has the solution: it is not handed out a second time."""
     WRITE_ABANDONED = "write_abandoned"
+    """Record that nobody wants the task any more."""
     SEND_SUBMIT = "send_submit"
+    """Send createTask."""
     SEND_POLL = "send_poll"
+    """Send getTaskResult."""
     REQUEUE = "requeue"
-    PLAN_POLL = "plan_poll"
-    FREE_TASK = "free_task"
+    """Let it wait for another slot."""
+    SCHEDULE_POLL = "schedule_poll"
+    """Put its next poll into the heap of due times."""
+    RELEASE_TASK_SLOT = "release_task_slot"
     """Give the task's place in the account's window back."""
-    TELL = "tell"
-    """Wake whoever waits: there is a solution or an error."""
+    NOTIFY = "notify"
+    """Wake the callers: there is a solution or an error."""
 
 
 S, E, A = State, Event, Action
@@ -105,79 +142,80 @@ Step = tuple[State, tuple[Action, ...]]
 
 TRANSITIONS: dict[State, dict[Event, Step]] = {
     S.QUEUED: {
-        E.SLOT: (S.RECORDING, (A.WRITE_INTENT,)),
-        E.REFUSED: (S.FAILED, (A.TELL,)),
-        E.WITHDRAWN: (S.FAILED, (A.TELL,)),
-        E.ABANDON: (S.FAILED, (A.TELL,)),
+        E.SLOT_GRANTED: (S.RECORDING, (A.WRITE_INTENT,)),
+        # No record: the journal knows nothing of a solve that was never sent, or has closed its last intent.
+        E.REJECTED: (S.FAILED, (A.NOTIFY,)),
+        E.WITHDRAWN: (S.FAILED, (A.NOTIFY,)),
+        E.ABANDON: (S.FAILED, (A.NOTIFY,)),
     },
     S.RECORDING: {
         E.STORED: (S.SUBMITTING, (A.SEND_SUBMIT,)),
-        E.STORE_FAILED: (S.FAILED, (A.TELL,)),
-        # The caller went away while the intent was being written: close it instead of paying for nobody.
-        E.WITHDRAWN: (S.FAILED, (A.WRITE_NOT_CREATED, A.TELL)),
+        E.STORE_FAILED: (S.FAILED, (A.NOTIFY,)),
+        # The caller cancelled while the intent was being written: close it instead of paying for nobody.
+        E.WITHDRAWN: (S.FAILED, (A.WRITE_NOT_CREATED, A.NOTIFY)),
         E.ABANDON: (S.RECORDING, ()),
     },
     S.SUBMITTING: {
-        E.ACCEPTED: (S.STORING, (A.WRITE_ACCEPTED,)),
+        E.TASK_ID_RECEIVED: (S.STORING, (A.WRITE_ACCEPTED,)),
         E.READY: (S.SAVING, (A.WRITE_ACCEPTED, A.WRITE_RESULT)),
         E.NOT_SENT: (S.QUEUED, (A.WRITE_NOT_CREATED, A.REQUEUE)),
         E.BUSY: (S.QUEUED, (A.WRITE_NOT_CREATED, A.REQUEUE)),
-        E.REFUSED: (S.FAILED, (A.WRITE_NOT_CREATED, A.TELL)),
-        E.DOUBTFUL: (S.IN_DOUBT, (A.WRITE_IN_DOUBT, A.TELL)),
+        E.REJECTED: (S.FAILED, (A.WRITE_NOT_CREATED, A.NOTIFY)),
+        E.OUTCOME_UNKNOWN: (S.IN_DOUBT, (A.WRITE_IN_DOUBT, A.NOTIFY)),
         E.WITHDRAWN: (S.SUBMITTING, ()),
         E.ABANDON: (S.SUBMITTING, ()),
     },
     S.STORING: {
-        E.STORED: (S.WAITING, (A.PLAN_POLL,)),
+        E.STORED: (S.WAITING, (A.SCHEDULE_POLL,)),
         # The task is paid and its id is in memory: a journal that fails now must not stop the polling.
-        E.STORE_FAILED: (S.WAITING, (A.PLAN_POLL,)),
-        E.ABANDON: (S.ABANDONED, (A.WRITE_ABANDONED, A.FREE_TASK, A.TELL)),
+        E.STORE_FAILED: (S.WAITING, (A.SCHEDULE_POLL,)),
+        E.ABANDON: (S.ABANDONED, (A.WRITE_ABANDONED, A.RELEASE_TASK_SLOT, A.NOTIFY)),
     },
     S.WAITING: {
-        E.DUE: (S.POLLING, (A.SEND_POLL,)),
-        E.EXHAUSTED: (S.FAILED, (A.WRITE_FAILED, A.FREE_TASK, A.TELL)),
-        E.ABANDON: (S.ABANDONED, (A.WRITE_ABANDONED, A.FREE_TASK, A.TELL)),
-        E.WANTED: (S.WAITING, ()),
+        E.POLL_DUE: (S.POLLING, (A.SEND_POLL,)),
+        E.LIFE_OVER: (S.FAILED, (A.WRITE_FAILED, A.RELEASE_TASK_SLOT, A.NOTIFY)),
+        E.ABANDON: (S.ABANDONED, (A.WRITE_ABANDONED, A.RELEASE_TASK_SLOT, A.NOTIFY)),
+        E.WAITED_FOR: (S.WAITING, ()),
     },
     S.POLLING: {
-        E.PROCESSING: (S.WAITING, (A.PLAN_POLL,)),
-        E.POLL_LOST: (S.WAITING, (A.PLAN_POLL,)),
+        E.PROCESSING: (S.WAITING, (A.SCHEDULE_POLL,)),
+        E.POLL_LOST: (S.WAITING, (A.SCHEDULE_POLL,)),
         E.READY: (S.SAVING, (A.WRITE_RESULT,)),
-        E.ENDED: (S.FAILED, (A.WRITE_FAILED, A.FREE_TASK, A.TELL)),
-        E.STUCK: (S.STALLED, (A.FREE_TASK, A.TELL)),
-        E.WANTED: (S.POLLING, ()),
-        E.ABANDON: (S.ABANDONED, (A.WRITE_ABANDONED, A.FREE_TASK, A.TELL)),
+        E.TASK_ENDED: (S.FAILED, (A.WRITE_FAILED, A.RELEASE_TASK_SLOT, A.NOTIFY)),
+        E.POLLING_STUCK: (S.STALLED, (A.RELEASE_TASK_SLOT, A.NOTIFY)),
+        E.WAITED_FOR: (S.POLLING, ()),
+        E.ABANDON: (S.ABANDONED, (A.WRITE_ABANDONED, A.RELEASE_TASK_SLOT, A.NOTIFY)),
     },
     S.SAVING: {
-        E.STORED: (S.SOLVED, (A.FREE_TASK, A.TELL)),
-        # The solution is here and paid for: hand it over all the same.
-        E.STORE_FAILED: (S.SOLVED, (A.FREE_TASK, A.TELL)),
+        E.STORED: (S.SOLVED, (A.RELEASE_TASK_SLOT, A.NOTIFY)),
+        # The solution is here and paid for: a journal that fails must not keep it from its caller.
+        E.STORE_FAILED: (S.SOLVED, (A.RELEASE_TASK_SLOT, A.NOTIFY)),
         E.ABANDON: (S.SAVING, ()),
-        E.WANTED: (S.SAVING, ()),
+        E.WAITED_FOR: (S.SAVING, ()),
     },
     S.SOLVED: {
-        E.HANDED_OVER: (S.DELIVERED, (A.WRITE_DELIVERED,)),
+        E.DELIVERED: (S.DELIVERED, (A.WRITE_DELIVERED,)),
         E.ABANDON: (S.ABANDONED, (A.WRITE_ABANDONED,)),
-        E.WANTED: (S.SOLVED, ()),
+        E.WAITED_FOR: (S.SOLVED, ()),
     },
     S.STALLED: {
-        E.WANTED: (S.WAITING, (A.PLAN_POLL,)),
+        E.WAITED_FOR: (S.WAITING, (A.SCHEDULE_POLL,)),
         E.ABANDON: (S.ABANDONED, (A.WRITE_ABANDONED,)),
     },
     # Ends. An answer may still come to a poll that was on its way when the task was abandoned: it is dropped.
-    S.DELIVERED: {E.HANDED_OVER: (S.DELIVERED, ()), E.ABANDON: (S.DELIVERED, ()), E.WANTED: (S.DELIVERED, ())},
-    S.FAILED: {E.ABANDON: (S.FAILED, ()), E.WITHDRAWN: (S.FAILED, ()), E.WANTED: (S.FAILED, ())},
-    S.IN_DOUBT: {E.ABANDON: (S.IN_DOUBT, ()), E.WANTED: (S.IN_DOUBT, ())},
+    S.DELIVERED: {E.DELIVERED: (S.DELIVERED, ()), E.ABANDON: (S.DELIVERED, ()), E.WAITED_FOR: (S.DELIVERED, ())},
+    S.FAILED: {E.ABANDON: (S.FAILED, ()), E.WITHDRAWN: (S.FAILED, ()), E.WAITED_FOR: (S.FAILED, ())},
+    S.IN_DOUBT: {E.ABANDON: (S.IN_DOUBT, ()), E.WAITED_FOR: (S.IN_DOUBT, ())},
     S.ABANDONED: {
         E.PROCESSING: (S.ABANDONED, ()),
         E.POLL_LOST: (S.ABANDONED, ()),
         E.READY: (S.ABANDONED, ()),
-        E.ENDED: (S.ABANDONED, ()),
-        E.STUCK: (S.ABANDONED, ()),
+        E.TASK_ENDED: (S.ABANDONED, ()),
+        E.POLLING_STUCK: (S.ABANDONED, ()),
         E.STORED: (S.ABANDONED, ()),
         E.STORE_FAILED: (S.ABANDONED, ()),
         E.ABANDON: (S.ABANDONED, ()),
-        E.WANTED: (S.ABANDONED, ()),
+        E.WAITED_FOR: (S.ABANDONED, ()),
     },
 }
 

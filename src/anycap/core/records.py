@@ -46,7 +46,7 @@ def record_for(
         fields = {
             "account": solve.account,
             "provider": solve.provider,
-            "type": solve.kind,
+            "type": solve.task_type,
             "vendor_type": solve.vendor_type,
             "created_at": solve.created_at,
             "summary": solve.prepared.summary if solve.prepared is not None else _NOTHING,

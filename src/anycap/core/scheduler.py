@@ -45,12 +45,12 @@ LATENESS_WEIGHT = 0.05
 """Weight of one poll's lateness in the moving mean from which all gaps are widened."""
 
 # Members that every request meets: a look-up on the enum's class costs several times as much as one here.
-_PLAN_POLL, _REQUEUE, _FREE_TASK = Action.PLAN_POLL, Action.REQUEUE, Action.FREE_TASK
-_OURS = frozenset({Action.PLAN_POLL, Action.REQUEUE, Action.FREE_TASK})
+_PLAN_POLL, _REQUEUE, _FREE_TASK = Action.SCHEDULE_POLL, Action.REQUEUE, Action.RELEASE_TASK_SLOT
+_OURS = frozenset({Action.SCHEDULE_POLL, Action.REQUEUE, Action.RELEASE_TASK_SLOT})
 _QUEUED, _RECORDING, _STORING = State.QUEUED, State.RECORDING, State.STORING
 _SUBMIT, _POLL = JobKind.SUBMIT, JobKind.POLL
-_DUE, _SLOT, _STORED = Event.DUE, Event.SLOT, Event.STORED
-_ACCEPTED, _PROCESSING, _READY = Event.ACCEPTED, Event.PROCESSING, Event.READY
+_DUE, _SLOT, _STORED = Event.POLL_DUE, Event.SLOT_GRANTED, Event.STORED
+_ACCEPTED, _PROCESSING, _READY = Event.TASK_ID_RECEIVED, Event.PROCESSING, Event.READY
 _IS_PROCESSING, _IS_READY = AnswerKind.PROCESSING, AnswerKind.READY
 
 
@@ -119,17 +119,17 @@ class AccountScheduler:
 
     def add(self, solve: Solve) -> None:
         """Queue a new solve."""
-        queue = self._queues.get(solve.kind)
+        queue = self._queues.get(solve.task_type)
         if queue is None:
-            queue = self._queues[solve.kind] = WaitingLine()
+            queue = self._queues[solve.task_type] = WaitingLine()
         queue.put(solve)
 
     def restore(self, solve: Solve, now: float, *, age_s: float, backlog: int) -> None:
         """Take up a task that an earlier process left, accepted `age_s` ago, one of `backlog` such tasks."""
         solve.state = State.WAITING
-        solve.accepted = now - age_s
-        self.guard.task_restored(now, solve.kind)
-        self._schedule.plan(solve, solve.accepted + solve.pacer.resume_age_s(age_s, self._chance(), backlog))
+        solve.accepted_mono = now - age_s
+        self.guard.task_restored(now, solve.task_type)
+        self._schedule.plan(solve, solve.accepted_mono + solve.pacer.resume_age_s(age_s, self._chance(), backlog))
 
     def hold_solved(self, solve: Solve) -> None:
         """Take up a solved task whose solution nobody has fetched yet."""
@@ -172,10 +172,10 @@ class AccountScheduler:
             if solve.state is _QUEUED:
                 self.add(solve)
                 continue
-            stale = solve.pacer.may_be_gone(now - solve.accepted, solve.processing_age)
-            admission = self.guard.admit_poll(now, solve.kind, stale=stale)
+            stale = solve.pacer.may_be_gone(now - solve.accepted_mono, solve.processing_age_s)
+            admission = self.guard.admit_poll(now, solve.task_type, stale=stale)
             if isinstance(admission, Deferred):
-                if stale and not isinstance(self.guard.admit_poll(now, solve.kind), Deferred):
+                if stale and not isinstance(self.guard.admit_poll(now, solve.task_type), Deferred):
                     # Only tasks that may be dead are held: they must not stand in the way of the living.
                     schedule.plan(solve, max(now + STALE_RECHECK_S, min(admission.until, now + 10 * STALE_RECHECK_S)))
                     continue
@@ -184,14 +184,14 @@ class AccountScheduler:
                 if admission.probe is not None:
                     return self._probe(admission.probe, now)
                 return None
-            self.guard.poll_sent(now, solve.kind, stale=stale)
+            self.guard.poll_sent(now, solve.task_type, stale=stale)
             self._poll_turn = False
             self._in_progress += 1
             self._lateness_s += LATENESS_WEIGHT * (now - due - self._lateness_s)
             solve.state, _ = step(solve.state, _DUE)
-            solve.sent_age = now - solve.accepted
+            solve.poll_sent_age_s = now - solve.accepted_mono
             solve.polls += 1
-            solve.hinted = False
+            solve.callback_pending = False
             return Job(_POLL, solve)
         return None
 
@@ -202,16 +202,16 @@ class AccountScheduler:
             if queue.held_until > now:
                 continue
             while (solve := queue.head()) is not None and queue.held_until <= now:
-                admission = self.guard.admit_submit(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
+                admission = self.guard.admit_submit(now, solve.task_type, repeat=solve.is_repeat, proxy=solve.proxy)
                 if not isinstance(admission, Deferred):
                     queue.take()
                     if len(self._queues) > 1:
-                        self._rotate(solve.kind)
-                    self.guard.submit_sent(now, solve.kind, repeat=solve.repeat, proxy=solve.proxy)
+                        self._rotate(solve.task_type)
+                    self.guard.submit_sent(now, solve.task_type, repeat=solve.is_repeat, proxy=solve.proxy)
                     self._poll_turn = True
                     self._in_progress += 1
                     self._submits += 1
-                    solve.submitted = now
+                    solve.submitted_mono = now
                     solve.attempts += 1
                     solve.state, _ = step(solve.state, _SLOT)
                     return Job(_SUBMIT, solve)
@@ -253,15 +253,15 @@ class AccountScheduler:
     def stored(self, solve: Solve, now: float, *, ok: bool = True) -> tuple[Action, ...]:
         """The journal has written what the last actions asked for, or could not."""
         was = solve.state
-        if was is _RECORDING and (not ok or solve.unwanted):
+        if was is _RECORDING and (not ok or solve.caller_gave_up):
             self._in_progress -= 1
             self._submits -= 1
-            self.guard.submit_unsent(now, solve.kind)
+            self.guard.submit_unsent(now, solve.task_type)
             self._changed()
             solve.state, actions = step(was, Event.WITHDRAWN if ok else Event.STORE_FAILED)
             return actions
         solve.state, actions = step(was, _STORED if ok else Event.STORE_FAILED)
-        if was is _STORING and not solve.keep and solve.unwanted:
+        if was is _STORING and solve.abandon_requested:
             solve.state, actions = step(State.STORING, Event.ABANDON)
         return self._inside(solve, actions, now)
 
@@ -269,62 +269,64 @@ class AccountScheduler:
         """createTask was answered, or was not."""
         self._in_progress -= 1
         self._submits -= 1
-        self._gate.answered(now - solve.submitted)
-        self.guard.submit_answered(now, solve.kind, verdict, proxy=solve.proxy)
+        self._gate.answered(now - solve.submitted_mono)
+        self.guard.submit_answered(now, solve.task_type, verdict, proxy=solve.proxy)
         self._changed()
-        event = submit_event(verdict, wait_when_blocked=solve.wait is True)
+        event = submit_event(verdict, wait_when_blocked=solve.wait_policy is True)
         if event is _ACCEPTED or event is _READY:
             solve.task_id = verdict.task_id
-            solve.accepted = now
-            solve.last = None
+            solve.accepted_mono = now
+            solve.last_answer = None
             solve.body = verdict.body if event is _READY else None
         else:
-            solve.last = verdict
+            solve.last_answer = verdict
             if event is Event.NOT_SENT:
-                solve.repeat = True
+                solve.is_repeat = True
             elif event is Event.BUSY:
                 problem = verdict.problem
                 # A busy answer made nothing: coming again is no retry. A failing service is one.
-                solve.repeat = problem is not None and problem.category is Category.SERVICE
-                if solve.wait is False:
-                    event = Event.REFUSED
-            if solve.unwanted and event in (Event.NOT_SENT, Event.BUSY):
-                event = Event.REFUSED
+                solve.is_repeat = problem is not None and problem.category is Category.SERVICE
+                if solve.wait_policy is False:
+                    event = Event.REJECTED
+            if solve.caller_gave_up and event in (Event.NOT_SENT, Event.BUSY):
+                event = Event.REJECTED
         solve.state, actions = step(solve.state, event)
         return self._inside(solve, actions, now)
 
     def polled(self, solve: Solve, verdict: ParsedAnswer, now: float) -> tuple[Action, ...]:
         """getTaskResult was answered, or was not."""
         self._in_progress -= 1
-        solve.ended_age = now - solve.accepted
-        self._gate.answered(solve.ended_age - solve.sent_age)
+        solve.poll_ended_age_s = now - solve.accepted_mono
+        self._gate.answered(solve.poll_ended_age_s - solve.poll_sent_age_s)
         pacer = solve.pacer
-        stale = pacer.may_be_gone(solve.sent_age, solve.processing_age)
-        self.guard.poll_answered(now, solve.kind, verdict, proxy=solve.proxy, stale=stale)
+        stale = pacer.may_be_gone(solve.poll_sent_age_s, solve.processing_age_s)
+        self.guard.poll_answered(now, solve.task_type, verdict, proxy=solve.proxy, stale=stale)
         self._answered()
         event = self._poll_event(solve, verdict)
-        if event is _PROCESSING and pacer.outlived(solve.sent_age):
+        if event is _PROCESSING and pacer.outlived(solve.poll_sent_age_s):
             # It lives, so it is not that old: the wall clock that told the age of a resumed task was wrong.
-            solve.accepted = now
-            solve.sent_age = solve.ended_age = solve.processing_age = 0.0
+            solve.accepted_mono = now
+            solve.poll_sent_age_s = solve.poll_ended_age_s = solve.processing_age_s = 0.0
         elif event is _PROCESSING:
-            solve.last = None
-            pacer.processing(after_age_s=solve.processing_age, by_age_s=solve.sent_age)
-            solve.processing_age = solve.sent_age
-            solve.widen_s = 0.0
+            solve.last_answer = None
+            pacer.processing(after_age_s=solve.processing_age_s, by_age_s=solve.poll_sent_age_s)
+            solve.processing_age_s = solve.poll_sent_age_s
+            solve.extra_gap_s = 0.0
         elif event is _READY:
-            solve.last = None
+            solve.last_answer = None
             if solve.callback_url is not None:
-                self._hints_missed = 0 if solve.hints else self._hints_missed + 1
+                self._hints_missed = 0 if solve.callbacks_used else self._hints_missed + 1
             solve.body = verdict.body
-            pacer.solved(after_age_s=solve.processing_age, by_age_s=solve.sent_age, exact_age_s=took_s(verdict.body))
+            pacer.solved(
+                after_age_s=solve.processing_age_s, by_age_s=solve.poll_sent_age_s, exact_age_s=took_s(verdict.body)
+            )
         else:
-            solve.last = verdict
+            solve.last_answer = verdict
             problem = verdict.problem
             if problem is not None and problem.code is Code.POLLED_TOO_FAST:
-                solve.widen_s += problem.row.retry_after or 2.0
-            if event is Event.ENDED:
-                pacer.unsolved(after_age_s=solve.processing_age)
+                solve.extra_gap_s += problem.row.retry_after or 2.0
+            if event is Event.TASK_ENDED:
+                pacer.unsolved(after_age_s=solve.processing_age_s)
         solve.state, actions = step(solve.state, event)
         return self._inside(solve, actions, now)
 
@@ -332,11 +334,11 @@ class AccountScheduler:
         """What the answer to a poll means, given what came in a row before it."""
         kind = verdict.kind
         if kind is _IS_PROCESSING or kind is _IS_READY:
-            solve.strikes = solve.oversized = 0
+            solve.refused_polls_in_a_row = solve.oversized = 0
             return _PROCESSING if kind is _IS_PROCESSING else _READY
-        solve.strikes = solve.strikes + 1 if is_strike(verdict) else 0
+        solve.refused_polls_in_a_row = solve.refused_polls_in_a_row + 1 if is_strike(verdict) else 0
         solve.oversized = solve.oversized + 1 if is_oversized(verdict) else 0
-        return poll_event(verdict, strikes=solve.strikes, oversized=solve.oversized)
+        return poll_event(verdict, strikes=solve.refused_polls_in_a_row, oversized=solve.oversized)
 
     def probed(self, verdict: ParsedAnswer, now: float, *, rtt_s: float) -> None:
         """A probe of the account was answered; the guard has been told by the caller what the balance is."""
@@ -351,7 +353,7 @@ class AccountScheduler:
 
     def withdraw(self, solve: Solve) -> tuple[Action, ...]:
         """The caller is gone and the deadline over: send nothing if nothing was sent yet."""
-        solve.unwanted = True
+        solve.caller_gave_up = True
         if solve.state is not State.QUEUED:
             return ()
         solve.state, actions = step(solve.state, Event.WITHDRAWN)
@@ -360,8 +362,8 @@ class AccountScheduler:
 
     def abandon(self, solve: Solve, now: float) -> tuple[Action, ...]:
         """The caller wants nothing more of this task: no more polls. What was sent is not called back."""
-        solve.unwanted = True
-        solve.keep = False
+        solve.caller_gave_up = True
+        solve.abandon_requested = True
         was = solve.state
         if was is State.RECORDING or was is State.STORING:
             return ()
@@ -372,32 +374,34 @@ class AccountScheduler:
 
     def resume_polling(self, solve: Solve, now: float) -> None:
         """Somebody waits for this ticket: a stalled one is polled again."""
-        solve.state, actions = step(solve.state, Event.WANTED)
-        if Action.PLAN_POLL in actions:
-            solve.strikes = solve.oversized = 0
-            self.guard.task_restored(now, solve.kind)
-            soonest = solve.accepted + solve.pacer.soonest_age_s(ended_age_s=solve.ended_age if solve.polls else None)
+        solve.state, actions = step(solve.state, Event.WAITED_FOR)
+        if Action.SCHEDULE_POLL in actions:
+            solve.refused_polls_in_a_row = solve.oversized = 0
+            self.guard.task_restored(now, solve.task_type)
+            soonest = solve.accepted_mono + solve.pacer.soonest_age_s(
+                ended_age_s=solve.poll_ended_age_s if solve.polls else None
+            )
             self._schedule.plan(solve, max(soonest, now + self._gap_s * self._chance()))
 
     def callback_received(self, solve: Solve, now: float) -> bool:
         """The vendor says that the task is done: poll as soon as its minimum gap allows. False: nothing to be done."""
-        if solve.hints >= HINTS_MAX:
+        if solve.callbacks_used >= HINTS_MAX:
             return False
-        if solve.state is State.WAITING and not solve.hinted:
-            soonest = solve.pacer.soonest_age_s(ended_age_s=solve.ended_age if solve.polls else None)
-            due = max(solve.accepted + soonest, now)
+        if solve.state is State.WAITING and not solve.callback_pending:
+            soonest = solve.pacer.soonest_age_s(ended_age_s=solve.poll_ended_age_s if solve.polls else None)
+            due = max(solve.accepted_mono + soonest, now)
             if due >= solve.due >= 0.0:
                 return False
             self._schedule.plan(solve, due)
-        elif solve.state not in (State.SUBMITTING, State.STORING, State.POLLING) or solve.hinted:
+        elif solve.state not in (State.SUBMITTING, State.STORING, State.POLLING) or solve.callback_pending:
             return False
-        solve.hints += 1
-        solve.hinted = True
+        solve.callbacks_used += 1
+        solve.callback_pending = True
         return True
 
     def delivered(self, solve: Solve) -> tuple[Action, ...]:
         """The caller has the solution."""
-        solve.state, actions = step(solve.state, Event.HANDED_OVER)
+        solve.state, actions = step(solve.state, Event.DELIVERED)
         return actions
 
     def reset(self, now: float) -> None:
@@ -431,7 +435,7 @@ class AccountScheduler:
         if solve.due >= 0.0:
             self._schedule.drop(solve)
             return
-        queue = self._queues[solve.kind]
+        queue = self._queues[solve.task_type]
         queue.forget_one()
 
     def _inside(self, solve: Solve, actions: tuple[Action, ...], now: float) -> tuple[Action, ...]:
@@ -446,19 +450,19 @@ class AccountScheduler:
                 self._requeue(solve, now)
             elif action is _FREE_TASK:
                 self._schedule.drop(solve)
-                self.guard.task_ended(now, solve.kind, solve.last)
+                self.guard.task_ended(now, solve.task_type, solve.last_answer)
                 self._changed()
             else:
                 outside += (action,)
         return outside
 
     def _requeue(self, solve: Solve, now: float) -> None:
-        if solve.repeat:
+        if solve.is_repeat:
             delay_s = min(REPEAT_DELAY_S * 2 ** min(solve.attempts - 1, 10), REPEAT_DELAY_MAX_S)
             self._schedule.plan(solve, now + delay_s * (0.5 + self._chance() / 2))
             return
         self.add(solve)
-        self._queues[solve.kind].last_comes_first()
+        self._queues[solve.task_type].last_comes_first()
 
     def _plan_poll(self, solve: Solve, now: float) -> tuple[Action, ...]:
         if solve.polls == 0:
@@ -468,19 +472,19 @@ class AccountScheduler:
             if solve.callback_url is not None and self._hints_missed < HINT_TRUST:
                 stretch *= HINTED_STRETCH
             age_s = solve.pacer.next_age_s(
-                sent_age_s=solve.sent_age,
-                ended_age_s=solve.ended_age,
+                sent_age_s=solve.poll_sent_age_s,
+                ended_age_s=solve.poll_ended_age_s,
                 polls=solve.polls,
                 stretch=stretch,
-                widen_s=solve.widen_s,
+                widen_s=solve.extra_gap_s,
             )
-        if solve.hinted and age_s is not None:
+        if solve.callback_pending and age_s is not None:
             # The callback came while the request was on its way.
-            age_s = min(age_s, solve.pacer.soonest_age_s(ended_age_s=solve.ended_age if solve.polls else None))
+            age_s = min(age_s, solve.pacer.soonest_age_s(ended_age_s=solve.poll_ended_age_s if solve.polls else None))
         if age_s is not None:
-            self._schedule.plan(solve, max(solve.accepted + age_s, now))
+            self._schedule.plan(solve, max(solve.accepted_mono + age_s, now))
             return ()
-        solve.pacer.unsolved(after_age_s=solve.sent_age)
-        solve.last = ParsedAnswer(AnswerKind.ERROR, problem=exhausted(solve))
-        solve.state, actions = step(solve.state, Event.EXHAUSTED)
+        solve.pacer.unsolved(after_age_s=solve.poll_sent_age_s)
+        solve.last_answer = ParsedAnswer(AnswerKind.ERROR, problem=exhausted(solve))
+        solve.state, actions = step(solve.state, Event.LIFE_OVER)
         return self._inside(solve, actions, now)

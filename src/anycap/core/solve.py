@@ -1,6 +1,7 @@
 """One solve as the core keeps it: the mutable record behind a ticket. Small, because ten thousand of them may wait.
 
-Changed only by `scheduler.py`; the shell reads it and hangs its waiter on it. What goes into a journal is in `records.py`.
+Changed only by `scheduler.py` and `waiting_line.py`; the engine reads it and hangs its notifier on it. What of it goes into
+a journal is in `records.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from attrs import define, field
+
 from anycap.core.machine import State
 from anycap.core.parsed_answer import ParsedAnswer
 from anycap.credentials import Secret
@@ -18,7 +21,7 @@ from anycap.tickets import TaskId, Ticket, TicketState
 if TYPE_CHECKING:
     from anycap.core.polling.schedule import Pacer
 
-_TICKET_STATES = {
+TICKET_STATES = {
     State.QUEUED: TicketState.QUEUED,
     State.RECORDING: TicketState.QUEUED,
     State.SUBMITTING: TicketState.SUBMITTING,
@@ -33,101 +36,113 @@ _TICKET_STATES = {
     State.IN_DOUBT: TicketState.IN_DOUBT,
     State.ABANDONED: TicketState.ABANDONED,
 }
+"""What the caller's ticket says in each state."""
 
 
+@define(eq=False, repr=False)
 class Solve:
-    """Everything known about one solve. Times: `*_at` wall seconds since the epoch, `*_age` seconds since acceptance.
+    """Everything known about one solve.
 
-    `prepared` is the encoded task, dropped as soon as the vendor has accepted it (images are large). `wait` is the
-    caller's `wait_for_capacity` (None: the default of the category). `deadline` is a monotonic second; it bounds the
-    waiting for a slot, never the polling. `last` is the last answer that was not progress. `stopped` says that the guard
-    refused it here, before sending, and `not_before` the monotonic second at which it is worth trying again. `waiter` is
-    the shell's event and `waiting` the number of callers on it. `hints` counts the vendor's callbacks, `hinted`
-    says that the last one has not been followed by a poll yet. `secrets` are the proxy's, to be taken out of the vendor's words.
+    Three kinds of time: `*_at` are wall seconds since the epoch, `*_mono` seconds of the monotonic clock, `*_age_s` seconds
+    since the vendor accepted the task.
     """
 
-    __slots__ = (
-        "accepted", "accepted_at", "account", "attempts", "body", "callback_url", "created_at", "deadline", "due", "ended_age",
-        "ended_at", "error", "has_image", "hinted", "hints", "id", "keep", "kind", "last", "late", "not_before", "oversized",
-        "pacer", "polls", "prepared", "processing_age", "provider", "proxy", "repeat", "secrets", "sent_age", "shown",
-        "solution", "state", "stopped", "strikes", "submitted", "task_id", "unwanted", "vendor_type", "wait", "waiter", "waiting",
-        "wants_id", "widen_s",
-    )  # fmt: skip
+    # -- what was asked for
 
-    def __init__(
-        self,
-        ticket_id: str,
-        *,
-        account: str,
-        provider: str,
-        kind: str,
-        vendor_type: str,
-        pacer: Pacer,
-        created_at: float,
-        prepared: Any = None,
-        proxy: str | None = None,
-        secrets: tuple[Secret, ...] = (),
-        deadline: float = math.inf,
-        wait: bool | None = None,
-        has_image: bool = False,
-    ) -> None:
-        self.id = ticket_id
-        self.account = account
-        self.provider = provider
-        self.kind = kind
-        self.vendor_type = vendor_type
-        self.pacer = pacer
-        self.prepared = prepared
-        self.proxy = proxy
-        self.secrets = secrets
-        self.deadline = deadline
-        self.wait = wait
-        self.has_image = has_image
-        self.state = State.QUEUED
-        self.created_at = created_at
-        self.task_id: TaskId | None = None
-        self.accepted = 0.0
-        self.accepted_at: float | None = None
-        self.ended_at: float | None = None
-        self.submitted = 0.0
-        self.due = -1.0
-        self.sent_age = 0.0
-        self.ended_age = 0.0
-        self.processing_age = 0.0
-        self.polls = 0
-        self.attempts = 0
-        self.strikes = 0
-        self.oversized = 0
-        self.widen_s = 0.0
-        self.repeat = False
-        self.unwanted = False
-        self.late = False
-        self.keep = True
-        self.stopped = False
-        self.not_before = math.inf
-        self.last: ParsedAnswer | None = None
-        self.body: Mapping[str, Any] | None = None
-        self.solution: Any = None
-        self.error: Exception | None = None
-        self.waiter: Any = None
-        self.waiting = 0
-        self.wants_id = False
-        self.callback_url: str | None = None
-        self.hints = 0
-        self.hinted = False
-        self.shown: Ticket | None = None
+    id: str
+    account: str = field(kw_only=True)
+    provider: str = field(kw_only=True)
+    task_type: str = field(kw_only=True)
+    """The challenge's name, such as `RecaptchaV2`."""
+    vendor_type: str = field(kw_only=True)
+    """The vendor's word for it, such as `RecaptchaV2TaskProxyless`."""
+    pacer: Pacer = field(kw_only=True)
+    """The poll schedule of its task type, shared by all solves of that type."""
+    created_at: float = field(kw_only=True)
+    prepared: Any = field(default=None, kw_only=True)
+    """The encoded task; dropped when the vendor has accepted it, because images are large."""
+    proxy: str | None = field(default=None, kw_only=True)
+    """`host:port` of the task's proxy."""
+    secrets: tuple[Secret, ...] = field(default=(), kw_only=True)
+    """The proxy's login, to be taken out of the vendor's words."""
+    has_image: bool = field(default=False, kw_only=True)
+    callback_url: str | None = None
+
+    # -- the caller
+
+    deadline: float = field(default=math.inf, kw_only=True)
+    """Monotonic second. It bounds the waiting for a slot; a paid task is polled beyond it."""
+    wait_policy: bool | None = field(default=None, kw_only=True)
+    """The caller's `wait_for_capacity`; None: wait behind a busy vendor only."""
+    waiter: Any = None
+    """The engine's notifier; None while nobody waits."""
+    callers_waiting: int = 0
+    caller_wants_task_id: bool = False
+    """A `submit` waits, which returns when the task id is stored."""
+    caller_gave_up: bool = False
+    """Send nothing more that costs money; what is paid for goes on."""
+    abandon_requested: bool = False
+    """Poll no more either; takes effect after a write that is on its way."""
+
+    # -- submitting
+
+    state: State = State.QUEUED
+    attempts: int = 0
+    """createTask requests sent so far."""
+    submitted_mono: float = 0.0
+    is_repeat: bool = False
+    """The next createTask comes out of the retry budget."""
+    rejected_locally: bool = False
+    """Stopped here before anything was sent; `last_answer` says why, if a problem did it."""
+    rejected_as_too_late: bool = False
+    """Stopped here because its deadline comes before the moment at which it could be sent."""
+    not_before: float = math.inf
+    """Where it was rejected here: the monotonic second from which another try makes sense."""
+
+    # -- polling
+
+    task_id: TaskId | None = None
+    accepted_mono: float = 0.0
+    accepted_at: float | None = None
+    due: float = -1.0
+    """Monotonic second of its entry in the heap of due times; negative: it has none."""
+    polls: int = 0
+    poll_sent_age_s: float = 0.0
+    poll_ended_age_s: float = 0.0
+    processing_age_s: float = 0.0
+    """Age at which the last poll that found it in work was sent."""
+    extra_gap_s: float = 0.0
+    """Added to each gap since the vendor said that this task is polled too fast."""
+    refused_polls_in_a_row: int = 0
+    oversized: int = 0
+    """Answers over the size limit in a row."""
+    callbacks_used: int = 0
+    """Callbacks for this task that were acted upon."""
+    callback_pending: bool = False
+    """A callback came and no poll has followed it yet."""
+
+    # -- what came of it
+
+    last_answer: ParsedAnswer | None = None
+    """The last answer that was not progress: the reason of a failure, or what it waits for."""
+    body: Mapping[str, Any] | None = None
+    """The answer that held the solution."""
+    solution: Any = None
+    error: Exception | None = None
+    ended_at: float | None = None
+    _ticket: Ticket | None = field(default=None, init=False)
 
     def __repr__(self) -> str:
-        return f"<Solve {self.id} {self.kind} {self.state} task={self.task_id}>"
+        return f"<Solve {self.id} {self.task_type} {self.state} task={self.task_id}>"
 
     def ticket(self) -> Ticket:
         """The caller's claim on this solve, as things stand now."""
-        state, shown = _TICKET_STATES[self.state], self.shown
-        if shown is not None and shown.state is state and shown.task_id == self.task_id:
-            return shown
-        created_at = datetime.fromtimestamp(self.created_at, UTC) if shown is None else shown.created_at
+        state, last = TICKET_STATES[self.state], self._ticket
+        if last is not None and last.state is state and last.task_id == self.task_id:
+            return last
+        created_at = datetime.fromtimestamp(self.created_at, UTC) if last is None else last.created_at
         # By position: every step of a solve makes one, and names cost a quarter of it.
-        self.shown = shown = Ticket(
-            self.id, self.task_id, self.account, self.provider, self.kind, state, created_at
+        self._ticket = last = Ticket(
+            self.id, self.task_id, self.account, self.provider, self.task_type, state, created_at
         )  # fmt: skip
-        return shown
+        return last

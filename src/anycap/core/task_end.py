@@ -26,7 +26,7 @@ def exhausted(solve: Solve) -> ErrorAnswer:
     """The problem of a task that the vendor keeps no longer, or answers no more polls for."""
     row = life_over(solve.provider)
     return ErrorAnswer(
-        row, solve.provider, None, None, f"{solve.polls} polls in {solve.ended_age:.0f} s, still processing"
+        row, solve.provider, None, None, f"{solve.polls} polls in {solve.poll_ended_age_s:.0f} s, still processing"
     )
 
 

@@ -84,16 +84,16 @@ class WaitingLine:
 
 def waits_for(solve: Solve, problem: ErrorAnswer) -> bool:
     """Whether the caller queues behind this problem: as asked, else only for a busy or failing vendor."""
-    if solve.wait is not None:
-        return solve.wait
+    if solve.wait_policy is not None:
+        return solve.wait_policy
     return problem.category in (Category.BUSY, Category.SERVICE)
 
 
 def refuse(solve: Solve, hold: Deferred, *, late: bool) -> None:
     """Stop a solve here, before anything is sent; `late`: only its deadline stands against waiting."""
-    solve.state, _ = step(solve.state, Event.REFUSED)
-    solve.late = late
-    solve.stopped = True
+    solve.state, _ = step(solve.state, Event.REJECTED)
+    solve.rejected_as_too_late = late
+    solve.rejected_locally = True
     solve.not_before = hold.until
     if hold.problem is not None:
-        solve.last = ParsedAnswer(AnswerKind.ERROR, problem=hold.problem)
+        solve.last_answer = ParsedAnswer(AnswerKind.ERROR, problem=hold.problem)

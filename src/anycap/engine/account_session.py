@@ -144,7 +144,7 @@ class AccountSession:
         self, solve: Solve, error: SolveError, *, tries: int, spent: Decimal, limit: Decimal | None, now: float
     ) -> bool:
         """Whether a fresh task may be paid for after `error`, `tries` new ones and `spent`; the account's budget counts."""
-        if solve.stopped or not self.guard.may_repeat(now):
+        if solve.rejected_locally or not self.guard.may_repeat(now):
             return False
         return try_new_task(
             error.row,
@@ -153,13 +153,13 @@ class AccountSession:
             charges_failures=self.catalog.charges_failures,
             tries=tries,
             spent=spent,
-            price=self.prices.get(solve.kind),
+            price=self.prices.get(solve.task_type),
             max_cost=limit,
         )
 
     def may_resubmit(self, solve: Solve, *, spent: Decimal, limit: Decimal | None) -> bool:
         """Whether an in-doubt task is sent again: only with the written opt-in, and within `limit` should both be charged."""
-        price = self.prices.get(solve.kind)
+        price = self.prices.get(solve.task_type)
         if not self.settings.retry.resubmit_in_doubt:
             return False
         return limit is None or (price is not None and spent + price <= limit)
@@ -169,7 +169,7 @@ class AccountSession:
     def note_end(self, solve: Solve, now: float) -> None:
         """Remember, by our clock, when the task ended: as late as now, earlier if the vendor says how long it took."""
         seconds = took_s(solve.body)
-        ended = now if seconds is None or solve.accepted == 0.0 else min(solve.accepted + seconds, now)
+        ended = now if seconds is None or solve.accepted_mono == 0.0 else min(solve.accepted_mono + seconds, now)
         _put(self._ended, solve.id, ended)
 
     def ended_since_s(self, ticket_id: str, now: float) -> float | None:
@@ -211,13 +211,13 @@ class AccountSession:
         solve.ended_at = wall
         assert solve.body is not None  # noqa: S101 - READY brings the answer's body
         try:
-            solution = self.adapter.solution(solve.kind, solve.body, ticket=solve.ticket(), received_at=wall)
+            solution = self.adapter.solution(solve.task_type, solve.body, ticket=solve.ticket(), received_at=wall)
         except ValueError as error:
             solve.error = self.unreadable(str(error), solve.ticket())
             return None, None
         solve.solution = solution
         self.note_end(solve, now)
-        self.remember_price(solve.kind, solution.cost)
+        self.remember_price(solve.task_type, solution.cost)
         expires_at = None if solution.expires_at is None else solution.expires_at.timestamp()
         return expires_at, None if solution.cost is None else str(solution.cost)
 
@@ -233,11 +233,11 @@ class AccountSession:
                 solve.error.ticket = ticket
             return solve.error
         if solve.state is State.IN_DOUBT:
-            return in_doubt(ticket, solve.last)
+            return in_doubt(ticket, solve.last_answer)
         if solve.state is State.ABANDONED:
             return TicketError("this task was abandoned: it is not polled any more", ticket=ticket)
         reason = self._reason(solve, ticket, now, wall)
-        if solve.late:
+        if solve.rejected_as_too_late:
             return DeadlineError(
                 "the time-out would pass before the account may send this; nothing was sent",
                 ticket=ticket,
@@ -249,7 +249,7 @@ class AccountSession:
         return reason
 
     def _reason(self, solve: Solve, ticket: Ticket, now: float, wall: float) -> AnycapError | None:
-        verdict = solve.last
+        verdict = solve.last_answer
         if verdict is None:
             return None
         problem = verdict.problem
@@ -270,7 +270,7 @@ class AccountSession:
         made_task = solve.task_id is not None
         if not made_task and problem.row.charged is not Charged.YES:
             charged = Charged.NO
-        if solve.stopped:
+        if solve.rejected_locally:
             retry_after = max(solve.not_before - now, 0.0) if solve.not_before != float("inf") else None
         else:
             waits = [wait for wait in (problem.row.retry_after, verdict.retry_after_s) if wait is not None]
@@ -279,7 +279,7 @@ class AccountSession:
         context = ErrorContext(
             account=self.name,
             phase="poll" if made_task else "submit",
-            sent=not solve.stopped,
+            sent=not solve.rejected_locally,
             retry_after=retry_after,
             retry_at=retry_at,
             charged=charged,
@@ -409,7 +409,7 @@ def balance_amount(body: Mapping[str, Any] | None) -> Decimal | None:
 
 def failure_fields(solve: Solve) -> dict[str, Any]:
     """What the journal keeps of a failure."""
-    verdict = solve.last
+    verdict = solve.last_answer
     if verdict is None:
         return {}
     problem = verdict.problem

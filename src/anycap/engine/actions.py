@@ -24,9 +24,9 @@ UNTOLD_MAX = 10_000
 """Ended solves without a caller that are remembered, so that a later `wait` gets their error."""
 
 # Members that every answer meets: a look-up on the enum's class costs several times as much as one here.
-_TELL, _WRITE_RESULT, _WRITE_ACCEPTED = Action.TELL, Action.WRITE_RESULT, Action.WRITE_ACCEPTED
+_TELL, _WRITE_RESULT, _WRITE_ACCEPTED = Action.NOTIFY, Action.WRITE_RESULT, Action.WRITE_ACCEPTED
 _STORING, _SAVING = State.STORING, State.SAVING
-_ONLY_TELL = (Action.TELL,)
+_ONLY_TELL = (Action.NOTIFY,)
 
 
 class ActionRunner:
@@ -75,7 +75,7 @@ class ActionRunner:
                     self.tell(solve)
                 elif further:
                     await self.perform(session, solve, further)
-            if solve.wants_id and solve.waiter is not None:
+            if solve.caller_wants_task_id and solve.waiter is not None:
                 solve.waiter.notify()
         if _TELL in actions:
             self.tell(solve)
@@ -84,7 +84,7 @@ class ActionRunner:
         """Wake whoever waits; remember an end that nobody waits for."""
         if solve.waiter is not None:
             solve.waiter.notify()
-        if solve.state in ENDS and not solve.waiting and self._solves.pop(solve.id, None) is not None:
+        if solve.state in ENDS and not solve.callers_waiting and self._solves.pop(solve.id, None) is not None:
             self.unclaimed[solve.id] = solve
             while len(self.unclaimed) > UNTOLD_MAX:
                 self.unclaimed.popitem(last=False)

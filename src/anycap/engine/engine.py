@@ -209,7 +209,7 @@ class Engine:
     async def _let_told_callers_take(self) -> None:
         """Whoever was told of a solution takes it now, while the journal can still hear of it: else it comes twice."""
         for _ in range(TURNS_TO_TAKE):
-            if not any(solve.waiting and solve.state is State.SOLVED for solve in self.solves.values()):
+            if not any(solve.callers_waiting and solve.state is State.SOLVED for solve in self.solves.values()):
                 return
             await anyio.lowlevel.checkpoint()
 
@@ -264,7 +264,7 @@ class Engine:
         if solve.state is State.STALLED:
             self.sessions[solve.account].scheduler.resume_polling(solve, self.clock())
             self._wake_up.notify()
-        solve.waiting += 1
+        solve.callers_waiting += 1
         try:
             while not _settled(solve, accepted):
                 if self.phase is not Phase.OPEN:
@@ -275,8 +275,8 @@ class Engine:
                 if not await bell.wait(deadline):
                     return _settled(solve, accepted)
         finally:
-            solve.waiting -= 1
-            if not solve.waiting:
+            solve.callers_waiting -= 1
+            if not solve.callers_waiting:
                 solve.waiter = None
         return True
 
@@ -297,7 +297,7 @@ class Engine:
 
     def leave(self, solve: Solve, *, abandon: bool) -> None:
         """A caller went away without a result: send nothing that is unsent; poll on unless asked to abandon."""
-        if self.phase is not Phase.OPEN or solve.waiting:
+        if self.phase is not Phase.OPEN or solve.callers_waiting:
             return
         if abandon:
             self.abandon(solve)
@@ -427,7 +427,7 @@ class Engine:
         self.emitter.watch(session, verdict, now)
         if verdict.kind is AnswerKind.ACCEPTED or verdict.kind is AnswerKind.READY:
             solve.accepted_at = self.wall()
-            session.accepted.add(solve.kind, solve.accepted_at)
+            session.accepted.add(solve.task_type, solve.accepted_at)
         await self._outcomes.perform(session, solve, actions)
 
     async def _poll(self, session: AccountSession, solve: Solve) -> None:
@@ -466,9 +466,9 @@ class Engine:
     def _settle_refused(self, session: AccountSession, now: float) -> None:
         recheck = False
         for solve in session.scheduler.take_refused():
-            problem = solve.last.problem if solve.last is not None else None
+            problem = solve.last_answer.problem if solve.last_answer is not None else None
             recheck = recheck or (problem is not None and problem.code is Code.INVALID_KEY)
-            self.emitter.tell(EventKind.FAILED, solve, solve.last)
+            self.emitter.tell(EventKind.FAILED, solve, solve.last_answer)
             self._outcomes.tell(solve)
         if not session.keys.changeable:
             return

@@ -79,17 +79,17 @@ class EventEmitter:
             kind = _EVENT_OF.get(action)
             if kind is None or (kind is _REQUEUED and solve.state is _FAILED):
                 continue
-            self.tell(kind, solve, solve.last)
+            self.tell(kind, solve, solve.last_answer)
             if kind in _SETTLING:
                 self._charge(session, solve)
         if solve.state is _FAILED and _WRITE_NOT_CREATED in actions:
-            self.tell(EventKind.FAILED, solve, solve.last)
+            self.tell(EventKind.FAILED, solve, solve.last_answer)
 
     def given_up(self, solve: Solve, actions: Sequence[Action]) -> None:
         """A caller went away, or abandoned the task: tell it when that ended the solve."""
         if Action.WRITE_ABANDONED in actions:
             self.tell(EventKind.ABANDONED, solve)
-        elif Action.TELL in actions and solve.state is State.FAILED:
+        elif Action.NOTIFY in actions and solve.state is State.FAILED:
             self.tell(EventKind.FAILED, solve)
 
     def watch(self, session: AccountSession, verdict: ParsedAnswer, now: float) -> None:
@@ -115,8 +115,8 @@ class EventEmitter:
     def _charge(self, session: AccountSession, solve: Solve) -> None:
         if solve.solution is not None:
             charged, amount = Charged.YES, solve.solution.cost
-        elif solve.state is State.FAILED and solve.last is not None and solve.last.problem is not None:
-            charged, amount = solve.last.problem.row.charged, None
+        elif solve.state is State.FAILED and solve.last_answer is not None and solve.last_answer.problem is not None:
+            charged, amount = solve.last_answer.problem.row.charged, None
             if charged is Charged.NO:
                 return
         else:

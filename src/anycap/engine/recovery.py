@@ -100,7 +100,7 @@ class Recovery:
                     solve = self._take_up(self._session(ticket_of(entry)), entry, backlog=1)
                 else:
                     solve = await self._adopt(ticket)
-        solve.unwanted = False
+        solve.caller_gave_up = False
         return solve
 
     def _running(self, ticket_id: str) -> Solve | None:
@@ -112,7 +112,7 @@ class Recovery:
             self._has_expired(solve)
 
     def _has_expired(self, solve: Solve) -> bool:
-        if solve.waiting or not self._engine.sessions[solve.account].has_expired(solve, self._wall()):
+        if solve.callers_waiting or not self._engine.sessions[solve.account].has_expired(solve, self._wall()):
             return False
         self._engine.solves.pop(solve.id, None)
         return True
@@ -124,7 +124,7 @@ class Recovery:
         doubtful = [
             solve.ticket()
             for solve in self._engine.solves.values()
-            if solve.state is State.IN_DOUBT and not solve.waiting
+            if solve.state is State.IN_DOUBT and not solve.callers_waiting
         ]
         entries = [
             entry
@@ -179,7 +179,7 @@ class Recovery:
             self._solved(session, solve, entry)
         elif kind is RecordKind.FAILED:
             solve.state = State.FAILED
-            solve.last = _failure(session, entry)
+            solve.last_answer = _failure(session, entry)
         else:
             solve.state = State.IN_DOUBT
             self._engine.solves[solve.id] = solve
@@ -195,7 +195,7 @@ class Recovery:
         received_at = entry.ended_at if entry.ended_at is not None else self._wall()
         try:
             solve.solution = session.adapter.solution(
-                solve.kind, entry.result, ticket=solve.ticket(), received_at=received_at
+                solve.task_type, entry.result, ticket=solve.ticket(), received_at=received_at
             )
         except ValueError as error:
             solve.state = State.FAILED
@@ -299,7 +299,7 @@ class Recovery:
             ticket_id,
             account=session.name,
             provider=session.catalog.name,
-            kind=kind,
+            task_type=kind,
             vendor_type=vendor_type,
             pacer=session.scheduler.pacer(vendor_type, timing),
             created_at=created_at,
