@@ -14,7 +14,7 @@ import pytest
 from anycap.emulator import DEFAULT_KEY, Emulator
 from anycap.emulator.command import main
 from anycap.emulator.thread import serve_in_thread
-from tests.emulator.world_for_tests import TOKEN_TASKS
+from tests.emulator.vendor_caller import TOKEN_TASKS
 
 COMMAND = [sys.executable, "-m", "anycap.emulator.command"]
 
@@ -61,9 +61,9 @@ def test_without_json_it_prints_a_line_per_vendor() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--speed", "0"], "--speed must be above 0"),
+        (["--speed", "0"], "speed must be above 0"),
         (["--port", "70000"], "--port must be 0 to 65535"),
-        (["--failure-rate", "2"], "--failure-rate lies between 0 and 1"),
+        (["--failure-rate", "2"], "failure_rate lies between 0 and 1"),
         (["--balance", "much"], "balance"),
         (["--faults", "/nowhere/faults.json"], "cannot be read"),
     ],
@@ -97,7 +97,7 @@ def test_a_taken_port_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_fixtures_work_as_their_page_says(tmp_path: Path) -> None:
-    """The plugin in a pytest of its own: options by marker, both doors, books checked afterwards."""
+    """The plugin in a pytest of its own: options by marker, both doors, ledgers checked afterwards."""
     (tmp_path / "test_user.py").write_text(
         textwrap.dedent(
             """
@@ -121,7 +121,7 @@ def test_the_fixtures_work_as_their_page_says(tmp_path: Path) -> None:
                 assert answer.json()["errorId"] == 0
                 assert anycap_emulator.requests == 1
 
-            def test_books_are_checked(anycap_emulator):
+            def test_ledgers_are_checked(anycap_emulator):
                 anycap_emulator["capmonster"].account().balance += 1
             """
         )
@@ -147,7 +147,7 @@ def test_code_without_an_event_loop_is_served_from_a_thread() -> None:
 
 
 def test_tasks_of_every_vendor_are_documented_types() -> None:
-    from anycap.emulator.vendor_rules import type_spec
+    from anycap.emulator.vendor_rules import catalog_of, type_spec
 
     for provider, task in TOKEN_TASKS.items():
-        assert type_spec(provider, task["type"]) is not None
+        assert type_spec(catalog_of(provider), task["type"]) is not None

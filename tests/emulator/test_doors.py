@@ -1,4 +1,4 @@
-"""Every fault through both doors: what a client sees, and what the books say. Real sockets on 127.0.0.1, short times."""
+"""Every fault through both doors: what a client sees, and what the ledger says. Real sockets on 127.0.0.1, short times."""
 
 import json
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from attrs import frozen
 from anycap.credentials import encode_json
 from anycap.emulator import DEFAULT_KEY, Emulator, Fault, InProcess, ManualClock, serve
 from anycap.transport import Answer, Body, Delivery, Failure, FailureKind, Request
-from tests.emulator.world_for_tests import TOKEN_TASKS
+from tests.emulator.vendor_caller import TOKEN_TASKS
 
 pytestmark = pytest.mark.anyio
 VENDOR = "anti-captcha"

@@ -11,7 +11,7 @@ import pytest
 from anycap.emulator import DEFAULT_KEY, Emulator, Fault, ManualClock, serve
 from anycap.emulator.deliver import loopback_target
 from anycap.emulator.model import Callback
-from tests.emulator.world_for_tests import TOKEN_TASKS
+from tests.emulator.vendor_caller import TOKEN_TASKS
 
 pytestmark = pytest.mark.anyio
 VENDORS = ["anti-captcha", "capmonster", "yescaptcha", "ezcaptcha"]

@@ -1,4 +1,4 @@
-"""No sequence of requests, faults and waits makes a vendor raise, answer without errorId, or keep books that do not add up."""
+"""No sequence of requests, faults and waits makes a vendor raise, answer without errorId, or keep a ledger that does not add up."""
 
 import json
 from decimal import Decimal
@@ -12,7 +12,7 @@ from anycap.emulator.clock import ManualClock
 from anycap.emulator.emulator import Emulator
 from anycap.emulator.faults import Fault
 from anycap.emulator.ledger import TaskState
-from tests.emulator.world_for_tests import TOKEN_TASKS, b64, png
+from tests.emulator.vendor_caller import TOKEN_TASKS, b64, png
 
 PROVIDERS = sorted(TOKEN_TASKS)
 KEYS = ["KEY", "OTHER", "BAD", ""]
@@ -106,7 +106,7 @@ class AnyClient(RuleBasedStateMachine):
         self.emulator[provider].account("KEY").top_up(amount)
 
     @invariant()
-    def the_books_add_up(self) -> None:
+    def the_ledger_adds_up(self) -> None:
         self.emulator.check()
         for vendor in self.emulator.vendors.values():
             for account in vendor.accounts.values():

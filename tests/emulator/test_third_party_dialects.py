@@ -10,7 +10,7 @@ from anycap import providers
 from anycap.emulator import Emulator, ManualClock
 from anycap.emulator.dialects import DIALECTS
 from anycap.emulator.model import Vendor
-from anycap.emulator.vendor_rules import rulebook
+from anycap.emulator.vendor_rules import catalog_of, rules_of
 from anycap.errors import ConfigurationError
 from anycap.providers import adapter_for
 from anycap.providers.catalog import load
@@ -141,5 +141,5 @@ def test_a_vendor_nobody_provides_is_a_configuration_error() -> None:
 
 @pytest.mark.parametrize("provider", sorted(DIALECTS))
 def test_every_code_our_vendors_send_is_in_their_catalog(provider: str) -> None:
-    known = set(rulebook(provider).shared_codes)
+    known = set(rules_of(catalog_of(provider)).shared_codes)
     assert set(DIALECTS[provider].codes.values()) - known == set()

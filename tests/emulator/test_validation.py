@@ -9,7 +9,7 @@ from anycap.emulator.dialects import DIALECTS, Trouble
 from anycap.emulator.validation import Finding, check_task
 from anycap.emulator.vendor_rules import TypeSpec
 from anycap.providers.tasks import ProxyRule
-from tests.emulator.world_for_tests import PAGE, TOKEN_TASKS, Caller, b64, png
+from tests.emulator.vendor_caller import PAGE, TOKEN_TASKS, Caller, b64, png
 
 PROXY = {
     "proxyType": "http", "proxyAddress": "192.0.2.9", "proxyPort": 8080, "proxyLogin": "u", "proxyPassword": "p",

@@ -12,7 +12,7 @@ from anycap.credentials import encode_json
 from anycap.emulator import DEFAULT_KEY, Emulator, Fault, InProcess, VirtualLoop, run_virtual
 from anycap.emulator.virtual import VirtualDeadlock
 from anycap.transport import Answer, Body, Request
-from tests.emulator.world_for_tests import TOKEN_TASKS
+from tests.emulator.vendor_caller import TOKEN_TASKS
 
 
 class TestLoop:
@@ -156,7 +156,7 @@ class TestWorld:
         assert first[0].trace_bytes() != other[0].trace_bytes()
         assert len(first[0].trace) == first[0].requests > 600
 
-    def test_the_books_count_what_the_client_is_in_doubt_about(self) -> None:
+    def test_the_ledger_counts_what_the_client_is_in_doubt_about(self) -> None:
         emulator, seen = run_virtual(storm, 3)
         drops = sum(vendor.ledger.ambiguous_drops for vendor in emulator.vendors.values())
         assert drops == seen.count("in doubt") > 0

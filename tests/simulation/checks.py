@@ -22,7 +22,7 @@ PATIENCE_S = 60.0
 def final(world: World) -> None:
     """Look over everything; what is wrong goes to `world.fault`."""
     for vendor in world.vendors.values():
-        vendor.model.settle(world.now + 3600.0)
+        vendor.model.advance_to(world.now + 3600.0)
     _bans(world)
     _ledger(world)
     _tickets(world)

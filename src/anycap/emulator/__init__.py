@@ -1,13 +1,13 @@
 """Emulated vendors for tests and demonstrations: no captcha is solved and no real vendor is ever contacted.
 
-`Vendor` (model.py) is one vendor without I/O; `Emulator` (world.py) holds several with faults and a trace. The doors:
-`InProcess` (a transport, also in virtual time), `serve` (a loopback port), `python -m anycap emulator` (command.py).
+`Vendor` (model.py) is one vendor without I/O; `Emulator` (emulator.py) holds several with faults and a trace. The doors:
+`InProcess` (a transport, also in virtual time), `serve` (loopback ports), `python -m anycap emulator` (command.py).
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anycap.emulator.accounts import DEFAULT_KEY as DEFAULT_KEY
@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _WHERE:
         return getattr(import_module(f"anycap.emulator.{_WHERE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

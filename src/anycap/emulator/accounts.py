@@ -1,4 +1,4 @@
-"""Customers' accounts at an emulated vendor. Keys are known by fingerprint only, so the books cannot give one away."""
+"""Customers' accounts at an emulated vendor. Keys are known by fingerprint only, so that no ledger gives one away."""
 
 from __future__ import annotations
 
@@ -39,9 +39,18 @@ class VendorAccount:
         self.balance += Decimal(amount)
         self.topped_up += Decimal(amount)
 
+    @property
+    def has_full_slots(self) -> bool:
+        """Whether the account has as many unfinished tasks as it may have."""
+        return self.slots is not None and self.unfinished >= self.slots
 
-def book_name(key: str | Secret, *, options: bool = False) -> str:
-    """The name under which an account stands in the books; `options` cuts `__option` parts off the key."""
+    def lacks_template(self, name: object) -> bool:
+        """Whether an AntiGate template of this name is one that the account does not have."""
+        return isinstance(name, str) and name in self.missing_templates
+
+
+def ledger_name(key: str | Secret, *, options: bool = False) -> str:
+    """The fingerprint under which a ledger knows an account; `options` cuts `__option` parts off the key."""
     if isinstance(key, Secret):
         return key.fingerprint
     return fingerprint(key.partition("__")[0] if options else key)

@@ -62,12 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _emulator(args: argparse.Namespace) -> Emulator:
-    if not args.speed > 0:
-        raise ConfigurationError(f"--speed must be above 0, not {args.speed:g}")
     if not 0 <= args.port <= 65535:
         raise ConfigurationError(f"--port must be 0 to 65535, not {args.port}")
-    if not 0 <= args.failure_rate <= 1:
-        raise ConfigurationError(f"--failure-rate lies between 0 and 1, not {args.failure_rate:g}")
     return Emulator(
         seed=args.seed,
         providers=tuple(dict.fromkeys(args.provider or FOUR_VENDORS)),

@@ -2,12 +2,12 @@
 
     GET  /_control/faults            the faults in force, with how often each was seen and hit
     POST /_control/faults            a list of faults: exactly these from now on ({"add": [...]} adds to them)
-    GET  /_control/ledger            every vendor's books, balances and bans
+    GET  /_control/ledger            every vendor's ledger, balances and bans
     GET  /_control/trace             the exchanges so far, one line each
     POST /_control/advance           {"seconds": 5}: moves a manual clock
     POST /_control/reset             everything as at the start, no faults
 
-What the parts do is in `world.py`; nothing here opens a socket.
+What the parts do is in `emulator.py`; nothing here opens a socket.
 """
 
 from __future__ import annotations

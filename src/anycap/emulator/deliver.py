@@ -1,4 +1,4 @@
-"""Sends the vendors' callbacks, to loopback addresses only: an emulator must never knock at a stranger's door.
+"""Sends the vendors' callbacks, to loopback addresses only: an emulator must never reach another machine.
 
 Which callbacks are due is known in `model.py`. As at the real vendors the receiver's answer is ignored, and it has two
 seconds (CapMonster: docs/api/methods/create-task).

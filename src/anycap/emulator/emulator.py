@@ -1,4 +1,4 @@
-"""One world of emulated vendors: their models, the faults in force and a trace of what went on.
+"""Several emulated vendors with one clock: their models, the faults in force and a trace of what went on.
 
 `Emulator.exchange` takes a request and says what to put on the wire; it does no I/O, so the same seed and the same
 requests at the same times give the same trace, byte for byte. The doors are `in_process.py` and `server.py`.
@@ -10,25 +10,24 @@ import json
 import random
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 import anyio
 from attrs import frozen
 
-from anycap.credentials import Secret
-from anycap.emulator.accounts import DEFAULT_KEY
 from anycap.emulator.clock import Clock
 from anycap.emulator.exchange import Ending, Exchange, http_fault, of_reply, spoil
-from anycap.emulator.faults import Fault, FaultBook
+from anycap.emulator.faults import ActiveFaults, Fault
 from anycap.emulator.ledger import TaskState
 from anycap.emulator.model import Callback, Vendor, parse_body
-from anycap.emulator.solve_times import SolveTime
-from anycap.emulator.vendor_rules import rulebook
+from anycap.emulator.options import VendorKeywords, VendorOptions
+from anycap.emulator.vendor_rules import catalog_of, rules_of
 
 FOUR_VENDORS = ("anti-captcha", "capmonster", "yescaptcha", "ezcaptcha")
 EPOCH_S = 1_767_225_600.0
-"""2026-01-01 00:00 UTC: where the vendors' Unix times start in a world without a clock of its own."""
+"""2026-01-01 00:00 UTC: where the vendors' Unix times start unless `epoch_s` is given."""
 
 
 class LoopClock:
@@ -41,7 +40,7 @@ class LoopClock:
     def __call__(self) -> float:
         try:
             now = anyio.current_time()
-        except RuntimeError:  # no event loop: someone looks at the books afterwards
+        except RuntimeError:  # no event loop: someone looks at the ledgers afterwards
             return self._last
         if self._origin is None or now - self._origin < self._last:
             self._origin = now - self._last
@@ -76,8 +75,10 @@ class TraceLine:
 class Emulator:
     """Several vendors, their faults and their trace.
 
-    The options given here hold for every vendor (see `Vendor`); `vendors["capmonster"].solve_time = 2.0` changes one
-    afterwards. Without a `clock` the event loop's is used, so virtual time works by itself.
+    Without a `clock` the event loop's is used, so virtual time works by itself. `providers` are names of vendors, or
+    paths of catalogs. The options given as keywords are those of `VendorOptions` and hold for every vendor;
+    `emulator["capmonster"].solve_time = 2.0` changes one afterwards. Raises ConfigurationError for a vendor that nobody
+    provides and for a wrong option.
 
     >>> emulator = Emulator(seed=1, key="test", solve_time=4.0)
     >>> emulator.base_url("capmonster")
@@ -88,60 +89,48 @@ class Emulator:
         self,
         *,
         seed: int = 0,
-        providers: Iterable[str] = FOUR_VENDORS,
+        providers: Iterable[str | Path] = FOUR_VENDORS,
         clock: Clock | None = None,
-        key: str | Secret = DEFAULT_KEY,
-        balance: Decimal | float | str | None = None,
-        solve_time: SolveTime | None = None,
-        slots: int | None = None,
-        workers: int | None = None,
-        failure_rate: float = 0.0,
-        processing: str = "plain",
-        strict: bool = True,
-        speed: float = 1.0,
-        epoch_s: float = EPOCH_S,
         faults: Iterable[Fault] = (),
         trace: bool = True,
+        **options: Unpack[VendorKeywords],
     ) -> None:
         self.seed = seed
         self.clock: Clock = LoopClock() if clock is None else clock
-        self.faults = FaultBook(faults, seed=seed)
+        self.faults = ActiveFaults(faults, seed=seed)
         self.trace: list[TraceLine] = []
         self.keeps_trace = trace
         self.requests = 0
         self.defects: list[str] = []
-        self._epoch_s = epoch_s
-        self._options: dict[str, Any] = {
-            "key": key if isinstance(key, Secret) else Secret(key),
-            "balance": balance,
-            "solve_time": solve_time,
-            "slots": slots,
-            "workers": workers,
-            "failure_rate": failure_rate,
-            "processing": processing,
-            "strict": strict,
-            "speed": speed,
-        }
-        self.vendors: dict[str, Vendor] = {provider: self._vendor(provider) for provider in providers}
+        """What went wrong in the emulator itself; `check` raises for it."""
+        # Kept wrapped: a key that stood here as text would be shown by every traceback that prints its locals.
+        options["key"] = VendorOptions(**options).key
+        options.setdefault("epoch_s", EPOCH_S)
+        self._options = options
+        self.vendors: dict[str, Vendor] = {}
+        self._catalogs = tuple(map(catalog_of, providers))
+        self._make_vendors()
         self._routes: dict[str, tuple[str, str] | None] = {}
-        self._hosts = {host: provider for provider in self.vendors for host in rulebook(provider).hosts}
-        self._last_ids: dict[str, Any] = {}
+        self._hosts = {host: name for name, vendor in self.vendors.items() for host in rules_of(vendor.catalog).hosts}
+        self._last_ids: dict[str, object] = {}
+        """The latest task id that each vendor gave, for the fault `duplicate_id`."""
 
-    def _vendor(self, provider: str) -> Vendor:
-        rng = random.Random(f"{self.seed}/{provider}")
-        return Vendor(provider, clock=self.clock, rng=rng, epoch_s=self._epoch_s, **self._options)
+    def _make_vendors(self) -> None:
+        for catalog in self._catalogs:
+            # Seeded by its name, so that which others are emulated beside it changes nothing for a vendor.
+            rng = random.Random(f"{self.seed}/{catalog.name}")
+            self.vendors[catalog.name] = Vendor(catalog, clock=self.clock, rng=rng, **self._options)
 
     def __getitem__(self, provider: str) -> Vendor:
         return self.vendors[provider]
 
     def reset(self) -> None:
-        """Start every vendor anew: accounts and balances as at first, empty books, no faults, no trace."""
+        """Start every vendor anew: accounts and balances as at first, empty ledgers, no faults, no trace."""
         self.faults.replace(())
         self.trace.clear()
         self.requests = 0
         self._last_ids.clear()
-        for provider in self.vendors:
-            self.vendors[provider] = self._vendor(provider)
+        self._make_vendors()
 
     # -- addresses -----------------------------------------------------------------------------------------------------
 
@@ -203,7 +192,7 @@ class Emulator:
     def _act_under(
         self, fault: Fault, vendor: Vendor, method: str, fields: dict[str, Any] | None, verb: str, address: str
     ) -> tuple[Exchange, str]:
-        """Act under a fault, and put into the books what the client did not get to see."""
+        """Act under a fault, and put into the ledger what the client did not get to see."""
         made_before = len(vendor.ledger.tasks)
         polled = vendor.known_task((fields or {}).get("taskId")) if method == "getTaskResult" else None
         delivered_before = 0 if polled is None else polled.delivered
@@ -273,29 +262,29 @@ class Emulator:
         return [callback for vendor in self.vendors.values() for callback in vendor.due_callbacks()]
 
     def ledgers(self) -> dict[str, Any]:
-        """Every vendor's books as JSON values, bans included; keys appear as fingerprints."""
-        books: dict[str, Any] = {}
+        """Every vendor's ledger as JSON values, with balances, bans and violations; keys appear as fingerprints."""
+        ledgers: dict[str, Any] = {}
         for provider, vendor in self.vendors.items():
-            vendor.settle()
-            books[provider] = {
+            vendor.advance_to()
+            ledgers[provider] = {
                 **vendor.ledger.to_json(),
                 "balances": {name: str(account.balance) for name, account in vendor.accounts.items()},
                 "bans": [ban.to_json() for ban in vendor.bans.imposed],
                 "gap_violations": vendor.gap_violations,
                 "poll_violations": vendor.poll_violations,
             }
-        return books
+        return ledgers
 
     def trace_bytes(self) -> bytes:
         """The whole trace as text, one exchange a line: the same bytes for the same seed and the same requests."""
         return "".join(line.text() + "\n" for line in self.trace).encode()
 
     def check(self) -> None:
-        """Raise AssertionError when any vendor's books do not add up. A promise of the emulator, tested after storms."""
+        """Raise AssertionError when any vendor's ledger does not add up. A promise of the emulator, tested after storms."""
         if self.defects:
             raise AssertionError(f"defects of the emulator itself: {self.defects[:3]}")
         for vendor in self.vendors.values():
-            vendor.settle()
+            vendor.advance_to()
             for account in vendor.accounts.values():
                 tasks = vendor.ledger.of(account.name)
                 taken = sum((task.paid for task in tasks), Decimal(0))

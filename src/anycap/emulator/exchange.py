@@ -1,6 +1,6 @@
 """What a door has to put on the wire for one request: an answer, or a part of one, or nothing.
 
-Made by `world.py` from the vendor's reply and the fault that hit; played by `in_process.py` and `server.py`.
+Made by `emulator.py` from the vendor's reply and the fault that hit; played by `in_process.py` and `server.py`.
 """
 
 from __future__ import annotations

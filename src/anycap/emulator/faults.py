@@ -1,7 +1,7 @@
-"""Faults as data: which requests are hit, and what happens to them. Acting on a fault is the world's and the doors' work.
+"""Faults as data: which requests are hit, and what happens to them. `emulator.py` and the doors act on them.
 
 A `Fault` can be written in Python, in a JSON file or sent to the control route; all three have the same names. A
-`FaultBook` counts requests and tells which fault, if any, hits the next one; chance comes from its seed alone.
+`ActiveFaults` counts requests and tells which fault, if any, hits the next one; chance comes from its seed alone.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ SELECTORS: Mapping[str, str] = {
     "method": "requests of this API method",
     "type": "createTask for this task type of the vendor's",
     "address": "requests from this address",
-    "nth": "of the requests the above match, only that one (from 1)",
-    "after": "none of the first so many",
-    "every": "each so-manieth",
-    "probability": "each with this chance (0 to 1), drawn from the seed",
+    "nth": "only the n-th matching request (from 1)",
+    "after": "skip the first n matching requests",
+    "every": "every n-th matching request",
+    "probability": "each matching request with this chance (0 to 1), drawn from the seed",
     "from_s": "requests from this second of the emulator's clock on",
     "until_s": "requests before this second",
-    "count": "at most so many",
+    "count": "at most n requests",
 }
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [!-~](?:[ -~]*[!-~])?")
 _NEEDS_CODE = ("error", "fail_task")
@@ -172,7 +172,7 @@ def faults_from_json(value: object) -> list[Fault]:
     return [Fault.from_json(item) for item in value]
 
 
-class FaultBook:
+class ActiveFaults:
     """The faults in force, with their counters. The first one that hits a request wins; all of them count it."""
 
     def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
@@ -227,6 +227,7 @@ class _Entry:
         ):
             return False
         self.seen += 1
+        # Drawn for every request seen, whatever the selectors below say: another `count` must not shift the stream.
         lucky = fault.probability is None or self.rng.random() < fault.probability
         if fault.count is not None and self.hits >= fault.count:
             return False

@@ -1,7 +1,7 @@
 """The in-process door: a transport that hands requests straight to the emulator, without sockets or threads.
 
 It sleeps by the event loop's clock only, so trio's MockClock and `VirtualLoop` run it in virtual time. The answers are
-made in `world.py`; the door with real sockets is `server.py`.
+made in `emulator.py`; the door with real sockets is `server.py`.
 """
 
 from __future__ import annotations

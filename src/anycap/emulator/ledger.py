@@ -1,6 +1,6 @@
-"""What a vendor's books hold: one entry per created task, with its money, and totals that must always add up.
+"""A vendor's ledger: one entry per created task, with its money, and totals that must always add up.
 
-The books show keys as fingerprints only. Tasks get here in `model.py`; nothing here decides about a task.
+It shows keys as fingerprints only. Tasks get here through `task_board.py`; nothing here decides about a task.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from anycap.core.vendor_limits import Timing
 
 
 class TaskState(StrEnum):
-    """Where a task stands in the books. EXPIRED: solved and paid, but the result was dropped before anyone had it."""
+    """Where a task stands. EXPIRED: solved and paid, but the result was dropped before anyone had it."""
 
     PENDING = "pending"
     SOLVED = "solved"
@@ -88,7 +88,7 @@ class Ledger:
     """All tasks of one vendor in order of creation, and the injected losses that a client cannot see through.
 
     `ambiguous_drops` counts createTask requests whose outcome an injected fault hid from the client, whether or not a
-    task was made: a client that keeps its promises has exactly so many solves in doubt.
+    task was made: a client that keeps its promises has exactly that many solves in doubt.
     """
 
     def __init__(self) -> None:

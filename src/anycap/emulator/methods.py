@@ -9,18 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 from anycap.emulator.accounts import VendorAccount
 from anycap.emulator.answers import TEXT_HEADERS, Reply
 from anycap.emulator.dialects import Trouble
 from anycap.emulator.ledger import Ledger, Task, TaskState
 from anycap.emulator.solutions import USER_AGENT
-from anycap.emulator.vendor_rules import catalog_of
-
-if TYPE_CHECKING:
-    from anycap.providers.catalog import Catalog
+from anycap.providers.catalog import Catalog
 
 
 class Vendor(Protocol):
@@ -29,8 +26,9 @@ class Vendor(Protocol):
     provider: str
     seed: int
     epoch_s: float
-    ledger: Ledger
 
+    @property
+    def ledger(self) -> Ledger: ...
     def error(self, code: Trouble | str, method: str, detail: str = "") -> Reply: ...
     def find(self, account: VendorAccount, task_id: object) -> Task | Trouble: ...
     def start(self, task: Task, now: float) -> None: ...
@@ -38,6 +36,7 @@ class Vendor(Protocol):
 
 Method = Callable[[Vendor, VendorAccount, Mapping[str, Any], float], Reply]
 
+_MAIN = frozenset({"createTask", "getTaskResult", "getBalance"})
 _DAY_S = 86_400.0
 _COUNTED_REPORTS_MIN = 100
 _QUEUES = frozenset((1, 2, 5, 6, 7, 10, 12, 13, *range(18, 30)))
@@ -58,13 +57,18 @@ def without_key(vendor: Vendor, method: str, fields: Mapping[str, Any] | None, v
     return None
 
 
-def table(provider: str) -> Mapping[str, Method]:
-    """The methods of this vendor that need a key, but for the main three (a stranger: the reports its catalog names)."""
-    return _TABLES[provider] if provider in _TABLES else _stranger(catalog_of(provider))
+def table(catalog: Catalog) -> Mapping[str, Method]:
+    """The methods of this vendor that need a key, but for the main three (third parties: the reports of the catalog)."""
+    return _TABLES[catalog.name] if catalog.name in _TABLES else _third_party(catalog)
 
 
-@cache
-def _stranger(catalog: Catalog) -> Mapping[str, Method]:
+def is_known(catalog: Catalog, method: str) -> bool:
+    """Whether the vendor has a method of this name that takes a key."""
+    return method in _MAIN or method in table(catalog)
+
+
+@lru_cache(maxsize=100)
+def _third_party(catalog: Catalog) -> Mapping[str, Method]:
     return {name: _report(spec.reports, ("",)) for name, spec in catalog.tasks.methods.items() if spec.reports}
 
 

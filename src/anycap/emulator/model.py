@@ -1,45 +1,55 @@
 """A vendor as a state machine without I/O: give it a request and the time, get the answer the vendor would send.
 
-`Vendor.handle` speaks bytes, `Vendor.call` values; `create`, `result` and `balance` are its three main methods, the
-others are in `methods.py`. Clock and random source come in as arguments; nothing here sleeps, prints or opens anything.
-Its neighbours: `accounts.py` (keys and balances), `ledger.py` (the books), `bans.py`, `validation.py`, `answers.py`.
+`Vendor.handle` speaks bytes, `Vendor.call` values. createTask, getTaskResult and getBalance are here, the vendors' other
+methods in `methods.py`. Clock and random source come in as arguments; nothing here sleeps, prints or opens anything.
+Its neighbours: `accounts.py` (keys and balances), `task_board.py` (tasks and time), `ledger.py`, `bans.py`,
+`validation.py` (a task's fields), `answers.py` (the JSON).
 """
 
 from __future__ import annotations
 
-import heapq
 import json
-import math
 import random
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 
 from attrs import frozen
 
 from anycap.core.vendor_limits import BanRule
-from anycap.credentials import Secret, fingerprint
+from anycap.credentials import Secret
 from anycap.emulator import answers, methods
-from anycap.emulator.accounts import DEFAULT_KEY, VendorAccount, book_name
+from anycap.emulator.accounts import VendorAccount, ledger_name
 from anycap.emulator.answers import Reply
 from anycap.emulator.bans import Bans
 from anycap.emulator.clock import Clock
 from anycap.emulator.dialects import Trouble
 from anycap.emulator.ledger import Ledger, Task, TaskState
+from anycap.emulator.options import VendorKeywords, VendorOptions
 from anycap.emulator.solutions import make_solution
-from anycap.emulator.solve_times import SolveTime, solve_seconds
+from anycap.emulator.solve_times import solve_seconds
+from anycap.emulator.task_board import TaskBoard
 from anycap.emulator.third_party_dialects import dialect_of
-from anycap.emulator.validation import check_task
-from anycap.emulator.vendor_rules import TypeSpec, rulebook, type_spec
+from anycap.emulator.validation import Finding, check_task
+from anycap.emulator.vendor_rules import TypeSpec, catalog_of, rules_of, type_spec
+from anycap.providers.catalog import Catalog
 from anycap.taxonomy import Code, Scope
 
 _TOO_MANY_POLLS = BanRule(
     "polls-per-task", 1, 1.0, 600.0, "ERROR_IP_BLOCKED", Scope.ADDRESS,
     source="docs/api/block-reason, WrongTaskId: more than 120 requests for a task; 10 minutes",
 )  # fmt: skip
+
+# Two requests at "the same" moment differ by rounding after many additions of floats.
 _EPSILON_S = 1e-6
+
+# The id of an error that has no number in the vendor's list. No vendor counts this far, so that a client which reads
+# ids alone meets an unknown error instead of somebody else's: 1 is a wrong key at anti-captcha.
+UNNUMBERED_ERROR_ID = 999
+
 WAITS = "_WAIT_FOR_IT_"
+"""The value of an AntiGate variable that is pushed later."""
 
 
 @frozen
@@ -52,14 +62,35 @@ class Callback:
     at: float
 
 
-class Vendor:
-    """One emulated vendor: its accounts, tasks, books and temper.
+@frozen
+class _Request:
+    """One request as the checks see it; `fields` None stands for a body that is not a JSON object."""
 
-    `clock` gives seconds (any origin; `epoch_s` is added where the vendor shows Unix times), `rng` decides everything
-    that chance decides. `slots` is how many unfinished tasks an account may have, `workers` how many the vendor can
-    work on for all. `failure_rate` of the tasks end with the vendor's unsolvable code. `processing` is the flavour of
-    "not ready" answers: plain, not_ready, http_500, http_503, or mixed (CapMonster only). `strict` refuses fields that
-    the vendor does not document. `speed` divides every solve time; limits and bans keep their own.
+    method: str
+    verb: str
+    fields: Mapping[str, Any] | None
+    account: VendorAccount | None
+    address: str
+    now: float
+
+
+@frozen
+class _Order:
+    """A createTask that is well formed: what is to be made, and what it costs."""
+
+    account: VendorAccount
+    task: Mapping[str, Any]
+    spec: TypeSpec
+    price: Decimal
+    now: float
+
+
+class Vendor:
+    """One emulated vendor: its accounts, tasks, ledger and bans.
+
+    `provider` is the name of a vendor, the path of a catalog, or a catalog. `clock` gives seconds (any origin), `rng` decides
+    everything that is left to chance. The other keywords are those of `VendorOptions`; what is not about the first
+    account can also be changed later, as an attribute of the vendor: `vendor.solve_time = 2.0`.
 
     >>> from anycap.emulator.clock import ManualClock
     >>> clock = ManualClock()
@@ -75,50 +106,44 @@ class Vendor:
     """
 
     def __init__(
-        self,
-        provider: str,
-        *,
-        clock: Clock,
-        rng: random.Random,
-        key: str | Secret = DEFAULT_KEY,
-        balance: Decimal | float | str | None = None,
-        solve_time: SolveTime | None = None,
-        slots: int | None = None,
-        workers: int | None = None,
-        failure_rate: float = 0.0,
-        processing: str = "plain",
-        strict: bool = True,
-        speed: float = 1.0,
-        epoch_s: float = 0.0,
+        self, provider: str | Path | Catalog, *, clock: Clock, rng: random.Random, **options: Unpack[VendorKeywords]
     ) -> None:
-        self.provider = provider
-        self.dialect = dialect_of(provider)
+        given = VendorOptions(**options)
+        self.catalog = catalog_of(provider)
+        self.provider = self.catalog.name
+        self.dialect = dialect_of(self.catalog)
         self.clock = clock
-        self.solve_time = solve_time
-        self.workers = workers
-        self.failure_rate = failure_rate
-        self.processing = processing
-        self.strict = strict
-        self.speed = speed
-        self.epoch_s = epoch_s
-        self.ledger = Ledger()
+        self.solve_time = given.solve_time
+        self.workers = given.workers
+        self.failure_rate = given.failure_rate
+        self.processing = given.processing
+        self.strict = given.strict
+        self.speed = given.speed
+        self.epoch_s = given.epoch_s
         self.accounts: dict[str, VendorAccount] = {}
+        """By the fingerprint of their key."""
         self.gap_violations = 0
+        """Polls that came sooner after the one before than the vendor allows."""
         self.poll_violations = 0
-        self._book = rulebook(provider)
-        self.bans = Bans(self._book.ban_rules, self._book.shared_codes, (_TOO_MANY_POLLS,))
+        """Polls beyond the number that the vendor allows for a task."""
+        self._rules = rules_of(self.catalog)
+        self.bans = Bans(self._rules.ban_rules, self._rules.shared_codes, (_TOO_MANY_POLLS,))
         # One stream per concern: how often a client polls must not change how long its next task takes.
-        self._task_rng, self._id_rng, self._flavour_rng = (_branch(rng) for _ in range(3))
+        self._task_rng, id_rng, self._flavour_rng = (_branch(rng) for _ in range(3))
         self.seed = rng.getrandbits(64)
-        self._tasks: dict[int | str, Task] = {}
-        self._unfinished = 0
-        self._due: list[tuple[float, int, Task]] = []
-        self._order = 0
-        self._next_id = self.dialect.first_task_id
+        self._tasks = TaskBoard(self.dialect, self.accounts, id_rng)
+        self._errors = 0
         self._outages: dict[str, float] = {}
+        """Until when no worker is free, by task type; "*" for all types."""
         self._blocks: dict[str, tuple[float, str]] = {}
+        """Until when an address is blocked on purpose, and with which code."""
         self._callbacks: list[Callback] = []
-        self.add_account(key, balance=balance, slots=slots)
+        self.add_account(given.key, balance=given.balance, slots=given.slots)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Every task ever made here, with its money."""
+        return self._tasks.ledger
 
     # -- accounts ------------------------------------------------------------------------------------------------------
 
@@ -145,8 +170,8 @@ class Vendor:
         return self.accounts[self.name_of(key)]
 
     def name_of(self, key: str | Secret) -> str:
-        """The name in the books of whoever sends this key."""
-        return book_name(key, options=self.provider == "capmonster")
+        """The fingerprint under which the ledger knows the account of this key."""
+        return ledger_name(key, options=self.provider == "capmonster")
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
@@ -162,13 +187,13 @@ class Vendor:
     ) -> Reply:
         """Answer one request given as values; `fields` None stands for a body that is not a JSON object."""
         now = self.clock()
-        self.settle(now)
+        self.advance_to(now)
         key = None if fields is None else fields.get("clientKey")
         who = self.name_of(key) if isinstance(key, str) else "no key"
         reply = self._blocked(method, who, address, now)
         if reply is None:
-            reply = self._dispatch(method, fields, verb, who, address, now)
-        if reply.code is not None and self._book.shared_codes.get(reply.code) is not Code.NOT_READY:
+            reply = self._answer(_Request(method, verb, fields, self.accounts.get(who), address, now))
+        if reply.code is not None and self._rules.shared_codes.get(reply.code) is not Code.NOT_READY:
             self.bans.note(method, reply.code, who, address, now)
         return reply
 
@@ -183,9 +208,9 @@ class Vendor:
     def error(self, code: Trouble | str, method: str, detail: str = "") -> Reply:
         """This vendor's answer for a trouble, or with a code given by name."""
         vendor_code = self.dialect.codes[code] if isinstance(code, Trouble) else code
-        error_id = self._book.error_ids.get(vendor_code, 1) if self.dialect.numeric_error_ids else 1
-        self._order += 1
-        return answers.error(self.dialect, vendor_code, error_id, method, detail, self._order)
+        error_id = self._rules.error_ids.get(vendor_code, UNNUMBERED_ERROR_ID) if self.dialect.numeric_error_ids else 1
+        self._errors += 1
+        return answers.error(self.dialect, vendor_code, error_id, method, detail, self._errors)
 
     def inject(self, method: str, code: str, who: str, address: str) -> Reply:
         """An error that a fault asks for; it counts like one of the vendor's own. Digits stand for a bare errorId."""
@@ -201,37 +226,30 @@ class Vendor:
         rule = self.bans.standing(method, who, address, now)
         return None if rule is None else self.error(rule.vendor_code, method)
 
-    def _dispatch(
-        self, method: str, fields: Mapping[str, Any] | None, verb: str, who: str, address: str, now: float
-    ) -> Reply:
-        special = methods.without_key(self, method, fields, verb, now)
+    def _answer(self, request: _Request) -> Reply:
+        method, fields, account = request.method, request.fields, request.account
+        special = methods.without_key(self, method, fields, request.verb, request.now)
         if special is not None:
             return special
-        known = methods.table(self.provider)
-        if method not in ("createTask", "getTaskResult", "getBalance") and method not in known:
-            return self._refused(Trouble.UNKNOWN_METHOD, method, 404)
-        if verb != "POST":
-            return self._refused(Trouble.WRONG_VERB, method, 405)
-        if fields is None:
-            return self.error(Trouble.BAD_JSON, method)
-        account = self.accounts.get(who)
-        if account is None or account.closed:
-            return self.error(Trouble.UNKNOWN_KEY, method)
-        if account.suspended:
-            return self.error(Trouble.SUSPENDED, method)
-        if account.allowed_addresses is not None and address not in account.allowed_addresses:
-            return self.error(Trouble.ADDRESS_NOT_ALLOWED, method)
-        if method == "getTaskResult":
-            return self._result(account, fields, address, now)
-        if method == "createTask":
-            return self._create(account, fields, address, now)
-        if method == "getBalance":
-            return answers.balance(self.dialect, account.balance, account.captcha_credits)
-        return known[method](self, account, fields, now)
+        for trouble, applies in _REQUEST_CHECKS:
+            if applies(self, request):
+                return self._refused(trouble, method)
+        assert fields is not None and account is not None  # noqa: S101, PT018 - two of the checks above, for type checkers
+        match method:
+            case "createTask":
+                return self._create(account, fields, request.address, request.now)
+            case "getTaskResult":
+                return self._result(account, fields, request.address, request.now)
+            case "getBalance":
+                return answers.balance(self.dialect, account.balance, account.captcha_credits)
+            case _:
+                return methods.table(self.catalog)[method](self, account, fields, request.now)
 
-    def _refused(self, trouble: Trouble, method: str, status: int) -> Reply:
-        """CapMonster has no code for a wrong path or verb (ERROR_NO_SUCH_METHOD is a wrong task type there)."""
-        if self.provider == "capmonster":
+    def _refused(self, trouble: Trouble, method: str) -> Reply:
+        # CapMonster has no code for a wrong path or verb (ERROR_NO_SUCH_METHOD is a wrong task type there), so its web
+        # server answers.
+        status = _WEB_SERVER_STATUS.get(trouble)
+        if self.provider == "capmonster" and status is not None:
             return Reply({}, status, raw=b"<html><h1>%d</h1></html>" % status, headers=answers.HTML_HEADERS)
         return self.error(trouble, method)
 
@@ -239,40 +257,37 @@ class Vendor:
 
     def _create(self, account: VendorAccount, fields: Mapping[str, Any], address: str, now: float) -> Reply:
         method = "createTask"
-        task = fields.get("task")
-        if not isinstance(task, Mapping) or not task:
-            return self.error(Trouble.TASK_ABSENT, method, "task")
-        name = task.get("type")
-        spec = type_spec(self.provider, name) if isinstance(name, str) else None
-        if spec is None:
-            return self.error(Trouble.TASK_TYPE, method, "type")
-        finding = check_task(self.dialect, spec, task, self.strict)
-        if finding is not None:
-            return self.error(finding.trouble, method, finding.detail)
-        if name == "AntiGateTask" and task.get("templateName") in account.missing_templates:
-            return self.error(Trouble.TEMPLATE, method)
-        price = self.dialect.image_price if spec.image else self.dialect.price
-        if account.balance < price:
-            return self.error(Trouble.NO_FUNDS, method)
-        if now < max(self._outages.get("*", 0.0), self._outages.get(spec.name, 0.0)):
-            return self.error(Trouble.NO_WORKERS, method)
-        if account.slots is not None and account.unfinished >= account.slots:
-            return self.error(Trouble.SLOTS_FULL, method)
-        if self.workers is not None and self._unfinished >= self.workers:
-            return self.error(Trouble.NO_WORKERS, method)
-        made = self._make_task(account, spec, task, fields, address, now, price)
-        if not spec.timing.sync:
+        order = self._read_order(account, fields, now)
+        if isinstance(order, Finding):
+            return self.error(order.trouble, method, order.detail)
+        for trouble, applies in _CREATE_CHECKS:
+            if applies(self, order):
+                return self.error(trouble, method)
+        made = self._make_task(order, fields, address)
+        if not order.spec.timing.sync:
             return answers.accepted(self.dialect, made.id)
-        self.settle(now)
+        self.advance_to(now)
         if made.state is TaskState.FAILED:
             return self.error(made.fail_code or Trouble.UNSOLVABLE, method)
         made.delivered = 1
         return answers.ready_at_once(self.dialect, made, self._solution(made))
 
-    def _make_task(
-        self, account: VendorAccount, spec: TypeSpec, task: Mapping[str, Any], fields: Mapping[str, Any], address: str,
-        now: float, price: Decimal,
-    ) -> Task:  # fmt: skip
+    def _read_order(self, account: VendorAccount, fields: Mapping[str, Any], now: float) -> _Order | Finding:
+        task = fields.get("task")
+        if not isinstance(task, Mapping) or not task:
+            return Finding(Trouble.TASK_ABSENT, "task")
+        name = task.get("type")
+        spec = type_spec(self.catalog, name) if isinstance(name, str) else None
+        if spec is None:
+            return Finding(Trouble.TASK_TYPE, "type")
+        finding = check_task(self.dialect, spec, task, self.strict)
+        if finding is not None:
+            return finding
+        price = self.dialect.image_price if spec.image else self.dialect.price
+        return _Order(account, task, spec, price, now)
+
+    def _make_task(self, order: _Order, fields: Mapping[str, Any], address: str) -> Task:
+        spec, now = order.spec, order.now
         solve_s = solve_seconds(self.solve_time, self._task_rng, spec.name, spec.image) / self.speed
         fails = self._task_rng.random() < self.failure_rate
         seed = self._task_rng.getrandbits(64)
@@ -281,108 +296,52 @@ class Vendor:
         if limit is not None and solve_s > limit:
             solve_s, code = limit, self.dialect.codes[Trouble.TIMED_OUT]
         made = Task(
-            id=self._new_id(), account=account.name, type=spec.name, timing=spec.timing,
-            fields={name: _light(value) for name, value in task.items()}, address=address, created_at=now, amount=price,
-            solve_s=0.0 if spec.timing.sync else solve_s, seed=seed, fail_code=code,
+            id=self._tasks.new_id(), account=order.account.name, type=spec.name, timing=spec.timing,
+            fields={name: _light(value) for name, value in order.task.items()}, address=address, created_at=now,
+            amount=order.price, solve_s=0.0 if spec.timing.sync else solve_s, seed=seed, fail_code=code,
             callback_url=self._callback_url(fields), soft_id=fields.get("softId"),
         )  # fmt: skip
-        variables = task.get("variables")
+        variables = order.task.get("variables")
         if isinstance(variables, Mapping):
             made.waits_for = {key for key, value in variables.items() if value == WAITS}
-        account.balance -= price
-        account.unfinished += 1
-        self._unfinished += 1
-        self._tasks[made.id] = made
-        self.ledger.add(made)
-        if not made.waits_for:
-            self.start(made, now)
+        self._tasks.add(made, now)
         return made
-
-    def start(self, task: Task, now: float) -> None:
-        """Put a worker on the task: it is done after its solve time."""
-        task.done_at = now + task.solve_s
-        self._push(task.done_at, task)
 
     def _callback_url(self, fields: Mapping[str, Any]) -> str | None:
         url = fields.get("callbackUrl")
         return url if self.dialect.callbacks and isinstance(url, str) and url else None
 
-    def _new_id(self) -> int | str:
-        if self.dialect.uuid_ids:
-            return str(uuid.UUID(int=self._id_rng.getrandbits(128), version=4))
-        self._next_id += 1
-        return self._next_id - 1
-
-    def _push(self, at: float, task: Task) -> None:
-        self._order += 1
-        heapq.heappush(self._due, (at, self._order, task))
-
     # -- time ----------------------------------------------------------------------------------------------------------
 
-    def settle(self, now: float | None = None) -> None:
-        """Bring the books up to date: finish what is done, charge or refund, drop what has expired."""
+    def advance_to(self, now: float | None = None) -> None:
+        """Bring ledger and balances up to date: finish what is done, charge or refund, drop what has expired."""
         if now is None:
             now = self.clock()
-        due = self._due
-        while due and due[0][0] <= now:
-            at, _, task = heapq.heappop(due)
-            if task.state is TaskState.PENDING:
-                self._finish(task, at)
-            else:
-                self._drop(task)
-
-    def _finish(self, task: Task, at: float) -> None:
-        account = self.accounts[task.account]
-        account.unfinished -= 1
-        self._unfinished -= 1
-        task.settled_at = at
-        if task.fail_code is None:
-            task.state = TaskState.SOLVED
-        else:
-            task.state = TaskState.FAILED
-            if task.fail_code not in self.dialect.charges_failures:
-                task.refunded = task.amount
-                account.balance += task.amount
-        timing = task.timing
-        kept_until = math.inf if timing.result_life_s is None else at + timing.result_life_s
-        if timing.life_s is not None:
-            kept_until = min(kept_until, max(at, task.created_at + timing.life_s))
-        if kept_until < math.inf:
-            self._push(kept_until, task)
-        if task.callback_url is not None:
-            body = self._finished(task, "getTaskResult").encode()
-            self._callbacks.append(Callback(task.callback_url, body, task.id, at))
-
-    def _drop(self, task: Task) -> None:
-        task.gone = True
-        if task.state is TaskState.SOLVED and not task.delivered:
-            task.state = TaskState.EXPIRED
+        for task in self._tasks.advance_to(now):
+            if task.callback_url is not None:
+                body = self._finished(task, "getTaskResult").encode()
+                at = now if task.settled_at is None else task.settled_at
+                self._callbacks.append(Callback(task.callback_url, body, task.id, at))
 
     def due_callbacks(self, now: float | None = None) -> list[Callback]:
         """The callbacks that the vendor sends now; each is handed out once. The doors deliver them, to loopback only."""
-        self.settle(now)
+        self.advance_to(now)
         due, self._callbacks = self._callbacks, []
         return due
 
     def next_due_at(self) -> float | None:
-        """When the next task is done or dropped; None when nothing is under way."""
-        return self._due[0][0] if self._due else None
+        """When the next task is finished or dropped; None when nothing is under way."""
+        return self._tasks.next_due_at()
+
+    def start(self, task: Task, now: float) -> None:
+        """Put a worker on a task that waited for a variable."""
+        self._tasks.start(task, now)
 
     # -- getTaskResult -------------------------------------------------------------------------------------------------
 
     def find(self, account: VendorAccount, task_id: object) -> Task | Trouble:
         """The account's living task with this id (a numeric string is taken for a number), or what is wrong with it."""
-        if self.dialect.uuid_ids:
-            if not isinstance(task_id, str):
-                return Trouble.MALFORMED_ID
-        elif isinstance(task_id, str) and task_id.isascii() and task_id.isdecimal() and len(task_id) < 20:
-            task_id = int(task_id)
-        elif isinstance(task_id, bool) or not isinstance(task_id, int):
-            return Trouble.MALFORMED_ID
-        task = self._tasks.get(task_id)
-        if task is None or task.gone or task.account != account.name:
-            return Trouble.UNKNOWN_ID
-        return task
+        return self._tasks.find(account, task_id)
 
     def _result(self, account: VendorAccount, fields: Mapping[str, Any], address: str, now: float) -> Reply:
         method = "getTaskResult"
@@ -394,9 +353,7 @@ class Vendor:
         if task.timing.polls_max is not None and task.polls > task.timing.polls_max:
             self.poll_violations += 1
             if self.dialect.polls_end_task:
-                task.gone = True
-                if task.state is TaskState.SOLVED and not task.delivered:
-                    task.state = TaskState.EXPIRED
+                self._tasks.drop(task)
                 return self.error(Trouble.UNKNOWN_ID, method)
             self.bans.impose(_TOO_MANY_POLLS, account.name, address, now)
             return self.error("ERROR_IP_BLOCKED", method)
@@ -432,19 +389,57 @@ class Vendor:
         """Block an address for a while, whatever it did."""
         self._blocks[address] = (self.clock() + seconds, code)
 
+    def has_outage(self, task_type: str, now: float) -> bool:
+        """Whether `no_slots` holds for this task type at this time."""
+        return now < max(self._outages.get("*", 0.0), self._outages.get(task_type, 0.0))
+
+    @property
+    def unfinished(self) -> int:
+        """Tasks of all accounts that are not finished."""
+        return self._tasks.unfinished
+
     def fail_task(self, task_id: int | str, code: str) -> None:
         """Let a pending task end with this vendor code instead of a solution."""
-        self._tasks[task_id].fail_code = code
+        self.task(task_id).fail_code = code
 
     def known_task(self, task_id: object) -> Task | None:
         """The task that a request means by this id, whoever asks and however old it is; None when there is none."""
-        if isinstance(task_id, str) and not self.dialect.uuid_ids and task_id.isdecimal() and len(task_id) < 20:
-            task_id = int(task_id)
-        return self._tasks.get(task_id) if isinstance(task_id, int | str) else None
+        return self._tasks.known(task_id)
 
     def task(self, task_id: int | str) -> Task:
         """The task with this id, dropped ones included. Raises KeyError for an id never given."""
-        return self._tasks[task_id]
+        task = self._tasks.known(task_id)
+        if task is None:
+            raise KeyError(task_id)
+        return task
+
+
+# No vendor documents in which order it looks when several things are wrong. Ours is that of a server which knows the
+# path before it reads a body, and the key before it looks at an account.
+_REQUEST_CHECKS: tuple[tuple[Trouble, Callable[[Vendor, _Request], bool]], ...] = (
+    (Trouble.UNKNOWN_METHOD, lambda vendor, request: not methods.is_known(vendor.catalog, request.method)),
+    (Trouble.WRONG_VERB, lambda vendor, request: request.verb != "POST"),
+    (Trouble.BAD_JSON, lambda vendor, request: request.fields is None),
+    (Trouble.UNKNOWN_KEY, lambda vendor, request: request.account is None or request.account.closed),
+    (Trouble.SUSPENDED, lambda vendor, request: request.account is not None and request.account.suspended),
+    (Trouble.ADDRESS_NOT_ALLOWED, lambda vendor, request: not _is_allowed_from(request.account, request.address)),
+)
+
+# What the caller can put right comes first, the vendor's own capacity last: a task that could never be solved must not
+# wait for a worker to hear of it.
+_CREATE_CHECKS: tuple[tuple[Trouble, Callable[[Vendor, _Order], bool]], ...] = (
+    (Trouble.TEMPLATE, lambda vendor, order: order.account.lacks_template(order.task.get("templateName"))),
+    (Trouble.NO_FUNDS, lambda vendor, order: order.account.balance < order.price),
+    (Trouble.NO_WORKERS, lambda vendor, order: vendor.has_outage(order.spec.name, order.now)),
+    (Trouble.SLOTS_FULL, lambda vendor, order: order.account.has_full_slots),
+    (Trouble.NO_WORKERS, lambda vendor, order: vendor.workers is not None and vendor.unfinished >= vendor.workers),
+)
+
+_WEB_SERVER_STATUS: Mapping[Trouble, int] = {Trouble.UNKNOWN_METHOD: 404, Trouble.WRONG_VERB: 405}
+
+
+def _is_allowed_from(account: VendorAccount | None, address: str) -> bool:
+    return account is None or account.allowed_addresses is None or address in account.allowed_addresses
 
 
 def _branch(rng: random.Random) -> random.Random:
@@ -452,7 +447,7 @@ def _branch(rng: random.Random) -> random.Random:
 
 
 def _light(value: Any) -> Any:
-    """A task field as the books keep it: images and pages are of no use after the check, their number may be."""
+    """A task field as it is kept: an image is of no use after the check, but how many there were may be."""
     if isinstance(value, str):
         return value if len(value) <= 500 else ""
     return [_light(item) for item in value[:100]] if isinstance(value, list) else value
@@ -465,6 +460,3 @@ def parse_body(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
-
-
-__all__ = ["DEFAULT_KEY", "Callback", "Vendor", "fingerprint", "parse_body"]

@@ -1,7 +1,7 @@
 """The loopback door: HTTP/1.1 on 127.0.0.1 for clients of any make, on asyncio and on trio.
 
 Each vendor has a path prefix (`http://127.0.0.1:PORT/anti-captcha/createTask`); `/_control/...` is in `control.py`, the
-sending of callbacks in `deliver.py`. Here live sockets and HTTP only: what is answered is made in `world.py`.
+sending of callbacks in `deliver.py`. Here live sockets and HTTP only: what is answered is made in `emulator.py`.
 """
 
 from __future__ import annotations

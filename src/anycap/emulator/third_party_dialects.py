@@ -1,7 +1,7 @@
-"""Dialects of vendors that are not ours: made from a third party's catalog, in the manner of its style.
+"""Dialects of third parties' vendors: made from the catalog, in the manner of its style.
 
-So a provider that somebody adds by entry point can be emulated without any Python of its own. The dialects of our own
-vendors, written by hand, are in `dialects.py`.
+So a provider that somebody adds by entry point or by path can be emulated without any Python of its own. The dialects
+of the built-in vendors, written by hand, are in `dialects.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from attrs import evolve
 
 from anycap.emulator.dialects import DIALECTS, Dialect, Trouble
-from anycap.emulator.vendor_rules import catalog_of, rulebook
+from anycap.emulator.vendor_rules import catalog_of, rules_of
 from anycap.providers.catalog import Catalog, Style
 
 _MODELS: Mapping[Style, str] = {
@@ -21,16 +21,15 @@ _MODELS: Mapping[Style, str] = {
 }
 
 
-def dialect_of(provider: str) -> Dialect:
-    """The dialect of any provider. Raises ConfigurationError when nobody provides it."""
-    if provider in DIALECTS:
-        return DIALECTS[provider]
-    catalog = catalog_of(provider)
+def dialect_of(catalog: Catalog) -> Dialect:
+    """The dialect of the vendor that this catalog describes."""
+    if catalog.name in DIALECTS:
+        return DIALECTS[catalog.name]
     model = DIALECTS[_MODELS[catalog.style]]
     codes = {trouble: _code(catalog, model, trouble) for trouble in Trouble}
     return evolve(
         model,
-        provider=provider,
+        provider=catalog.name,
         codes=codes,
         uuid_ids=catalog.task_id == "string",
         numeric_error_ids=catalog.error_ids == "catalogue",
@@ -45,5 +44,5 @@ def _code(catalog: Catalog, model: Dialect, trouble: Trouble) -> str:
     usual = model.codes[trouble]
     if usual in catalog.errors:
         return usual
-    meaning = rulebook(model.provider).shared_codes.get(usual)
+    meaning = rules_of(catalog_of(model.provider)).shared_codes.get(usual)
     return next((code for code, row in catalog.errors.items() if row.code is meaning), usual)

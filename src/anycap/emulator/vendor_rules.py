@@ -7,7 +7,8 @@ write their expectations by hand, because both sides read the same catalog.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from attrs import field, frozen
 from anycap import providers
 from anycap.challenges import KINDS
 from anycap.core.vendor_limits import BanRule, Timing
-from anycap.providers.catalog import Catalog
+from anycap.providers.catalog import Catalog, load
 from anycap.providers.tasks import ImageRule, ProxyRule, TaskSpec
 from anycap.taxonomy import Code
 
@@ -47,8 +48,8 @@ _MORE_FIELDS: Mapping[str, tuple[tuple[str, frozenset[str]], ...]] = {
 
 
 @frozen
-class Rulebook:
-    """One vendor's catalog as the emulator needs it: `error_ids` by vendor code, shared code by vendor code, ban rules."""
+class VendorRules:
+    """One vendor's catalog as the emulator needs it: ids and shared codes by vendor code, ban rules, host names."""
 
     provider: str
     error_ids: Mapping[str, int]
@@ -89,20 +90,30 @@ class TypeSpec:
     image: bool = False
 
 
-def rulebook(provider: str) -> Rulebook:
-    """The rule book of a vendor: one of ours, or a third party's by entry point."""
-    return _rulebook(catalog_of(provider))
+def catalog_of(provider: str | Path | Catalog) -> Catalog:
+    """The catalog of a vendor, by name (built in, or a third party's entry point) or by the path of its file.
+
+    Raises ConfigurationError when nobody provides the name, or the file is none.
+    """
+    match provider:
+        case Catalog():
+            return provider
+        case Path():
+            return load(provider)
+        case str():
+            return providers.get(provider).catalog
 
 
-@cache
-def _rulebook(catalog: Catalog) -> Rulebook:
+@lru_cache(maxsize=100)
+def rules_of(catalog: Catalog) -> VendorRules:
+    """What the emulator takes from a catalog, beside the task types."""
     ids: dict[str, int] = {}
     for number, codes in catalog.ids.items():
         for code in codes:
             ids.setdefault(code, number)
     urls = (catalog.base_url, *catalog.mirrors.values(), catalog.user_agent_url)
     names = (urlsplit(url).hostname for url in urls if url)
-    return Rulebook(
+    return VendorRules(
         catalog.name,
         ids,
         {code: row.code for code, row in catalog.errors.items()},
@@ -111,18 +122,9 @@ def _rulebook(catalog: Catalog) -> Rulebook:
     )
 
 
-def catalog_of(provider: str) -> Catalog:
-    """The vendor's catalog."""
-    return providers.get(provider).catalog
-
-
-def type_spec(provider: str, name: str) -> TypeSpec | None:
-    """What the vendor documents about this task type; None when it has no such type."""
-    return _type_spec(catalog_of(provider), name)
-
-
 @lru_cache(maxsize=10_000)
-def _type_spec(catalog: Catalog, name: str) -> TypeSpec | None:
+def type_spec(catalog: Catalog, name: str) -> TypeSpec | None:
+    """What the vendor documents about this task type; None when it has no such type."""
     provider, book = catalog.name, catalog.tasks
     specs = [spec for spec in book.tasks if name in spec.types]
     if not specs:
