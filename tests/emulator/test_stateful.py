@@ -1,4 +1,4 @@
-"""No sequence of requests, faults and waits makes a vendor raise, answer without errorId, or keep a ledger that does not add up."""
+"""No sequence of requests, faults and waits makes a vendor raise, leave out errorId, or keep a ledger that does not add up."""
 
 import json
 from decimal import Decimal
