@@ -11,6 +11,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from attrs import NOTHING, fields
@@ -21,8 +22,8 @@ from anycap.cli.exits import TABLE
 from anycap.core.machine import ENDS, TRANSITIONS, State
 from anycap.emulator import faults
 from anycap.journal import fields as journal_fields
-from anycap.providers import catalog, envelope, get, names, wire
-from anycap.taxonomy import CODES, Category, ErrorRow, Retry
+from anycap.providers import catalog, envelope, wire
+from anycap.taxonomy import CODES, Category
 from anycap.transport.connections import exchange
 
 DOCS = Path(__file__).parent
@@ -32,7 +33,7 @@ sys.path.insert(0, str(DOCS))
 from api_reference import api_reference  # noqa: E402 - neighbours of this script, not a package
 from benchmark_page import benchmarks, plots  # noqa: E402
 from explorer_page import explorer  # noqa: E402
-from vendor_tables import vendors  # noqa: E402
+from vendor_tables import HELPS, catalogs, vendor_page, vendors  # noqa: E402
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -64,6 +65,11 @@ def decision_pages() -> str:
     return "".join(f'    "decisions/{path.name}",\n' for path in sorted(DOCS.joinpath("decisions").glob("[0-9]*.md")))
 
 
+def vendor_pages() -> str:
+    """The vendors' pages as lines of the site's navigation."""
+    return "".join(f'    {{ "{catalog.title}" = "vendors/{catalog.name}.md" }},\n' for catalog in catalogs())
+
+
 def state_diagram() -> str:
     """The life of a solve as a diagram, drawn from the transition table."""
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {State.QUEUED}"]
@@ -87,13 +93,6 @@ def state_table() -> str:
     return table(("state", "event", "next state", "actions, in order"), rows)
 
 
-HELPS = {
-    Retry.NEVER: "nothing, until something is changed",
-    Retry.SAME: "the same request again, after the wait",
-    Retry.NEW_TASK: "only a fresh task",
-}
-
-
 def errors() -> str:
     """The shared codes, then every vendor's rows."""
     text = (
@@ -112,19 +111,9 @@ def errors() -> str:
         for code, info in CODES.items()
     ]
     text += table(("code", "category", "what can help", "concerns", "as answer to a poll, the task", "meaning"), shared)
-    for name in names():
-        vendor = get(name).catalog
-        text += f"\n## {vendor.title}\n\nProvider `{name}`; its own documentation: <{vendor.docs}>.\n\n"
-        text += table(
-            ("vendor code", "shared code", "what can help", "wait", "charged", "meaning", "what to do"),
-            [_error_cells(code, row) for code, row in vendor.errors.items()],
-        )
-    return text
-
-
-def _error_cells(code: str, row: ErrorRow) -> tuple[str, ...]:
-    wait = "-" if row.retry_after is None else f"{row.retry_after:g} s"
-    return (f"`{code}`", f"`{row.code}`", HELPS[row.retry], wait, str(row.charged), row.meaning, row.action)
+    text += "\n## By vendor\n\nEach vendor's own codes, with meaning, wait and source, stand on its page:\n\n"
+    text += "".join(f"- [{c.title}](vendors/{c.name}.md#error-codes)\n" for c in catalogs())
+    return text + "\nOr paste an answer into the [error explorer](error-explorer.html).\n"
 
 
 def categories() -> str:
@@ -221,6 +210,13 @@ def fault_selectors() -> str:
     return table(("field", "hits"), [(f"`{name}`", what) for name, what in faults.SELECTORS.items()])
 
 
+def of_the_project(name: str) -> str:
+    """A page of the repository's root as a page of the site, its links into docs/ made to fit."""
+    path = DOCS.parent / f"{name}.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else f"# {name.capitalize()}\n"
+    return re.sub(r"\]\(docs/", "](../", text)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_reference,
     "benchmarks.md": benchmarks,
@@ -230,10 +226,14 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "vendors.md": lambda: vendors(table),
 }
+PAGES |= {f"vendors/{catalog.name}.md": partial(vendor_page, catalog, table) for catalog in catalogs()}
+PAGES |= {
+    f"project/{name.lower()}.md": partial(of_the_project, name) for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")
+}
 # Parts of hand-written pages, between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "../SECURITY.md": {"limits": limits},
-    "../zensical.toml": {"decision pages": decision_pages},
+    "../zensical.toml": {"decision pages": decision_pages, "vendor pages": vendor_pages},
     "testing.md": {"fault actions": fault_actions, "fault selectors": fault_selectors},
     "architecture.md": {"state diagram": state_diagram, "state table": state_table},
 }

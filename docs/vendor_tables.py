@@ -1,58 +1,54 @@
-"""Writes the page of vendors from the catalogs: what is solved where, under which type name, and which methods there are.
+"""Writes the pages of vendors from the catalogs: one overview (who solves what), and one page for each vendor.
 
-Used by generate.py; the rows come from `anycap.providers.matrix`.
+Used by generate.py; the rows come from `anycap.providers.matrix` and the catalogs themselves.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
+from anycap.core.vendor_limits import BanRule, Timing
 from anycap.providers import BUILT_IN, get
+from anycap.providers.catalog import Catalog
 from anycap.providers.matrix import Cell, challenge_matrix, method_matrix
 from anycap.providers.tasks import MethodSpec
+from anycap.taxonomy import ErrorRow, Retry
 
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 
 HEAD = """# Vendors
 
-What each vendor solves, and the type name that anycap sends for it. A vendor's other names for the same thing are chosen with
-`variant=`. A type that is not listed goes through `VendorTask`. To add a vendor, write one file: [Add a vendor](add-a-vendor.md).
+Which vendor solves what. Each vendor's page has the type names that anycap sends, the limits, and every error code with its source. A type that is
+not listed goes through `VendorTask`. To add a vendor, write one file: [Add a vendor](add-a-vendor.md).
 
 """
-PROXY = {"no": "", "optional": " (proxy: yours or none)", "required": " (proxy: yours)"}
+PROXY = {"no": "no", "optional": "yours or none", "required": "yours"}
+HELPS = {
+    Retry.NEVER: "nothing, until something is changed",
+    Retry.SAME: "the same request again, after the wait",
+    Retry.NEW_TASK: "only a new task",
+}
+
+
+def catalogs() -> list[Catalog]:
+    """The catalogs of the built-in vendors, in the order of the pages."""
+    return [get(name).catalog for name in BUILT_IN]
 
 
 def vendors(table: Table) -> str:
-    """The page: providers, challenge x vendor, variants, method x vendor."""
-    catalogs = [get(name).catalog for name in BUILT_IN]
-    titles = [catalog.title for catalog in catalogs]
+    """The overview: providers, challenge x vendor as marks, method x vendor."""
+    found = catalogs()
+    titles = [f"[{catalog.title}](vendors/{catalog.name}.md)" for catalog in found]
     text = HEAD + table(
-        ("provider", "vendor", "address", "paid in", "failed tasks are billed"),
-        [
-            (
-                f"`{c.name}`",
-                f"[{c.title}]({c.docs})",
-                f"`{c.base_url}`",
-                c.currency,
-                "yes" if c.charges_failures else "no",
-            )
-            for c in catalogs
-        ],
+        ("provider", "vendor", "paid in", "failed tasks are charged"),
+        [(f"`{c.name}`", title, c.currency, _yes(c.charges_failures)) for c, title in zip(found, titles, strict=True)],
     )
-    rows = challenge_matrix(BUILT_IN)
-    text += "\n## Challenges\n\n`?` marks what no vendor page confirms.\n\n"
+    text += "\n## Challenges\n\n"
+    text += "`✓` solved, `(✓)` sent as a public page or client writes it, which no vendor page confirms. Type names: point at a mark.\n\n"
     text += table(
-        ("challenge", *titles), [(f"`{row.challenge}`", *(_types(cell) for cell in row.cells)) for row in rows]
-    )
-    text += "\n## Variants\n\n"
-    text += table(
-        ("challenge", "vendor", "`variant=`"),
-        [
-            (f"`{row.challenge}`", title, ", ".join(f"`{name}`" for name in cell.variants))
-            for row in rows
-            for title, cell in zip(titles, row.cells, strict=True)
-            if cell.variants
-        ],
+        ("challenge", *titles),
+        [(f"`{row.challenge}`", *(_mark(cell) for cell in row.cells)) for row in challenge_matrix(BUILT_IN)],
     )
     text += "\n## Methods\n\nWhat `client.call(...)` and the methods of the client can reach.\n\n"
     return text + table(
@@ -61,16 +57,102 @@ def vendors(table: Table) -> str:
     )
 
 
-def _types(cell: Cell) -> str:
+def vendor_page(catalog: Catalog, table: Table) -> str:
+    """One vendor: what it solves, when it is asked, its limits, methods and error codes."""
+    column = BUILT_IN.index(catalog.name)
+    text = f"# {catalog.title}\n\n" + table(
+        ("", ""),
+        [
+            ("provider", f"`{catalog.name}`"),
+            ("key", f"`ANYCAP_{re.sub('[^A-Z0-9]', '_', catalog.name.upper())}_KEY`"),
+            ("address", f"`{catalog.base_url}`"),
+            *(("also", f"`{address}` ({name})") for name, address in catalog.mirrors.items()),
+            ("documentation", f"<{catalog.docs}>"),
+            ("paid in", catalog.currency),
+            ("failed tasks are charged", _yes(catalog.charges_failures)),
+            ("callbacks", _yes(catalog.callback_field is not None)),
+        ],
+    )
+    solved = [(row.challenge, row.cells[column]) for row in challenge_matrix(BUILT_IN) if row.cells[column].types]
+    text += "\n## What it solves\n\n" + table(
+        ("challenge", "type", "`variant=`", "proxy", "confirmed"),
+        [
+            (f"`{name}`", _codes(cell.types), _codes(cell.variants) or "-", PROXY[cell.proxy], _yes(cell.confirmed))
+            for name, cell in solved
+        ],
+    )
+    text += "\n## When it is asked\n\nSeconds. The first poll and the gaps start with the vendor's advice; learning stays above the floor.\n\n"
+    timings = {name: catalog.tasks.timing_of(name) for spec in catalog.tasks.tasks for name in spec.types}
+    text += table(
+        ("type", "first poll", "gap", "floor", "polls at most", "task kept", "result kept", "solution valid"),
+        [(f"`{name}`", *_timing(timing)) for name, timing in timings.items()],
+    )
+    if catalog.ban_rules:
+        text += "\n## What brings a ban\n\nanycap stays below half of each number.\n\n" + table(
+            ("rule", "more than", "within", "costs", "counted per", "source"),
+            [_ban_rule(rule) for rule in catalog.ban_rules],
+        )
+    specs = [(row.method, row.cells[column]) for row in method_matrix(BUILT_IN) if row.cells[column] is not None]
+    text += "\n## Methods\n\n" + table(("method", "what"), [(f"`{name}`", _method(spec)) for name, spec in specs])
+    text += "\n## Error codes\n\nLook one up in the [error explorer](../error-explorer.html).\n\n" + table(
+        ("vendor code", "shared code", "what can help", "wait", "charged", "meaning", "what to do"),
+        [_error_cells(code, row) for code, row in catalog.errors.items()],
+    )
+    if catalog.unconfirmed:
+        text += "\n## Not confirmed\n\n" + "".join(f"- {line}\n" for line in catalog.unconfirmed)
+    sources = sorted(
+        {word.rstrip(",;:.)") for row in catalog.errors.values() for word in re.findall(r"https?://[^ )]+", row.source)}
+    )
+    return text + "\n## Sources\n\n" + "".join(f"- <{source}>\n" for source in sources)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _codes(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _mark(cell: Cell) -> str:
     if not cell.types:
-        return "-"
-    mark = "" if cell.confirmed else " ?"
-    return ", ".join(f"`{name}`" for name in cell.types) + PROXY[cell.proxy] + mark
+        return ""
+    return f'<span title="{", ".join(cell.types)}">{"✓" if cell.confirmed else "(✓)"}</span>'
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _timing(timing: Timing) -> tuple[str, ...]:
+    if timing.sync:
+        return ("answered at once", "-", "-", "-", "-", "-", _number(timing.token_life_s))
+    floors = [getattr(timing, "min_first_s", None), timing.min_gap_s or None]
+    return (
+        _number(timing.first_s),
+        _number(timing.gap_s),
+        " then ".join(_number(value) for value in floors if value) or "-",
+        _number(timing.polls_max),
+        _number(timing.life_s),
+        _number(timing.result_life_s),
+        _number(timing.token_life_s),
+    )
+
+
+def _ban_rule(rule: BanRule) -> tuple[str, ...]:
+    what = ", ".join(f"`{code}`" for code in sorted(rule.codes)) or "any error"
+    source = "assumed" if rule.assumed else "published"
+    return (what, str(rule.count_max), f"{rule.window_s:g} s", f"{rule.penalty_s:g} s", str(rule.scope), source)
+
+
+def _error_cells(code: str, row: ErrorRow) -> tuple[str, ...]:
+    wait = "-" if row.retry_after is None else f"{row.retry_after:g} s"
+    return (f"`{code}`", f"`{row.code}`", HELPS[row.retry], wait, str(row.charged), row.meaning, row.action)
 
 
 def _method(spec: MethodSpec | None) -> str:
     if spec is None:
-        return "-"
+        return ""
     notes = []
     if spec.reports is not None:
         notes.append(f"{spec.reports} solutions")

@@ -29,6 +29,9 @@ PICTURE = png(random.Random(1), width=60, height=20)
 def run_block(example: Example) -> None:
     """Run one block; `async with` and `await` stand at its top level, as in an asyncio prompt."""
     text = "\n" * example.line + textwrap.dedent(example.parsed)  # so that a traceback names the page's line
+    if "asyncio.run(" in example.parsed:
+        run_program(example, text)
+        return
     code = compile(text, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     namespace = example.namespace
 
@@ -51,6 +54,20 @@ def run_block(example: Example) -> None:
         emulator = Emulator()
         run_virtual(namespace.pop(name), emulator)
         emulator.check()
+
+
+def run_program(example: Example, text: str) -> None:
+    """Run a block that is a whole program, `asyncio.run(main())` included, under the clock that suits it."""
+    on_disk = "journal=" in example.parsed
+    real_run = asyncio.run
+    emulator = example.namespace["_emulator"]
+    with pytest.MonkeyPatch.context() as patch:
+        if on_disk:  # a journal on disk has a thread of its own, which does not fit in virtual time
+            patch.setattr("anycap.client.Settings", lambda: Settings(polling=Polling(fixed=(0.01, 0.01))))
+            for vendor in emulator.vendors.values():
+                patch.setattr(vendor, "solve_time", 0.0)
+        patch.setattr(asyncio, "run", real_run if on_disk else lambda main: run_virtual(lambda: main))
+        exec(compile(text, example.path, "exec", dont_inherit=True), example.namespace | {"__name__": "__main__"})
 
 
 SYBIL = Sybil(parsers=[CodeBlockParser(language="python", evaluator=run_block)])
