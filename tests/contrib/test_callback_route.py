@@ -24,6 +24,7 @@ async def _service(
     async with serve(emulator, port=0) as urls:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
+        emulator.access.allow_callback(f"http://127.0.0.1:{port}")
         app = web.Application()
         app.add_routes([callback_route("/captchas")])
         app.cleanup_ctx.append(

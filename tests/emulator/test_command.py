@@ -30,8 +30,13 @@ def test_it_prints_one_json_line_serves_and_stops_cleanly(stop: signal.Signals, 
     try:
         assert process.stdout is not None
         urls = json.loads(process.stdout.readline())
-        assert list(urls) == ["anti-captcha", "capmonster", "yescaptcha", "ezcaptcha"]
+        assert list(urls) == ["anti-captcha", "capmonster", "yescaptcha", "ezcaptcha", "ports", "control"]
         assert urls["anti-captcha"].startswith("http://127.0.0.1:")
+        assert list(urls["ports"]) == ["anti-captcha", "capmonster", "yescaptcha", "ezcaptcha"]
+        own = httpx.post(
+            f"{urls['ports']['anti-captcha']}/getBalance", json={"clientKey": "my-own-key"}, trust_env=False
+        )
+        assert own.json() == {"errorId": 0, "balance": 7.0}
         balance = httpx.post(f"{urls['anti-captcha']}/getBalance", json={"clientKey": "my-own-key"}, trust_env=False)
         assert balance.json() == {"errorId": 0, "balance": 7.0}
         faulty = httpx.post(f"{urls['capmonster']}/getBalance", json={"clientKey": "my-own-key"}, trust_env=False)
@@ -66,6 +71,12 @@ def test_without_json_it_prints_a_line_per_vendor() -> None:
         (["--failure-rate", "2"], "failure_rate lies between 0 and 1"),
         (["--balance", "much"], "balance"),
         (["--faults", "/nowhere/faults.json"], "cannot be read"),
+        (["--provider", "/nowhere/acme.toml"], "acme.toml: the catalog cannot be read"),
+        (["--provider", "nobody"], "No provider is called 'nobody'"),
+        (["--vendor-port", "capmonster"], "--vendor-port is NAME=PORT"),
+        (["--vendor-port", "2captcha=8080"], "--vendor-port is NAME=PORT"),
+        (["--allow-host", "http://x"], "is no host name"),
+        (["--allow-callback", "http://example.com"], "callbacks go to http:// addresses of this machine"),
     ],
 )
 def test_a_wrong_argument_is_said_in_one_line(

@@ -1,7 +1,8 @@
-"""`python -m anycap emulator`: serves emulated vendors on a loopback port until it is stopped.
+"""`python -m anycap emulator`: serves emulated vendors on loopback ports until it is stopped.
 
 Here live the arguments and the running; the command line's own entry is in `cli/`. With `--json` the first line of
-standard output is one JSON object with a base URL per vendor; nothing else is printed and no key ever is.
+standard output is one JSON object: a base URL per vendor, in `ports` an address without a path for each, and `control`.
+Nothing else is printed there, and no key ever is.
 """
 
 # ruff: noqa: T201 - the command speaks on standard output
@@ -20,7 +21,6 @@ from pathlib import Path
 import anyio
 
 from anycap.emulator.accounts import DEFAULT_KEY
-from anycap.emulator.dialects import DIALECTS
 from anycap.emulator.emulator import FOUR_VENDORS, Emulator
 from anycap.emulator.faults import Fault, faults_from_json
 from anycap.emulator.server import serve
@@ -30,9 +30,12 @@ from anycap.errors import ConfigurationError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Put the emulator's options on a parser."""
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (0: any free one)")
-    parser.add_argument("--json", action="store_true", help="print one JSON line with a base URL per vendor")
-    parser.add_argument("--provider", action="append", choices=sorted(DIALECTS), metavar="NAME",
-                        help="emulate this vendor, may be repeated (default: the four main ones)")  # fmt: skip
+    parser.add_argument("--vendor-port", action="append", default=[], metavar="NAME=PORT",
+                        help="the vendor's own port, for clients that drop a path (default: any free one)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON line with the vendors' addresses")
+    parser.add_argument("--provider", action="append", metavar="NAME",
+                        help="emulate this vendor, or that of a catalog (acme.toml); may be repeated (default: the four "
+                        "main ones)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of everything left to chance")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="JSON file with a list of faults")
     parser.add_argument("--key", default=None, help=f"the account key the vendors know (default: {DEFAULT_KEY}, or "
@@ -42,19 +45,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="solve this many times faster than the vendors do")
     parser.add_argument("--failure-rate", type=float, default=0.0, help="part of the tasks that cannot be solved")
     parser.add_argument("--lenient", action="store_true", help="let task fields pass that the vendor does not document")
+    parser.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)"
+    )
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="answer requests whose Host or "
+                        "Origin is this name too, such as a service's name in a compose network")  # fmt: skip
+    parser.add_argument("--allow-callback", action="append", default=[], metavar="URL", help="send callbacks to this "
+                        "address, such as http://127.0.0.1:9000 (default: to none)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a stop, 2 for wrong arguments, 1 for a taken port."""
     try:
         emulator = _emulator(args)
+        vendor_ports = _vendor_ports(args.vendor_port, emulator)
     except ConfigurationError as error:
         print(f"anycap emulator: {error}", file=sys.stderr)
         return 2
     try:
-        anyio.run(_serve, emulator, args.port, args.json)
+        anyio.run(_serve, emulator, args, vendor_ports)
     except OSError as error:
-        print(f"anycap emulator: cannot serve on 127.0.0.1:{args.port}: {error.strerror}", file=sys.stderr)
+        ports = ", ".join(map(str, dict.fromkeys((args.port, *vendor_ports.values()))))
+        print(f"anycap emulator: cannot serve on {args.bind}, port {ports}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         pass
@@ -66,7 +78,7 @@ def _emulator(args: argparse.Namespace) -> Emulator:
         raise ConfigurationError(f"--port must be 0 to 65535, not {args.port}")
     return Emulator(
         seed=args.seed,
-        providers=tuple(dict.fromkeys(args.provider or FOUR_VENDORS)),
+        providers=tuple(_provider(name) for name in dict.fromkeys(args.provider or FOUR_VENDORS)),
         key=args.key or os.environ.get("ANYCAP_EMULATOR_KEY") or DEFAULT_KEY,
         balance=_balance(args.balance),
         slots=args.slots,
@@ -75,7 +87,23 @@ def _emulator(args: argparse.Namespace) -> Emulator:
         speed=args.speed,
         epoch_s=time.time(),
         faults=_faults(args.faults),
+        allow_hosts=args.allow_host,
+        allow_callbacks=args.allow_callback,
     )
+
+
+def _provider(name: str) -> str | Path:
+    return Path(name) if name.endswith(".toml") else name
+
+
+def _vendor_ports(given: list[str], emulator: Emulator) -> dict[str, int]:
+    ports: dict[str, int] = {}
+    for text in given:
+        name, _, port = text.partition("=")
+        if name not in emulator.vendors or not (port.isdecimal() and 0 < int(port) < 65536):
+            raise ConfigurationError(f"--vendor-port is NAME=PORT with a vendor that is emulated, not {text!r}")
+        ports[name] = int(port)
+    return ports
 
 
 def _balance(text: str | None) -> Decimal | None:
@@ -99,13 +127,13 @@ def _faults(file: Path | None) -> list[Fault]:
         raise ConfigurationError(f"{file}: not JSON: {error}") from None
 
 
-async def _serve(emulator: Emulator, port: int, as_json: bool) -> None:
-    async with serve(emulator, port=port) as urls:
-        if as_json:
-            print(json.dumps(urls), flush=True)
+async def _serve(emulator: Emulator, args: argparse.Namespace, vendor_ports: dict[str, int]) -> None:
+    async with serve(emulator, port=args.port, vendor_ports=vendor_ports, bind=args.bind) as urls:
+        if args.json:
+            print(json.dumps({**urls, "ports": urls.own_port, "control": urls.control}), flush=True)
         else:
             for provider, url in urls.items():
-                print(f"{provider:<14}{url}")
+                print(f"{provider:<14}{url:<36}  or  {urls.own_port[provider]}")
             print(f"{'control':<14}{urls.control}", flush=True)
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:

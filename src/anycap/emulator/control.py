@@ -4,6 +4,8 @@
     POST /_control/faults            a list of faults: exactly these from now on ({"add": [...]} adds to them)
     GET  /_control/ledger            every vendor's ledger, balances and bans
     GET  /_control/trace             the exchanges so far, one line each
+    GET  /_control/callbacks         where callbacks may go, and where they were refused
+    POST /_control/callbacks         {"allow": ["http://127.0.0.1:9000"]}: may go there too
     POST /_control/advance           {"seconds": 5}: moves a manual clock
     POST /_control/reset             everything as at the start, no faults
 
@@ -39,15 +41,19 @@ def answer(emulator: Emulator, verb: str, target: str, body: bytes) -> Exchange:
             return _ok(emulator.ledgers())
         case "GET", "trace":
             return _ok({"trace": [line.text() for line in emulator.trace]})
+        case "GET", "callbacks":
+            return _ok(_callbacks(emulator))
+        case "POST", "callbacks":
+            return _allow_callbacks(emulator, body)
         case "POST", "advance":
             return _advance(emulator, body)
         case "POST", "reset":
             emulator.reset()
             return _ok({"reset": True})
-        case _, "faults" | "ledger" | "trace" | "advance" | "reset":
+        case _, "faults" | "ledger" | "trace" | "callbacks" | "advance" | "reset":
             return _refused(405, f"{verb} is not for /_control/{name}")
         case _:
-            return _refused(404, "the control route has faults, ledger, trace, advance and reset")
+            return _refused(404, "the control route has faults, ledger, trace, callbacks, advance and reset")
 
 
 def _set_faults(emulator: Emulator, body: bytes) -> Exchange:
@@ -65,6 +71,23 @@ def _set_faults(emulator: Emulator, body: bytes) -> Exchange:
     else:
         emulator.faults.replace(faults)
     return _ok({"faults": emulator.faults.to_json()})
+
+
+def _callbacks(emulator: Emulator) -> dict[str, Any]:
+    access = emulator.access
+    return {"allowed": sorted(access.callback_origins), "refused": dict(access.refused_callbacks)}
+
+
+def _allow_callbacks(emulator: Emulator, body: bytes) -> Exchange:
+    try:
+        urls = json.loads(body)["allow"]
+        for url in [urls] if isinstance(urls, str) else urls:
+            emulator.access.allow_callback(url)
+    except ConfigurationError as error:
+        return _refused(400, str(error))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return _refused(400, 'the body must be {"allow": ["http://127.0.0.1:9000", ...]}')
+    return _ok(_callbacks(emulator))
 
 
 def _advance(emulator: Emulator, body: bytes) -> Exchange:

@@ -1,4 +1,4 @@
-"""Sends the vendors' callbacks, to loopback addresses only: an emulator must never reach another machine.
+"""Sends the vendors' callbacks, to addresses that the test allowed (`access.py`) and to no other.
 
 Which callbacks are due is known in `model.py`. As at the real vendors the receiver's answer is ignored, and it has two
 seconds (CapMonster: docs/api/methods/create-task).
@@ -6,33 +6,31 @@ seconds (CapMonster: docs/api/methods/create-task).
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 import anyio
 import h11
 
 from anycap.emulator.emulator import Emulator
-from anycap.emulator.model import Callback
 
+# How late a callback may be; real ones come after a network and a queue, so a twentieth of a second is early.
 TICK_S = 0.05
 TIME_LIMIT_S = 2.0
 
 
 async def send_callbacks(emulator: Emulator) -> None:
-    """Send what falls due, until cancelled."""
+    """Send what falls due and is allowed, until cancelled."""
     async with anyio.create_task_group() as tasks:
         while True:
             for callback in emulator.due_callbacks():
-                tasks.start_soon(post, callback)
+                target = emulator.access.callback_target(callback.url)
+                if target is not None:
+                    tasks.start_soon(post, target, callback.body)
             await anyio.sleep(TICK_S)
 
 
-async def post(callback: Callback) -> bool:
-    """POST one callback; False when it is not for this machine or did not arrive."""
-    target = loopback_target(callback.url)
-    if target is None:
-        return False
+async def post(target: SplitResult, body: bytes) -> bool:
+    """POST one callback; False when nobody took it."""
     path = (target.path or "/") + (f"?{target.query}" if target.query else "")
     client = h11.Connection(h11.CLIENT)
     request = h11.Request(
@@ -41,11 +39,11 @@ async def post(callback: Callback) -> bool:
         headers=[
             ("Host", target.netloc.rpartition("@")[2]),
             ("Content-Type", "application/json"),
-            ("Content-Length", str(len(callback.body))),
+            ("Content-Length", str(len(body))),
             ("Connection", "close"),
         ],
     )
-    data = (client.send(request) or b"") + (client.send(h11.Data(data=callback.body)) or b"")
+    data = (client.send(request) or b"") + (client.send(h11.Data(data=body)) or b"")
     with anyio.move_on_after(TIME_LIMIT_S):
         try:
             async with await anyio.connect_tcp(target.hostname or "127.0.0.1", target.port or 80) as stream:
@@ -54,15 +52,3 @@ async def post(callback: Callback) -> bool:
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
             return False
     return False
-
-
-def loopback_target(url: str) -> SplitResult | None:
-    """The parts of an http URL that points to this machine; None for any other."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-        local = host == "localhost" or (host is not None and ip_address(host).is_loopback)
-        usable = f"{parts.path}{parts.query}".isascii() and parts.scheme == "http"
-    except ValueError:
-        return None
-    return parts if local and usable else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Unpack
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import anyio
 from attrs import frozen
 
+from anycap.emulator.access import Access
 from anycap.emulator.clock import Clock
 from anycap.emulator.exchange import Ending, Exchange, http_fault, of_reply, spoil
 from anycap.emulator.faults import ActiveFaults, Fault
@@ -76,7 +77,9 @@ class Emulator:
     """Several vendors, their faults and their trace.
 
     Without a `clock` the event loop's is used, so virtual time works by itself. `providers` are names of vendors, or
-    paths of catalogs. The options given as keywords are those of `VendorOptions` and hold for every vendor;
+    paths of catalogs. `allow_hosts` are names beside loopback ones under which the emulator may be asked over HTTP,
+    `allow_callbacks` addresses such as `http://127.0.0.1:9000` that callbacks may be sent to; `access` takes more of
+    both later. The other options given as keywords are those of `VendorOptions` and hold for every vendor;
     `emulator["capmonster"].solve_time = 2.0` changes one afterwards. Raises ConfigurationError for a vendor that nobody
     provides and for a wrong option.
 
@@ -93,6 +96,8 @@ class Emulator:
         clock: Clock | None = None,
         faults: Iterable[Fault] = (),
         trace: bool = True,
+        allow_hosts: Iterable[str] = (),
+        allow_callbacks: Iterable[str] = (),
         **options: Unpack[VendorKeywords],
     ) -> None:
         self.seed = seed
@@ -101,6 +106,7 @@ class Emulator:
         self.trace: list[TraceLine] = []
         self.keeps_trace = trace
         self.requests = 0
+        self.access = Access(allow_hosts, allow_callbacks)
         self.defects: list[str] = []
         """What went wrong in the emulator itself; `check` raises for it."""
         # Kept wrapped: a key that stood here as text would be shown by every traceback that prints its locals.
@@ -139,6 +145,11 @@ class Emulator:
         if provider not in self.vendors:
             raise KeyError(f"this emulator has no vendor {provider!r}; it has {', '.join(self.vendors)}")
         return f"http://127.0.0.1/{provider}"
+
+    @property
+    def vendor_hosts(self) -> Collection[str]:
+        """The real vendors' host names: a request that names one in Host finds its vendor."""
+        return self._hosts.keys()
 
     def route(self, url: str) -> tuple[str, str] | None:
         """Vendor and method behind a URL: by the first part of the path, or by the vendor's real host name."""

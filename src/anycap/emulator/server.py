@@ -1,7 +1,8 @@
 """The loopback door: HTTP/1.1 on 127.0.0.1 for clients of any make, on asyncio and on trio.
 
-Each vendor has a path prefix (`http://127.0.0.1:PORT/anti-captcha/createTask`); `/_control/...` is in `control.py`, the
-sending of callbacks in `deliver.py`. Here live sockets and HTTP only: what is answered is made in `emulator.py`.
+Every vendor has a path on one port (`http://127.0.0.1:PORT/anti-captcha/createTask`) and a port of its own, for clients
+that drop the path of an address. Here live sockets and HTTP only: answers are made in `emulator.py` and `control.py`,
+who may ask is said in `access.py`, callbacks are sent by `deliver.py`.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from email.utils import formatdate
 from http import HTTPStatus
+from types import MappingProxyType
 
 import anyio
 import h11
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.stapled import MultiListener
 
 from anycap.emulator import control, deliver
 from anycap.emulator.emulator import Emulator
@@ -29,31 +32,46 @@ _GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream
 
 
 class Urls(dict[str, str]):
-    """Base URL per vendor; `control` is the address of the control route."""
+    """Base URL per vendor, all on one port; `own_port` has each vendor at the root of a port of its own.
+
+    `control` is the address of the control route.
+    """
 
     control: str = ""
+    own_port: Mapping[str, str] = MappingProxyType({})
 
 
 @asynccontextmanager
-async def serve(emulator: Emulator, *, port: int = 0) -> AsyncIterator[Urls]:
+async def serve(
+    emulator: Emulator, *, port: int = 0, vendor_ports: Mapping[str, int] | None = None, bind: str = "127.0.0.1"
+) -> AsyncIterator[Urls]:
     """Serve an emulator on 127.0.0.1 while the block runs; port 0 takes a free one.
 
-    Gives the base URL of every vendor, such as `{"capmonster": "http://127.0.0.1:40001/capmonster"}`. Raises OSError
-    when the port is taken.
+    Gives the base URL of every vendor, such as `{"capmonster": "http://127.0.0.1:40001/capmonster"}`, and in `own_port`
+    one that is a port alone, such as `http://127.0.0.1:40002`; `vendor_ports` fixes these by vendor. `bind` is another
+    address to listen on; requests for it are refused until `emulator.access.allow_host` names it. Raises OSError when a
+    port is taken.
     """
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
-    try:
-        bound = listener.listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio, not Django
-        root = f"http://127.0.0.1:{bound}"
+    fixed = vendor_ports or {}
+    async with AsyncExitStack() as listeners:
+
+        async def listen(at: int) -> tuple[MultiListener[SocketStream], str]:
+            listener = await anyio.create_tcp_listener(local_host=bind, local_port=at)
+            listeners.push_async_callback(_close, listener)
+            bound = listener.listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio, not Django
+            return listener, f"http://{f'[{bind}]' if ':' in bind else bind}:{bound}"
+
+        shared, root = await listen(port)
+        own = {provider: await listen(fixed.get(provider, 0)) for provider in emulator.vendors}
         urls = Urls({provider: f"{root}/{provider}" for provider in emulator.vendors})
         urls.control = f"{root}/_control"
-
-        async def connection(stream: SocketStream) -> None:
-            await _Connection(emulator, stream).run()
+        urls.own_port = {provider: address for provider, (_, address) in own.items()}
 
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, connection)
+            tasks.start_soon(shared.serve, _connections(emulator, None))
+            for provider, (listener, _) in own.items():
+                tasks.start_soon(listener.serve, _connections(emulator, provider))
             tasks.start_soon(deliver.send_callbacks, emulator)
             try:
                 yield urls
@@ -63,17 +81,27 @@ async def serve(emulator: Emulator, *, port: int = 0) -> AsyncIterator[Urls]:
                 tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
-    finally:
-        with anyio.CancelScope(shield=True):
-            await listener.aclose()
+
+
+def _connections(emulator: Emulator, provider: str | None) -> Callable[[SocketStream], Awaitable[None]]:
+    async def connection(stream: SocketStream) -> None:
+        await _Connection(emulator, stream, provider).run()
+
+    return connection
+
+
+async def _close(listener: MultiListener[SocketStream]) -> None:
+    with anyio.CancelScope(shield=True):
+        await listener.aclose()
 
 
 class _Connection:
-    """One client connection, kept alive from request to request."""
+    """One client connection, kept alive from request to request; `provider` on a vendor's own port."""
 
-    def __init__(self, emulator: Emulator, stream: SocketStream) -> None:
+    def __init__(self, emulator: Emulator, stream: SocketStream, provider: str | None) -> None:
         self.emulator = emulator
         self.stream = stream
+        self.provider = provider
         self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=_READ_BYTES)
         self.address = str(stream.extra(SocketAttribute.remote_address)[0])  # noqa: S610 - anyio, not Django
         stream.extra(SocketAttribute.raw_socket).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # noqa: S610 - anyio, not Django
@@ -153,14 +181,16 @@ class _Connection:
     def _exchange(self, request: h11.Request, body: bytes) -> Exchange:
         target = request.target.decode("latin-1")
         verb = request.method.decode("latin-1")
-        host = next((value.decode("latin-1") for name, value in request.headers if name == b"host"), "")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
         try:
             path = target.partition("?")[0]
-            if path.startswith("/_control"):
+            is_control = path.startswith("/_control") and self.provider is None
+            refusal = self.emulator.access.refusal(headers, () if is_control else self.emulator.vendor_hosts)
+            if refusal is not None:
+                return _refusal(403, refusal)
+            if is_control:
                 return control.answer(self.emulator, verb, target, body)
-            route = self.emulator.route(f"http://{host.partition(':')[0] or '127.0.0.1'}{path}")
-            if route is None and len(self.emulator.vendors) == 1:
-                route = (next(iter(self.emulator.vendors)), path.strip("/"))
+            route = self._route(headers.get("host", ""), path)
             if route is None:
                 return _refusal(404, "no vendor here; paths start with " + ", ".join(self.emulator.vendors))
             provider, method = route
@@ -169,6 +199,17 @@ class _Connection:
         except Exception as error:  # noqa: BLE001 - a defect of the emulator must not take its other clients down
             self.emulator.defects.append(repr(error))
             return _refusal(500, f"a defect of the emulator: {type(error).__name__}")
+
+    def _route(self, host: str, path: str) -> tuple[str, str] | None:
+        """Vendor and method: by the port, else by path or host, else the only vendor there is."""
+        rest = path.strip("/")
+        if self.provider is not None:
+            # Both spellings of the address work here: with the vendor's path, and at the root.
+            return self.provider, rest.removeprefix(f"{self.provider}/")
+        route = self.emulator.route(f"http://{host or '127.0.0.1'}{path}")
+        if route is None and len(self.emulator.vendors) == 1:
+            return next(iter(self.emulator.vendors)), rest
+        return route
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
