@@ -1,10 +1,20 @@
-"""Every job of the project, by name: `nox -l` lists them, `nox -s NAME` runs one in an environment of its own.
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2025.10.14", "uv>=0.9"]
+#
+# [tool.nox]
+# script-venv-backend = "virtualenv"
+# script-download-python = "never"
+# ///
+"""Every job of the project, by name: `nox -s NAME` runs one in an environment of its own; arguments go after `--`.
 
-Only Python 3.11 or newer, pip and git are needed; each session installs what it uses. `.ci/run` calls these sessions.
+Needs Python 3.11 or newer, pip and git; nox fetches uv, and uv installs what a session uses, in the versions of uv.lock.
+Only `lowest` and `latest` do not use the lock file. `.ci/run` calls these sessions.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
@@ -13,68 +23,112 @@ from pathlib import Path
 
 import nox
 
-if sys.version_info < (3, 11):  # noqa: UP036 - nox itself also runs on older versions; say it in words
-    raise SystemExit(f"anycap needs Python 3.11 or newer to develop; nox runs on {sys.version.split()[0]}")
-
-nox.options.default_venv_backend = "venv"
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "types", "docs", "build", "tests"]
 
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 VERSIONS = nox.project.python_versions(PROJECT)
+UV = (sys.executable, "-m", "uv")  # for sessions without an environment, where nox does not look for its own uv
+ON_ALL_CORES = ("-n", "auto", "--dist", "worksteal")
+"""`worksteal` because a few tests take seconds: 178 s on two cores, `load` 235, `loadfile` 270, one process 295."""
 
 
-def install(session: nox.Session, *groups: str) -> None:
-    """Install the checkout (editable) and the named dependency groups of pyproject.toml."""
-    wanted = list(dict.fromkeys(need for group in groups for need in nox.project.dependency_groups(PROJECT, group)))
-    session.install("-e", ".", *wanted)
+def sync(session: nox.Session, *groups: str, options: tuple[str, ...] = ()) -> None:
+    """Make the environment hold the checkout (editable) and the dependency groups exactly as uv.lock names them."""
+    session.run_install(
+        "uv",
+        "sync",
+        "--quiet",
+        "--locked",  # a lock file that no longer fits pyproject.toml is an error: `nox -s lock`
+        "--no-default-groups",
+        f"--python={session.virtualenv.location}",
+        *(f"--group={group}" for group in groups),
+        *options,
+        env={"UV_PROJECT_ENVIRONMENT": session.virtualenv.location},
+    )
+
+
+def resolve(session: nox.Session, *options: str) -> None:
+    """Install the checkout with all extras and its tests' needs as uv resolves them today, and say what came of it."""
+    session.run_install("uv", "pip", "install", "--quiet", *options, "--editable", ".[aiohttp]", "--group", "test")
+    session.run("uv", "pip", "list", "--quiet")
+
+
+def pytest(session: nox.Session) -> None:
+    """Run the tests: all, on all cores, or what the session's arguments say."""
+    session.run("python", "-m", "pytest", "-q", *(session.posargs or ON_ALL_CORES))
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
     """Watch a few dozen tasks being solved at four emulated vendors, faults and all."""
-    session.install("-e", ".")
+    sync(session)
     session.run("anycap", "demo", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def dev(session: nox.Session) -> None:
+    """Put everything an editor and a commit need into .venv: the checkout, pytest, ruff, mypy, the commit hooks."""
+    environment = {"VIRTUAL_ENV": str(ROOT / ".venv"), "UV_PYTHON_DOWNLOADS": "never"}
+    session.run(*UV, "sync", "--quiet", "--active", "--locked", "--inexact", env=environment)
+    session.run(*UV, "run", "--active", "--no-sync", "pre-commit", "install", env=environment, success_codes=[0, 1])
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests on the Python that runs nox; arguments go to pytest: `nox -s tests -- tests/core -x`."""
-    install(session, "test")
-    session.run("python", "-m", "pytest", "-q", *session.posargs)
+    """All tests on the Python that runs nox, on all cores; or some: `nox -s tests -- tests/core -x`."""
+    sync(session, "test")
+    pytest(session)
 
 
 @nox.session(python=VERSIONS)
 def matrix(session: nox.Session) -> None:
-    """Run the tests on every supported Python that is installed here."""
-    install(session, "test")
-    session.run("python", "-m", "pytest", "-q", *session.posargs)
+    """All tests on every supported Python that is installed here; those not found are named as skipped."""
+    sync(session, "test")
+    pytest(session)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """All tests with the oldest direct dependencies that pyproject.toml allows, not the locked ones."""
+    resolve(session, "--resolution", "lowest-direct")
+    pytest(session)
+
+
+@nox.session
+def latest(session: nox.Session) -> None:
+    """All tests with the newest dependencies there are today, not the locked ones."""
+    resolve(session, "--upgrade")
+    pytest(session)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Run the tests with branch coverage and show what no test reaches."""
-    install(session, "test")
+    """All tests with branch coverage; shows what no test reaches."""
+    sync(session, "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-q", *(session.posargs or ON_ALL_CORES))
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff (its S rules are bandit's), and zizmor over the workflows, offline."""
-    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("zizmor", "--offline", "--quiet", ".github/workflows")
+    """The commit hooks over all files (ruff, its formatter, zizmor), the lock file's sources, the import contracts."""
+    sync(session, "lint")
+    session.run("pre-commit", "run", "--all-files", "--color=never")
+    check_sources(session)
+    session.run("lint-imports", "--no-cache")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict and pyright, over the code and over the typing cases of the public API."""
-    install(session, "types")
+    sync(session, "types")
     session.run("mypy")
     session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
     session.run("python", "-m", "pytest", "-q", "tests/typing")
@@ -82,16 +136,16 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the generated pages anew and build the site into site/, offline."""
-    install(session, "docs")
+    """The generated pages, written anew, and the site, built into site/ offline."""
+    sync(session, "docs")
     session.run("python", "docs/generate.py", *session.posargs)
     session.run("zensical", "build", "--clean", "--strict", env={"CI": "true"})
 
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the wheel, check what is in it, and run the smoke tests against the installed wheel."""
-    session.install(*nox.project.dependency_groups(PROJECT, "build"))
+    """The wheel: what is in it, and the smoke tests against it, installed."""
+    sync(session, "build", "test", options=("--no-install-project",))
     out = Path(session.create_tmp()) / "dist"
     shutil.rmtree(out, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(out), ".", silent=True)
@@ -99,12 +153,77 @@ def build(session: nox.Session) -> None:
     (sdist,) = out.glob("*.tar.gz")
     check_wheel(session, wheel)
     session.log(f"{wheel.name}: {wheel.stat().st_size:,} bytes; {sdist.name}: {sdist.stat().st_size:,} bytes")
-    session.install("--force-reinstall", str(wheel), *nox.project.dependency_groups(PROJECT, "test"))
+    session.run_install("uv", "pip", "install", "--quiet", "--no-deps", "--reinstall", str(wheel))
+    session.run("uv", "pip", "check")  # the wheel's own requirements, against what the lock file brought
     smoke = ROOT / "tests" / "smoke"
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):  # nothing of the checkout is importable
         session.run(
             "python", "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", str(smoke)
         )
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measures beside bare loops, into benchmarks/results: `nox -s bench -- transport --quick`, `-- --check`."""
+    sync(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """Simulated worlds with ban rules at full strength: `nox -s simulate -- --seeds 10000`."""
+    sync(session, "test")
+    session.run("python", "-m", "tests.simulation", *session.posargs)
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """Kills a solving process again and again, compares journal and ledgers: `nox -s torture -- 1000`."""
+    sync(session, "test")
+    session.run("python", "-m", "tests.torture.kill", *(session.posargs or ["1000"]))
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Throws damaged answers at everything that reads them: `nox -s fuzz -- 1000000`."""
+    sync(session, "test")
+    session.run("python", "tests/fuzz/fuzz_answers.py", *(session.posargs or ["1000000"]))
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Changes core/ in thousands of small ways, lists those no test notices in docs/mutation.md; takes hours."""
+    sync(session, "mutation")
+    session.run("mutmut", "run", *session.posargs, success_codes=[0, 1])
+    session.run("python", "docs/mutation_report.py")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of the locked dependencies; needs pypi.org's JSON API, and is skipped in words without it."""
+    sync(session, "audit", options=("--all-extras",))
+    code = (  # what pip-audit asks for each package: advisories of one version
+        "import json, urllib.request as r; "
+        "print('vulnerabilities' in json.load(r.urlopen('https://pypi.org/pypi/attrs/24.2.0/json', timeout=10)))"
+    )
+    answer = session.run("python", "-c", code, silent=True, success_codes=[0, 1])
+    if str(answer).strip() != "True":
+        session.skip("NOT AUDITED: the advisory data at pypi.org cannot be reached from here")
+    session.run("pip-audit", "--skip-editable", "--progress-spinner", "off")
+
+
+@nox.session(venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Makes uv.lock fit pyproject.toml again; `nox -s lock -- --upgrade` takes the newest of everything."""
+    session.run(*UV, "lock", "--no-config", "--default-index=https://pypi.org/simple", *session.posargs)
+    check_sources(session)
+
+
+def check_sources(session: nox.Session) -> None:
+    """Fail if uv.lock names any host but PyPI's two: a mirror that one machine was set to, most likely."""
+    hosts = set(re.findall(r'"https?://([^/"]+)', (ROOT / "uv.lock").read_text(encoding="utf-8")))
+    if others := hosts - {"pypi.org", "files.pythonhosted.org"}:
+        session.error(f"uv.lock names {', '.join(sorted(others))}: lock anew with `nox -s lock`")
 
 
 def check_wheel(session: nox.Session, wheel: Path) -> None:
@@ -124,62 +243,3 @@ def check_wheel(session: nox.Session, wheel: Path) -> None:
         session.error(f"wheel and src/anycap differ in: {sorted(package ^ wanted)}")
     if not any(name.endswith("/licenses/LICENSE") for name in inside):
         session.error("the wheel lacks the licence")
-
-
-@nox.session
-def lowest(session: nox.Session) -> None:
-    """Run the tests with the oldest direct dependencies that pyproject.toml allows (needs uv to resolve them)."""
-    session.install("uv>=0.5")
-    groups = nox.project.dependency_groups(PROJECT, "test")
-    session.run("uv", "pip", "install", "--quiet", "--resolution", "lowest-direct", "-e", ".[aiohttp]", *groups)
-    session.run("python", "-m", "pytest", "-q", *session.posargs)
-
-
-@nox.session
-def bench(session: nox.Session) -> None:
-    """Measure beside bare loops and write benchmarks/results: `nox -s bench -- transport --quick`, `-- --check`."""
-    install(session, "bench")
-    session.run("python", "-m", "benchmarks", *session.posargs)
-
-
-@nox.session
-def simulate(session: nox.Session) -> None:
-    """Run simulated worlds with ban rules at full strength: `nox -s simulate -- --seeds 10000`."""
-    install(session, "test")
-    session.run("python", "-m", "tests.simulation", *session.posargs)
-
-
-@nox.session
-def torture(session: nox.Session) -> None:
-    """Kill a solving process again and again and compare journal and ledgers: `nox -s torture -- 1000`."""
-    install(session, "test")
-    session.run("python", "-m", "tests.torture.kill", *(session.posargs or ["1000"]))
-
-
-@nox.session
-def fuzz(session: nox.Session) -> None:
-    """Throw damaged answers at everything that reads them: `nox -s fuzz -- 1000000`."""
-    install(session, "test")
-    session.run("python", "tests/fuzz/fuzz_answers.py", *(session.posargs or ["1000000"]))
-
-
-@nox.session
-def mutation(session: nox.Session) -> None:
-    """Change core/ in thousands of small ways and see which changes no test notices; long. Writes docs/mutation.md."""
-    install(session, "mutation")
-    session.run("mutmut", "run", *session.posargs, success_codes=[0, 1])
-    session.run("python", "docs/mutation_report.py")
-
-
-@nox.session
-def audit(session: nox.Session) -> None:
-    """pip-audit over what the package installs; says clearly when the advisory service cannot be reached."""
-    session.install("-e", ".[aiohttp]", *nox.project.dependency_groups(PROJECT, "audit"))
-    code = (  # what pip-audit asks for each package: advisories of one version
-        "import json, urllib.request as r; "
-        "print('vulnerabilities' in json.load(r.urlopen('https://pypi.org/pypi/attrs/24.2.0/json', timeout=10)))"
-    )
-    answer = session.run("python", "-c", code, silent=True, success_codes=[0, 1])
-    if str(answer).strip() != "True":
-        session.skip("NOT AUDITED: the advisory data at pypi.org cannot be reached from here")
-    session.run("pip-audit", "--skip-editable", "--progress-spinner", "off")

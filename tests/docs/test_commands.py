@@ -9,7 +9,12 @@ import pytest
 from anycap.cli import build_parser
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(ROOT.joinpath("docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.joinpath("docs").rglob("*.md")),
+]
 PRINTED = sorted({
     line.split("#")[0].strip()
     for page in PAGES
