@@ -50,14 +50,19 @@ def measured(work: Callable[[], Mapping[str, float] | None], *, per: int = 1) ->
     return Sample(wall / per, cpu / per, dict(values or {}))
 
 
-def in_child(function: str, /, *, timeout_s: float = 120.0, **arguments: Any) -> Sample:
+def in_child(function: str, /, *, timeout_s: float = 120.0, tree: Path | None = None, **arguments: Any) -> Sample:
     """Run `"package.module:function"` with JSON `arguments` in a fresh interpreter and measure the call alone.
+
+    `tree` is another working tree whose package and benchmarks are used in place of this one's (`compare.py`).
 
     The function returns a mapping of numbers (or None). Added to them: `rss_mb`, the child's peak memory. A function that
     warms up first measures itself and returns `cpu_s` and `wall_s` too, which then count.
     """
     command = [sys.executable, "-m", "benchmarks.harness", function, json.dumps(arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+    environment = None if tree is None else {**os.environ, "PYTHONPATH": f"{tree / 'src'}{os.pathsep}{tree}"}
+    done = subprocess.run(
+        command, cwd=tree or ROOT, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
     if done.returncode != 0:
         raise RuntimeError(f"{function} failed in its process:\n{done.stderr[-4000:]}")
     answer = json.loads(done.stdout.splitlines()[-1])
