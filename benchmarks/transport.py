@@ -78,7 +78,7 @@ def default_transport(address: Address) -> Any:
 
 def aiohttp_transport(address: Address) -> Any:
     """The aiohttp transport."""
-    return of_transport(AiohttpTransport(None, HttpSettings(ssl_context=address.ssl_context())), address)
+    return of_transport(AiohttpTransport(HttpSettings(ssl_context=address.ssl_context())), address)
 
 
 @asynccontextmanager

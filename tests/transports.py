@@ -20,7 +20,7 @@ def direct(settings: HttpSettings | None = None, **more: Any) -> Transport:
 
 
 def of_aiohttp(settings: HttpSettings | None = None, **more: Any) -> Transport:
-    return AiohttpTransport(None, settings, **more)
+    return AiohttpTransport(settings, **more)
 
 
 MAKERS: dict[str, Make] = {"default": direct, "aiohttp": of_aiohttp}

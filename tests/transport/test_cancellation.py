@@ -113,7 +113,7 @@ async def test_an_injected_aiohttp_session_of_one_connection_is_never_stuck(run:
     # With a single connection in the host's pool, one that stayed busy would stop everything.
     with serve(in_pieces) as server:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
-            transport = AiohttpTransport(session)
+            transport = AiohttpTransport(session=session)
             await transport.open()
             for step in range(1, STEPS_MAX):
                 if await cancel_at(step, how, transport, server):

@@ -29,7 +29,7 @@ def session_with(hook: str, *, error: Exception) -> aiohttp.ClientSession:
 async def test_a_hook_that_breaks_before_writing_is_not_sent(anyio_backend: str) -> None:
     with serve(keep_answering) as server:
         async with session_with("on_connection_create_start", error=RuntimeError(f"with {KEY}")) as session:
-            transport = AiohttpTransport(session)
+            transport = AiohttpTransport(session=session)
             await transport.open()
             outcome = await transport.send(a_request(server.url))
     assert isinstance(outcome, Failure)
@@ -46,7 +46,7 @@ async def test_a_full_pool_is_not_sent(anyio_backend: str) -> None:
 
     with serve(half_an_answer) as server:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
-            transport = AiohttpTransport(session)
+            transport = AiohttpTransport(session=session)
             await transport.open()
             async with session.post(server.url, data=b"of the host's own"):
                 outcome = await transport.send(a_request(server.url, timeout_s=0.1))
@@ -58,7 +58,7 @@ async def test_a_full_pool_is_not_sent(anyio_backend: str) -> None:
 async def test_the_settings_of_the_host_do_not_change_what_we_read(anyio_backend: str) -> None:
     with serve(keep_answering) as server:
         async with aiohttp.ClientSession(raise_for_status=True, auto_decompress=True) as session:
-            transport = AiohttpTransport(session, HttpSettings())
+            transport = AiohttpTransport(HttpSettings(), session)
             await transport.open()
             outcome = await transport.send(a_request(server.url))
             await transport.aclose()

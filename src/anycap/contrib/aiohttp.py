@@ -76,7 +76,7 @@ def client_context(
         client = Client(
             *accounts,
             journal=journal,
-            http=AiohttpTransport(None, None if settings is None else settings.http) if shared is None else shared,
+            http=AiohttpTransport(None if settings is None else settings.http) if shared is None else shared,
             on_event=on_event,
             settings=settings,
             callback_url=callback_url,

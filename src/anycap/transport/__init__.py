@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import anyio.to_thread
+
 from anycap.errors import ConfigurationError
 from anycap.settings import HttpSettings
 from anycap.transport.port import (
@@ -16,6 +18,7 @@ from anycap.transport.port import (
     FailureKind,
     Http,
     HttpxClient,
+    Offload,
     Request,
     Transport,
 )
@@ -29,39 +32,43 @@ __all__ = [
     "FailureKind",
     "Http",
     "HttpxClient",
+    "Offload",
     "Request",
     "Transport",
     "choose",
 ]
 
 
-def choose(http: Http | None, settings: HttpSettings, *, allow_http: bool = False, offload: Any = None) -> Transport:
+def choose(
+    http: Http | None,
+    settings: HttpSettings,
+    *,
+    allow_http: bool = False,
+    offload: Offload = anyio.to_thread.run_sync,
+) -> Transport:
     """The transport for what the user gave as `http=`.
 
     None makes the default one; an `httpx.AsyncClient` or `aiohttp.ClientSession` is used as it is and left open; a
     `Transport` is returned unchanged.
 
-    `offload(function, *args)` runs slow work off the loop (None: a thread). Raises `ConfigurationError` for anything else.
+    `offload(function, *args)` runs slow work off the loop. Raises `ConfigurationError` for anything else.
     """
     if isinstance(http, Transport):
         return http
-    more: dict[str, Any] = (
-        {"allow_http": allow_http} if offload is None else {"allow_http": allow_http, "offload": offload}
-    )
     if http is None and not (settings.trust_env and _proxies_are_set()):
         from anycap.transport.connections.direct import DirectTransport
 
-        return DirectTransport(settings, **more)
+        return DirectTransport(settings, offload=offload, allow_http=allow_http)
     if http is None or _is_instance(http, "httpx", "AsyncClient"):
         from anycap.transport.httpx import HttpxTransport
 
         client: Any = http
-        return HttpxTransport(settings, client, **more)
+        return HttpxTransport(settings, client, offload=offload, allow_http=allow_http)
     if _is_instance(http, "aiohttp", "ClientSession"):
         from anycap.transport.aiohttp import AiohttpTransport
 
         session: Any = http
-        return AiohttpTransport(session, settings, **more)
+        return AiohttpTransport(settings, session, offload=offload, allow_http=allow_http)
     raise ConfigurationError(
         f"http= is a {type(http).__name__}. Give an httpx.AsyncClient, an aiohttp.ClientSession, a transport of anycap's, "
         "or nothing for the default."

@@ -1,6 +1,7 @@
 """The transport over an `httpx.AsyncClient`: an injected one, or one of its own where the environment names a proxy.
 
-Importing this module imports httpx; nothing of httpx leaves it. Without an injected client the default is `direct.py`.
+Importing this module imports httpx; nothing of httpx leaves it. What it shares with `aiohttp.py`, in the same order, is in
+`library_shell.py`; the default transport is `connections/direct.py`.
 """
 
 from __future__ import annotations
@@ -16,24 +17,22 @@ import httpx
 from anycap.settings import HttpSettings
 from anycap.transport.connections.bounded import BodyRefused, BoundedBody
 from anycap.transport.connections.direct import USER_AGENT
-from anycap.transport.connections.target import Targets
-from anycap.transport.connections.tls import Offload, TlsContext
-from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Request
+from anycap.transport.connections.target import Target
+from anycap.transport.library_shell import BEFORE_WRITING, Broke, LibraryTransport, answer_from, kind_of, words_for
+from anycap.transport.port import Answer, Delivery, FailureKind, Offload, Request
 
-_HEADER_CHARS_MAX = 2048
-# The client gives up a little before our own deadline: only its own time-outs say that nothing was sent, and httpx 0.28
+# The client gives up a little before our own deadline: only its own timeouts say that nothing was sent, and httpx 0.28
 # can lose a connection of its pool for good when it is cancelled instead.
 _PART_OF_DEADLINE = 0.9
-_BY_DEADLINE = httpx.Timeout(None)  # our own deadline stands over the whole request
-_Broken = tuple[FailureKind, str, int | None]
+_BY_DEADLINE = httpx.Timeout(None)  # our own deadline covers the whole request
 
 
-class HttpxTransport:
+class HttpxTransport(LibraryTransport["_Trace"]):
     """Sends requests through `client`, or through an `httpx.AsyncClient` of its own when none is given.
 
     An injected client keeps its own proxies, hooks, headers, limits and certificates, is used as it is and never closed
     here; what is bounded on it is the answer and the time. One of its own obeys `settings`, the environment's proxies
-    included when `trust_env` says so. `offload` and `allow_http` are as in `direct.py`.
+    included when `trust_env` says so.
     """
 
     def __init__(
@@ -45,14 +44,11 @@ class HttpxTransport:
         allow_http: bool = False,
         user_agent: str = USER_AGENT,
     ) -> None:
-        self._settings = HttpSettings() if settings is None else settings
+        super().__init__(settings, offload=offload, allow_http=allow_http, user_agent=user_agent)
         self._client = client
         self._owns_client = client is None
-        self._tls = TlsContext(self._settings, offload)
-        self._targets = Targets(allow_http=allow_http)
-        self._user_agent = user_agent
-        self._closed = False
         self._tracing: set[tuple[str, str, int]] = set()
+        """The origins whose connections have called a trace: there, hearing nothing means that nothing was written."""
 
     async def open(self) -> None:
         """Get ready: a client of our own if none was given."""
@@ -65,57 +61,37 @@ class HttpxTransport:
                 trust_env=self._settings.trust_env,
             )
 
-    async def send(self, request: Request) -> Answer | Failure:
-        """Send one request and read the whole answer within `request.timeout_s`.
-
-        What was written is known from httpcore's `trace` events. Raises `ConfigurationError` before anything is sent
-        for a URL that a key must not go to.
-        """
-        target = self._targets[request.url]
-        if self._client is None or self._closed:
-            return Failure(Delivery.NOT_SENT, FailureKind.CLOSED, "the transport is not open; nothing was sent")
-        trace = _Trace(known_to_trace=target.origin in self._tracing)
-        outcome: Answer | _Broken | None = None
-        with anyio.move_on_after(request.timeout_s):
-            try:
-                outcome = await self._send(self._client, request, trace)
-            except BaseException as cancelled:  # noqa: BLE001 - re-raised as it is
-                # The library's frames below hold the body; a cancellation needs none of them.
-                raise cancelled.with_traceback(None)  # noqa: B904 - the same exception, without those frames
-        if trace.seen:
-            self._tracing.add(target.origin)
-        if isinstance(outcome, Answer):
-            return outcome
-        if outcome is None:
-            detail = f"no whole answer from {target.host} within the {request.timeout_s:g} s of the request"
-            return Failure(trace.delivery(FailureKind.TIMEOUT), FailureKind.TIMEOUT, detail)
-        kind, detail, status = outcome
-        return Failure(trace.delivery(kind), kind, f"{target.host}: {detail}", status)
-
     async def aclose(self) -> None:
         """Close the client if it is our own; an injected one is left open."""
         self._closed = True
         if self._owns_client and self._client is not None:
             await self._client.aclose()
 
-    async def _send(self, client: httpx.AsyncClient, request: Request, trace: _Trace) -> Answer | _Broken:
+    def _is_open(self) -> bool:
+        return self._client is not None
+
+    def _attempt(self, request: Request, target: Target) -> _Trace:
+        return _Trace(self._tracing, target)
+
+    async def _exchange(self, request: Request, target: Target, attempt: _Trace) -> Answer | Broke:
+        client = self._client
+        assert client is not None  # noqa: S101 - `send` has looked
         response: httpx.Response | None = None
         status: int | None = None
-        broken: tuple[FailureKind, str]
         try:
-            response = await client.send(self._prepared(client, request, trace), stream=True, follow_redirects=False)
+            response = await client.send(self._prepared(client, request, attempt), stream=True, follow_redirects=False)
             status = response.status_code
-            return await _read(response, request.body_bytes_max)
+            return answer_from(status, await _read(response, request.body_bytes_max), response.headers)
         except BodyRefused as error:
-            broken = error.kind, error.detail
+            kind, detail = error.kind, error.detail
         except Exception as error:  # noqa: BLE001 - an injected client may raise anything; none of it may get out
-            broken = _kind_of(error), f"the request failed ({type(error).__name__})"
+            kind, detail = _kind_of(error), words_for(error)
         finally:
             if response is not None:
                 # Also when cancelled: an unclosed response keeps its connection in the pool, busy for ever.
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
-        return *broken, status
+        return Broke(kind, detail, status)
 
     def _prepared(self, client: httpx.AsyncClient, request: Request, trace: _Trace) -> httpx.Request:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -130,6 +106,36 @@ class HttpxTransport:
         if content is not None:
             prepared.stream = _Whole(content)
         return prepared
+
+
+class _Trace:
+    """httpcore's public `trace` extension: remembers whether the request itself began to be written."""
+
+    __slots__ = ("_origin", "_tracing", "seen", "writing")
+
+    def __init__(self, tracing: set[tuple[str, str, int]], target: Target) -> None:
+        self._tracing = tracing
+        self._origin = target.origin
+        self.seen = False
+        self.writing = False
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        if not self.seen:
+            self.seen = True
+            self._tracing.add(self._origin)
+        # A CONNECT to a proxy is written too, but is not the request.
+        is_connect = getattr(info.get("request"), "method", b"") == b"CONNECT"
+        if event.endswith(".send_request_headers.started") and not is_connect:
+            self.writing = True
+
+    def delivery(self, kind: FailureKind) -> Delivery:
+        """NOT_SENT only when that is certain: nothing written, and seen or told to have stopped before writing.
+
+        Somebody's own transport may not trace at all; then hearing nothing says nothing.
+        """
+        if not self.writing and (kind in BEFORE_WRITING or self.seen or self._origin in self._tracing):
+            return Delivery.NOT_SENT
+        return Delivery.MAYBE_SENT
 
 
 class _Whole(httpx.AsyncByteStream):
@@ -162,50 +168,7 @@ class _Pieces:
         raise StopAsyncIteration
 
 
-class _Trace:
-    """httpcore's public `trace` extension: remembers whether the request itself began to be written."""
-
-    __slots__ = ("seen", "silence_tells", "writing")
-
-    def __init__(self, *, known_to_trace: bool) -> None:
-        self.seen = False
-        self.writing = False
-        # Somebody's own transport may not trace at all; then hearing nothing says nothing.
-        self.silence_tells = known_to_trace
-
-    async def __call__(self, event: str, info: dict[str, Any]) -> None:
-        self.seen = True
-        # A CONNECT to a proxy is written too, but is not the request.
-        is_connect = getattr(info.get("request"), "method", b"") == b"CONNECT"
-        if event.endswith(".send_request_headers.started") and not is_connect:
-            self.writing = True
-
-    def delivery(self, kind: FailureKind) -> Delivery:
-        """NOT_SENT only when that is certain: nothing written, and seen or told to have stopped before writing."""
-        before_writing = kind in (FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT, FailureKind.TLS, FailureKind.PROXY)
-        if not self.writing and (before_writing or self.seen or self.silence_tells):
-            return Delivery.NOT_SENT
-        return Delivery.MAYBE_SENT
-
-
-def _kind_of(error: Exception) -> FailureKind:
-    if isinstance(error, httpx.ConnectError) and _comes_from_tls(error):
-        return FailureKind.TLS
-    for kind, classes in _KINDS.items():
-        if isinstance(error, classes):
-            return kind
-    return FailureKind.PROTOCOL
-
-
-def _comes_from_tls(error: BaseException) -> bool:
-    behind: BaseException | None = error
-    for _ in range(8):
-        if behind is None or isinstance(behind, ssl.SSLError):
-            break
-        behind = behind.__cause__ or behind.__context__
-    return isinstance(behind, ssl.SSLError)
-
-
+# In this order: several are subclasses of later ones.
 _KINDS: dict[FailureKind, tuple[type[Exception], ...]] = {
     FailureKind.CONNECT_TIMEOUT: (httpx.ConnectTimeout, httpx.PoolTimeout),
     FailureKind.CONNECT: (httpx.ConnectError, httpx.UnsupportedProtocol),
@@ -217,25 +180,30 @@ _KINDS: dict[FailureKind, tuple[type[Exception], ...]] = {
 }
 
 
-async def _read(response: httpx.Response, bytes_max: int) -> Answer:
+def _kind_of(error: Exception) -> FailureKind:
+    # httpx has no class of its own for TLS: the ssl module's exception is somewhere behind its ConnectError.
+    if isinstance(error, httpx.ConnectError) and _comes_from_tls(error):
+        return FailureKind.TLS
+    return kind_of(error, _KINDS)
+
+
+def _comes_from_tls(error: BaseException) -> bool:
+    behind: BaseException | None = error
+    for _ in range(8):
+        if behind is None or isinstance(behind, ssl.SSLError):
+            break
+        behind = behind.__cause__ or behind.__context__
+    return isinstance(behind, ssl.SSLError)
+
+
+async def _read(response: httpx.Response, bytes_max: int) -> bytes:
     headers = response.headers
-    body = BoundedBody(bytes_max, encoding=headers.get("content-encoding"), length=headers.get("content-length"))
     if response.is_stream_consumed:
         # A hook of the client's has read the body, and httpx has inflated it.
         body = BoundedBody(bytes_max)
         body.feed(response.content)
     else:
+        body = BoundedBody(bytes_max, encoding=headers.get("content-encoding"), length=headers.get("content-length"))
         async for chunk in response.aiter_raw():
             body.feed(chunk)
-    return Answer(
-        response.status_code,
-        body.finish(),
-        _header(headers, "retry-after"),
-        _header(headers, "location"),
-        _header(headers, "date"),
-    )
-
-
-def _header(headers: httpx.Headers, name: str) -> str | None:
-    value = headers.get(name)
-    return None if value is None else value[:_HEADER_CHARS_MAX]
+    return body.finish()

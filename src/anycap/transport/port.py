@@ -7,11 +7,14 @@ answer *means* is decided in `providers/`, never here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
+
+Offload = Callable[..., Awaitable[Any]]
+"""Runs `function(*args)` off the loop: `anyio.to_thread.run_sync`, or inline under a virtual clock."""
 
 
 class Delivery(StrEnum):

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import zlib
 
-from anycap.transport.port import FailureKind
+from anycap.transport.port import FailureKind, Request
 
+HEADER_CHARS_MAX = 2048
+"""Of a header's value. A `Location` may be a long URL; none of the headers that we use has need of more."""
 _INFLATE_STEP_BYTES = 1 << 16
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _RAW_DEFLATE = -zlib.MAX_WBITS
 # Values come from the vendor and end up in error messages: no more of them than a person would read.
 _SHOWN_MAX = 40
+
+
+def header_value(value: str | None) -> str | None:
+    """A header's value as far as we keep it."""
+    return value and value[:HEADER_CHARS_MAX]
+
+
+def no_whole_answer(host: str, request: Request) -> str:
+    """The words for a request whose deadline came first."""
+    return f"no whole answer from {host} within the {request.timeout_s:g} s of the request"
 
 
 class BodyRefused(Exception):

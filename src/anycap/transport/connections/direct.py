@@ -12,8 +12,8 @@ from attrs import frozen
 from anycap.settings import HttpSettings
 from anycap.transport.connections.stack import ConnectionStack
 from anycap.transport.connections.target import Targets
-from anycap.transport.connections.tls import Offload, TlsContext
-from anycap.transport.port import Answer, Failure, Request
+from anycap.transport.connections.tls import TlsContext
+from anycap.transport.port import Answer, Failure, Offload, Request
 
 USER_AGENT = "anycap"
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import h11
 
-from anycap.transport.connections.bounded import BodyRefused, BoundedBody
+from anycap.transport.connections.bounded import HEADER_CHARS_MAX, BodyRefused, BoundedBody
 from anycap.transport.connections.target import Target
 from anycap.transport.connections.wire import Broken, Wire
 from anycap.transport.port import Answer, FailureKind, Request
@@ -22,7 +22,6 @@ HEAD_BYTES_MAX = 32 * 1024
 FRAMING_BYTES_MAX = 64 * 1024
 """What chunk headers and trailers may add to a body. A body of one-byte chunks costs h11 seconds of CPU."""
 INTERIM_ANSWERS_MAX = 8
-_HEADER_CHARS_MAX = 2048
 
 
 @lru_cache(maxsize=512)
@@ -78,7 +77,7 @@ def plain_answer(received: bytes, bytes_max: int) -> Answer | None:
     if len(body) > bytes_max:
         return None
     date = headers.get(b"date")
-    return Answer(200, body, date=None if date is None else date.rstrip()[:_HEADER_CHARS_MAX].decode())
+    return Answer(200, body, date=None if date is None else date.rstrip()[:HEADER_CHARS_MAX].decode())
 
 
 def _reader(verb: str) -> h11.Connection:
@@ -162,7 +161,7 @@ class Connection:
         known: dict[bytes, str] = {}
         for name, value in head.headers:
             if name in _WANTED and name not in known:
-                known[name] = value[:_HEADER_CHARS_MAX].decode("latin-1")
+                known[name] = value[:HEADER_CHARS_MAX].decode("latin-1")
         status = head.status_code
         broken: tuple[FailureKind, str]
         try:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from anycap.errors import ConfigurationError
-from anycap.transport.connections.deadline import Deadlines
+from anycap.transport.connections.bounded import no_whole_answer
 from anycap.transport.connections.dial import open_wire
 from anycap.transport.connections.exchange import Connection
 from anycap.transport.connections.target import Target
@@ -63,7 +63,6 @@ class ConnectionStack:
         self._clock = clock
         self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
         self._busy: set[Connection] = set()
-        self._deadlines = Deadlines()
         self._closed = False
 
     @property
@@ -78,15 +77,14 @@ class ConnectionStack:
         """Send within `request.timeout_s`, all included. A cancelled call closes its connection and re-raises."""
         attempt = _Attempt()
         outcome: Answer | Failure | None = None
-        with self._deadlines(request.timeout_s):
+        with anyio.move_on_after(request.timeout_s):
             outcome = await self._send(request, target, attempt)
         if outcome is not None:
             return outcome
         if attempt.connection is None and not attempt.sent_before:
             detail = f"no connection to {target.host} within the {request.timeout_s:g} s of the request"
             return Failure(Delivery.NOT_SENT, FailureKind.CONNECT_TIMEOUT, detail)
-        detail = f"no whole answer from {target.host} within the {request.timeout_s:g} s of the request"
-        return Failure(attempt.delivery, FailureKind.TIMEOUT, detail)
+        return Failure(attempt.delivery, FailureKind.TIMEOUT, no_whole_answer(target.host, request))
 
     async def aclose(self) -> None:
         """Close every connection; requests in progress fail with kind `closed`."""

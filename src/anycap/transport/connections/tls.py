@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import anyio
 import certifi
 
 from anycap.errors import ConfigurationError
 from anycap.settings import HttpSettings
-
-Offload = Callable[..., Awaitable[Any]]
-"""Runs `function(*args)` off the loop: `anyio.to_thread.run_sync`, or inline under a virtual clock."""
+from anycap.transport.port import Offload
 
 
 def create_context(trust_env: bool) -> ssl.SSLContext:

@@ -6,11 +6,11 @@ synchronous on purpose: it cannot be cancelled half-way. No HTTP here; that is `
 
 from __future__ import annotations
 
+import asyncio
 import select
 import ssl
 from typing import Protocol
 
-from anycap.transport.connections.deadline import asyncio_task
 from anycap.transport.connections.target import Target
 from anycap.transport.port import FailureKind
 
@@ -69,7 +69,10 @@ def peer_has_closed(fileno: int, *, or_sent: bool = False) -> bool:
 
 def on_asyncio() -> bool:
     """Whether the caller runs in an asyncio task (False: trio, also as a guest of an asyncio loop)."""
-    return asyncio_task() is not None
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
 
 
 def connect_failure(error: Exception, target: Target) -> Broken:
