@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from anycap.credentials import Secret
+from anycap.credentials import Secret, attempt
 from anycap.results import TokenSolution
 
 SECRET_CHARS_MIN = 8  # shorter ones ("user") occur in ordinary text
@@ -35,7 +35,10 @@ _CAUGHT = pytest.StashKey[bool]()
 
 
 def _remember(self: Secret, value: Any) -> None:
-    _make_secret(self, value)
+    _, error = attempt(_make_secret, self, value)
+    del value  # this frame is in the traceback, too
+    if error is not None:
+        raise error
     text = self._value
     if len(text) >= SECRET_CHARS_MIN:
         (_of_session if _of_test is None else _of_test).add(text)

@@ -6,35 +6,57 @@ The key itself is wrapped at once (`credentials.py`); what an account may send, 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any
 
 from attrs import field, frozen
 
-from anycap.credentials import Secret
+from anycap.credentials import ArgumentsHidden, Secret, key_fault, stripped
 from anycap.errors import ConfigurationError
 from anycap.settings import Polling
 
 Key = str | Secret | Callable[[], str | Secret | Awaitable[str | Secret]]
 """A key, or a function (possibly async) that gives the current one."""
 
+_NAME = re.compile(r"[A-Za-z0-9]{1,24}(?:[._ -][A-Za-z0-9]{1,24}){0,5}")
+_DIGITS_MAX = 4
 
-def _wrapped(value: object) -> object:
-    """The key wrapped at once, or the error that it is none: returned, as a frame that raises would show the key."""
-    if value is None or isinstance(value, Secret) or callable(value):
+
+def looks_like_a_name(text: str) -> bool:
+    """Whether a text may be repeated in a message as a provider's name; a key that was put in its place may not.
+
+    >>> looks_like_a_name("anti-captcha"), looks_like_a_name("8f14e45fceea167a5a36dedd4bea2543")
+    (True, False)
+    """
+    return _NAME.fullmatch(text) is not None and sum(char.isdigit() for char in text) <= _DIGITS_MAX
+
+
+def checked_key(value: str | Secret, where: str) -> Secret | ConfigurationError:
+    """The key, wrapped and stripped, or the error that it is none. Returned: the frame that raises holds only a Secret."""
+    key = stripped(Secret(value))
+    fault = key_fault(key)
+    return key if fault is None else ConfigurationError(f"{where} is no key: {fault}. Nothing was sent.")
+
+
+def _wrapped(value: Key | None) -> Secret | Callable[[], object] | None:
+    if value is None or callable(value):
         return value
-    if not isinstance(value, str):
-        return ConfigurationError(
+    if not isinstance(value, (str, Secret)):
+        raise ConfigurationError(
             f"an account's key is a str, a Secret or a function that gives one, not {type(value).__name__}"
         )
-    stripped = value.strip()
-    if not stripped:
-        return ConfigurationError("an account's key is empty; leave `key` out to read it from the environment")
-    return Secret(stripped)
+    if not value:
+        raise ConfigurationError("an account's key is empty; leave `key` out to read it from the environment")
+    key = checked_key(value, "an account's key")
+    if isinstance(key, ConfigurationError):
+        raise key
+    return key
 
 
-@frozen(kw_only=True, init=False)
-class Account:
+@frozen(kw_only=True)
+class Account(metaclass=ArgumentsHidden):
     """One account at one vendor.
 
     `provider` is a name such as `"anti-captcha"`; `key` a str, `Secret` or a (possibly async) function that gives the
@@ -43,44 +65,28 @@ class Account:
     `base_url` replaces the vendor's (mirrors, the emulator). `max_in_flight` bounds the unfinished tasks.
     `polling=Polling(fixed=(first_s, gap_s))` overrides the catalog's waits.
 
-    Raises ConfigurationError for a key of another type, an empty key, or a bad limit.
+    Raises ConfigurationError for what cannot be a key (empty, another type, several lines, quotes, blanks, NAME=value), a
+    provider that is no name, or a bad limit. No message and no traceback shows the key.
 
     >>> Account("capmonster", key="0123456789abcdef")
     Account(provider='capmonster', name='capmonster', base_url=None, max_in_flight=None)
     """
 
     provider: str = field(kw_only=False)
-    key: object = field(default=None, repr=False, kw_only=False)
+    key: Secret | Callable[[], object] | None = field(default=None, converter=_wrapped, repr=False, kw_only=False)
     name: str = field(default="")
     base_url: str | None = None
     max_in_flight: int | None = None
     polling: Polling | None = field(default=None, repr=False)
 
-    def __init__(
-        self,
-        provider: str,
-        key: object = None,
-        *,
-        name: str = "",
-        base_url: str | None = None,
-        max_in_flight: int | None = None,
-        polling: Polling | None = None,
-    ) -> None:
-        key = _wrapped(key)  # from here on no frame holds the key itself, whatever is raised below
-        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue] # attrs makes it
-            provider,
-            None if isinstance(key, ConfigurationError) else key,
-            name=name,
-            base_url=base_url,
-            max_in_flight=max_in_flight,
-            polling=polling,
-        )
-        if isinstance(key, ConfigurationError):
-            raise key
-
     def __attrs_post_init__(self) -> None:
         if not _is_text(self.provider):
             raise ConfigurationError("an account's provider is a name such as 'anti-captcha'")
+        if not looks_like_a_name(self.provider):
+            raise ConfigurationError(
+                f"an account's provider is a name such as 'anti-captcha'; this text of {len(self.provider)} characters is "
+                "none. A key is the second argument: Account('anti-captcha', key)"
+            )
         if not self.name:
             object.__setattr__(self, "name", self.provider)
         if self.max_in_flight is not None and self.max_in_flight < 1:
@@ -94,9 +100,9 @@ def _is_text(value: object) -> bool:
 
 
 def _base_url(url: str) -> str:
+    # What stands here may be user:password@host, or the key by mistake: it is not repeated.
     if not _is_text(url) or not url.lower().startswith(("https://", "http://")):
-        said = "something with an @ in it" if "@" in str(url) else repr(str(url)[:60])  # it may be user:password@host
-        raise ConfigurationError(f"base_url must start with https:// (or http:// on loopback), not {said}")
+        raise ConfigurationError("base_url must start with https:// (or http:// on loopback)")
     if "@" in url.split("/")[2]:
         raise ConfigurationError("base_url must not hold credentials; the key goes into `key`")
     return url.rstrip("/")
@@ -120,8 +126,17 @@ def key_from_environment(provider: str, environ: Mapping[str, str] | None = None
     plain, file = env_names(provider)
     found = _variable(plain, environ)
     if found:
-        return Secret(found)
-    path = _variable(file, environ)
+        key = checked_key(found, plain)
+    else:
+        key = _key_from_file(provider, plain, file, _variable(file, environ))
+    del found
+    if isinstance(key, ConfigurationError):
+        raise key
+    return key
+
+
+def _key_from_file(provider: str, plain: str, file: str, path: str) -> Secret | ConfigurationError:
+    reason = f"neither {plain} nor {file} is set"
     if path:
         try:
             with open(path, encoding="utf-8") as handle:
@@ -130,11 +145,9 @@ def key_from_environment(provider: str, environ: Mapping[str, str] | None = None
             reason = f"{file} names a file that cannot be read ({type(error).__name__})"
         else:
             if text:
-                return Secret(text)
+                return checked_key(text, f"the content of the file that {file} names")
             reason = f"the file that {file} names is empty"
-    else:
-        reason = f"neither {plain} nor {file} is set"
-    raise ConfigurationError(
+    return ConfigurationError(
         f"no key for {provider}: {reason}. Set one of them, or pass Account({provider!r}, key=...)."
     )
 
@@ -156,22 +169,32 @@ class KeySource:
         """Whether asking again can give another key: a function, or the environment."""
         return not isinstance(self._account.key, Secret)
 
-    async def refresh(self, offload: Callable[..., Awaitable[Secret]]) -> bool:
-        """Read the key again; True when it is another than before. Raises ConfigurationError when there is none."""
+    async def refresh(self, offload: Callable[..., Awaitable[Any]]) -> bool:
+        """Read the key again; True when it is another than before. Raises ConfigurationError when there is none.
+
+        A synchronous function runs off the loop, as it may read a file or ask a vault; an async one runs on it.
+        """
         source = self._account.key
         if isinstance(source, Secret):
-            fresh: object = source
-        elif callable(source):
-            fresh = source()
+            fresh: Any = source
+        elif source is None:
+            fresh = await offload(key_from_environment, self._account.provider)
+        else:
+            # An object with an async `__call__` is no coroutine function itself.
+            on_loop = iscoroutinefunction(source) or iscoroutinefunction(type(source).__call__)
+            # In a tuple: trio's threads refuse to hand back what a lambda round an async function gives.
+            (fresh,) = (source(),) if on_loop else await offload(lambda: (source(),))
             if isawaitable(fresh):
                 fresh = await fresh
-        else:
-            fresh = await offload(key_from_environment, self._account.provider)
-        wrapped = fresh = _wrapped(fresh)
-        if isinstance(wrapped, ConfigurationError):
-            raise wrapped
-        if not isinstance(wrapped, Secret):
+        where = f"what the key function of account {self._account.name!r} gave"
+        if isinstance(fresh, (str, Secret)):
+            fresh = checked_key(fresh, where)
+        elif fresh is not None:
+            fresh = ConfigurationError(f"{where} is no key but {type(fresh).__name__}")
+        if isinstance(fresh, ConfigurationError):
+            raise fresh
+        if fresh is None:
             raise ConfigurationError(f"the key function of account {self._account.name!r} gave no key")
-        changed = self.key is not None and wrapped != self.key
-        self.key = wrapped
+        changed = self.key is not None and fresh != self.key
+        self.key = fresh
         return changed

@@ -21,6 +21,7 @@ from anycap.challenges import Challenge
 from anycap.core.admission.guard import AddressGuard
 from anycap.core.machine import State
 from anycap.core.solve import Solve
+from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession, in_doubt
 from anycap.engine.engine import Engine
 from anycap.engine.health import AccountHealth, health_of
@@ -79,18 +80,16 @@ class Client(VendorMethods):
         callback_url: str | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        if not accounts:
-            raise ConfigurationError(
-                "a client needs at least one account: Client('anti-captcha') or Client(Account(...))"
-            )
+        given, error = attempt(_as_accounts, accounts)
+        del accounts  # a key given in place of a name would show in this frame, should anything be raised below
+        if given is None:
+            assert error is not None  # noqa: S101 - `attempt` gives one of the two
+            raise error
         self._settings = settings if settings is not None else Settings()
         self._runtime = runtime if runtime is not None else Runtime()
         self._sessions: dict[str, AccountSession] = {}
         addresses: dict[tuple[str, str], AddressGuard] = {}
-        for item in accounts:
-            if not isinstance(item, (str, Account)):
-                raise ConfigurationError(f"an account is an Account or a provider's name, not {type(item).__name__}")
-            account = Account(item) if isinstance(item, str) else item
+        for account in given:
             if account.name in self._sessions:
                 raise ConfigurationError(
                     f"two accounts are named {account.name!r}; give one another name: Account(..., name='second')"
@@ -477,6 +476,15 @@ class Client(VendorMethods):
                 "the time-out ran out while createTask was on its way; client.wait(error.ticket) learns what came of it"
             )
         return DeadlineError(text, ticket=solve.ticket(), last_error=last, sent=sent)
+
+
+def _as_accounts(given: tuple[Account | str, ...]) -> list[Account]:
+    if not given:
+        raise ConfigurationError("a client needs at least one account: Client('anti-captcha') or Client(Account(...))")
+    for item in given:
+        if not isinstance(item, (str, Account)):
+            raise ConfigurationError(f"an account is an Account or a provider's name, not {type(item).__name__}")
+    return [Account(item) if isinstance(item, str) else item for item in given]
 
 
 def _callback_base(url: str) -> str:

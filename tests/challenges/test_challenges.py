@@ -42,6 +42,19 @@ def test_other_fields_are_taken_by_keyword_only() -> None:
         RecaptchaV2(PAGE, "KEY", True)  # type: ignore[call-arg, arg-type] # the point of the test
 
 
+@pytest.mark.parametrize("blanks", [" ", "\n", "\r\n", "\t\u00a0"])
+def test_blanks_round_an_address_and_a_site_key_are_not_part_of_them(blanks: str) -> None:
+    bare = RecaptchaV2(PAGE, "KEY")
+    assert RecaptchaV2(blanks + PAGE + blanks, blanks + "KEY" + blanks) == bare
+    assert FunCaptcha(PAGE, f"KEY{blanks}").public_key == "KEY"
+
+
+def test_a_blank_inside_an_address_is_refused_without_advice_to_encode_it() -> None:
+    with pytest.raises(InvalidChallenge, match="is it one address") as caught:
+        RecaptchaV2("https://example.com/a https://example.com/b", "KEY")
+    assert "%20" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [

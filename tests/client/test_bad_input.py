@@ -22,7 +22,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
         (lambda: RecaptchaV2("javascript:alert(1)", "KEY"), "http"),
         (lambda: Turnstile("https://example.com"), "website_key"),  # type: ignore[call-arg] # wrong
         (lambda: RecaptchaV3("https://example.com", "KEY", min_score=7), "min_score"),
-        (lambda: Proxy("gopher", "192.0.2.1", 80), "gopher"),
+        (lambda: Proxy("gopher", "192.0.2.1", 80), "scheme must be one of"),
         (lambda: Proxy("http", "192.0.2.1", 0), "port"),
     ],
 )

@@ -24,6 +24,7 @@ from anycap.challenges import Proxy, RecaptchaV2, Turnstile
 from anycap.client import Client
 from anycap.credentials import Secret
 from anycap.emulator import DEFAULT_KEY
+from anycap.engine.runtime import inline
 from anycap.errors import AnycapError, ConfigurationError, ReportRefused
 from anycap.settings import Polling, Settings
 from tests.client.virtual import World, in_virtual_time
@@ -129,7 +130,7 @@ def test_a_key_file_that_is_no_text_does_not_show_in_the_error(tmp_path: Path, m
 async def test_a_key_function_that_gives_bytes_does_not_show_them() -> None:
     source = KeySource(Account("capmonster", lambda: KEY.encode()))
     with pytest.raises(ConfigurationError) as caught:
-        await source.refresh(lambda *work: work[0](*work[1:]))
+        await source.refresh(inline)
     assert_silent(as_reported(caught.value))
 
 

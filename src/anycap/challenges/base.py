@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 
 from attrs import Attribute, Factory, field, fields, frozen
 
+from anycap.credentials import ArgumentsHidden, attempt
 from anycap.errors import InvalidChallenge
 from anycap.results import Solution
 
@@ -48,6 +49,16 @@ def _refuse(challenge: object, attribute: _Field, what: str) -> InvalidChallenge
     return InvalidChallenge(f"{type(challenge).__name__}: {attribute.name} {what}")
 
 
+def briefly(value: object) -> str:
+    """A wrong value as an error shows it: a number or a plain word. Other text may be a password in the wrong place."""
+    if isinstance(value, str):
+        word = value.isascii() and value.replace("_", "").replace("-", "").isalpha() and len(value) <= 24
+        return repr(value) if word else f"a text of {len(value)} characters"
+    if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 10**9):
+        return repr(value)
+    return f"a {type(value).__name__}"
+
+
 def a_text(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     """A str that is not empty and holds no control character (no line break can reach a header)."""
     if not isinstance(value, str):
@@ -80,32 +91,32 @@ def a_url(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
         parts = urlsplit(value)
         host = parts.hostname
         _ = parts.port
-    except ValueError as error:
-        raise _refuse(challenge, attribute, f"is not a URL: {error}") from None
+    except ValueError:  # its text may repeat login and password
+        raise _refuse(challenge, attribute, "is not a URL") from None
     if parts.scheme not in ("http", "https"):
         raise _refuse(challenge, attribute, "must be the page's full address, starting with http:// or https://")
     if not host:
         raise _refuse(challenge, attribute, "is a URL without a host")
     if value.split() != [value]:  # whatever Python counts as white space
-        raise _refuse(challenge, attribute, "holds a blank; percent-encode it as %20")
+        raise _refuse(challenge, attribute, "holds a blank or line break; is it one address?")
 
 
 def a_flag(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     """True or False."""
     if not isinstance(value, bool):
-        raise _refuse(challenge, attribute, f"must be True or False, not {value!r}")
+        raise _refuse(challenge, attribute, f"must be True or False, not {briefly(value)}")
 
 
 def a_count(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     """An int from 0 up."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise _refuse(challenge, attribute, f"must be a whole number from 0 up, not {value!r}")
+        raise _refuse(challenge, attribute, f"must be a whole number from 0 up, not {briefly(value)}")
 
 
 def a_fraction(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     """A number from 0 to 1."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise _refuse(challenge, attribute, f"must be a number from 0 to 1, not {value!r}")
+        raise _refuse(challenge, attribute, f"must be a number from 0 to 1, not {briefly(value)}")
 
 
 def an_object(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -134,9 +145,9 @@ def cookie_pairs(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     an_object(challenge, attribute, value)
     for name, text in value.items():
         if not isinstance(text, str):
-            raise _refuse(challenge, attribute, f"must map names to text; {name!r} has {type(text).__name__}")
+            raise _refuse(challenge, attribute, f"must map names to text; {briefly(name)} has {type(text).__name__}")
         if not name or not _CONTROL.isdisjoint(name + text) or set("=; ,") & set(name) or ";" in text:
-            raise _refuse(challenge, attribute, f"has a name or value that no cookie header can carry: {name!r}")
+            raise _refuse(challenge, attribute, f"has a name or value that no cookie header can carry: {briefly(name)}")
 
 
 def one_of(*choices: object) -> Check:
@@ -145,7 +156,7 @@ def one_of(*choices: object) -> Check:
     def check(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
         if value not in choices:
             said = ", ".join(repr(choice) for choice in choices)
-            raise _refuse(challenge, attribute, f"must be one of {said}, not {value!r}")
+            raise _refuse(challenge, attribute, f"must be one of {said}, not {briefly(value)}")
 
     return check
 
@@ -171,7 +182,7 @@ def _check_json(challenge: object, attribute: _Field, value: object, depth: int)
     elif is_object(value):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise _refuse(challenge, attribute, f"has a key that is not text: {key!r}")
+                raise _refuse(challenge, attribute, f"has a key that is not text: {briefly(key)}")
             _check_json(challenge, attribute, inner, depth + 1)
     elif isinstance(value, (list, tuple)):
         for inner in value:
@@ -206,6 +217,16 @@ def _copied(value: Any, depth: int) -> Any:
     return value
 
 
+def trimmed_or_none(value: str | None) -> str | None:
+    """A text without the blanks and line breaks at its ends, which come with copying; anything else untouched."""
+    return value.strip() if isinstance(value, str) else value
+
+
+def trimmed(value: str) -> str:
+    """The same for a field that must be given."""
+    return cast("str", trimmed_or_none(value))
+
+
 def as_tuple(value: Sequence[str]) -> Sequence[str]:
     """A list as a tuple; anything else untouched, for the check to refuse (a text is a sequence too)."""
     return tuple(value) if isinstance(value, list) else value
@@ -220,23 +241,33 @@ def as_cookies(value: Mapping[str, str] | str | None) -> Mapping[str, str] | Non
     return {name.strip(): text.strip() for name, _, text in pairs}
 
 
-class _NamesFields(type):
-    """Turns Python's TypeError for a missing or unknown argument into an InvalidChallenge that names the fields."""
+class _NamesFields(ArgumentsHidden):
+    """Turns Python's TypeError for a missing or unknown argument into an InvalidChallenge that names the fields.
+
+    A challenge holds cookies, one-time values and a proxy's password, so its arguments stay out of tracebacks, too.
+    """
 
     if not TYPE_CHECKING:
 
-        def __call__(cls, *args, **kwargs):
-            try:
-                return super().__call__(*args, **kwargs)
-            except TypeError:
-                from inspect import signature
+        def __call__(cls, *args, **kwargs):  # noqa: N805 - a metaclass, which ruff does not see here
+            made, error = attempt(type.__call__, cls, *args, **kwargs)
+            if isinstance(error, TypeError):
+                error = _wrong_arguments(cls, args, kwargs) or error
+            del args, kwargs
+            if error is not None:
+                raise error
+            return made
 
-                try:
-                    signature(cls.__init__).bind(None, *args, **kwargs)
-                except TypeError as error:
-                    known = ", ".join(each.name for each in _own_first(cls))
-                    raise InvalidChallenge(f"{cls.__name__}: {error}. Fields: {known}") from None
-                raise
+
+def _wrong_arguments(cls: type[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> InvalidChallenge | None:
+    from inspect import signature
+
+    try:
+        signature(cls.__init__).bind(None, *args, **kwargs)
+    except TypeError as error:
+        known = ", ".join(each.name for each in _own_first(cls))
+        return InvalidChallenge(f"{cls.__name__}: {error}. Fields: {known}")
+    return None
 
 
 def _own_first(cls: type[Any]) -> list[Attribute[Any]]:

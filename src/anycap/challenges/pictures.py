@@ -30,6 +30,7 @@ from anycap.challenges.base import (
     maybe,
     one_of,
     texts,
+    trimmed_or_none,
 )
 from anycap.challenges.images import Image
 from anycap.errors import InvalidChallenge
@@ -144,7 +145,7 @@ class ImageToText(_WithImages[TextSolution]):
     max_length: int | None = field(default=None, kw_only=True, validator=maybe(a_count))
     comment: str | None = field(default=None, kw_only=True, validator=maybe(a_block))
     language_pool: str | None = field(default=None, kw_only=True, validator=maybe(one_of("en", "rn")))
-    website_url: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
+    website_url: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
     threshold: int | None = field(default=None, kw_only=True, validator=maybe(a_count))
     module: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
 
@@ -173,7 +174,7 @@ class ImageToCoordinates(_WithImages[CoordinatesSolution]):
     instructions: Image | None = field(default=None, kw_only=True, converter=as_image_or_none)
     min_clicks: int | None = field(default=None, kw_only=True, validator=maybe(a_count))
     max_clicks: int | None = field(default=None, kw_only=True, validator=maybe(a_count))
-    website_url: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
+    website_url: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
 
 
 @frozen(repr=False)
@@ -196,8 +197,8 @@ class RecaptchaGrid(_WithImages[CellsSolution]):
     question: str = field(validator=a_text)
     grid: str | None = field(default=None, kw_only=True, validator=maybe(one_of("1x1", "3x3", "4x4")))
     confidence: float | None = field(default=None, kw_only=True, validator=maybe(a_fraction))
-    website_url: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
-    website_key: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    website_url: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
+    website_key: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_text))
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
@@ -260,7 +261,7 @@ class ComplexImage(_WithImages[CellsSolution]):
     metadata: Mapping[str, JSON] = field(
         factory=dict, kw_only=True, converter=copied, validator=an_object, hash=False, repr=False
     )
-    website_url: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
+    website_url: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
     def __attrs_post_init__(self) -> None:

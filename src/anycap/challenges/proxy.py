@@ -8,11 +8,14 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import Attribute, field, frozen
 
-from anycap.credentials import Secret, contains_any, is_uncommon
+from anycap.credentials import ArgumentsHidden, Secret, attempt, contains_any, is_uncommon
 from anycap.errors import InvalidChallenge
 
 SCHEMES = ("http", "https", "socks4", "socks5")
 _CONTROL = "".join(map(chr, [*range(32), 127]))
+
+
+# Arguments are easily mixed up here, and any of them may then be a password: no message repeats one but a number.
 
 
 def _as_secret(value: Any) -> Any:
@@ -21,7 +24,8 @@ def _as_secret(value: Any) -> Any:
 
 def _a_scheme(proxy: Any, attribute: Attribute[Any], value: Any) -> None:
     if value not in SCHEMES:
-        raise InvalidChallenge(f"Proxy: scheme must be one of {', '.join(SCHEMES)}, not {value!r}")
+        hint = "; for a whole URL there is Proxy.from_url" if isinstance(value, str) and "://" in value else ""
+        raise InvalidChallenge(f"Proxy: scheme must be one of {', '.join(SCHEMES)}{hint}")
 
 
 def _a_host(proxy: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -33,7 +37,8 @@ def _a_host(proxy: Any, attribute: Attribute[Any], value: Any) -> None:
 
 def _a_port(proxy: Any, attribute: Attribute[Any], value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 65536:
-        raise InvalidChallenge(f"Proxy: port must be a whole number from 1 to 65535, not {value!r}")
+        said = value if type(value) is int and abs(value) < 1e6 else f"a {type(value).__name__}"
+        raise InvalidChallenge(f"Proxy: port must be a whole number from 1 to 65535, not {said}")
 
 
 def _a_credential(proxy: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -46,7 +51,7 @@ def _a_credential(proxy: Any, attribute: Attribute[Any], value: Any) -> None:
 
 
 @frozen
-class Proxy:
+class Proxy(metaclass=ArgumentsHidden):
     """A proxy for the vendor's worker. Login and password are secrets: never shown, never journalled.
 
     `scheme` is `http https socks4` or `socks5`; `host` an IP address (or a name, where the vendor takes names: most
@@ -75,24 +80,12 @@ class Proxy:
         >>> Proxy.from_url("socks5://user:p%40ss@192.0.2.7:1080")
         Proxy(scheme='socks5', host='192.0.2.7', port=1080, login=<secret>, password=<secret>)
         """
-        if not isinstance(url, str):
-            raise InvalidChallenge(f"Proxy.from_url: the URL must be text, not {type(url).__name__}")
-        try:
-            parts = urlsplit(url)
-            host, port, login, password = parts.hostname, parts.port, parts.username, parts.password
-        except ValueError:  # its text may hold the password
-            raise InvalidChallenge("Proxy.from_url: this is not a URL with a port from 1 to 65535") from None
-        if not parts.netloc or host is None or port is None:
-            raise InvalidChallenge("Proxy.from_url: expected scheme://login:password@host:port")
-        if parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise InvalidChallenge("Proxy.from_url: a proxy URL ends after the port")
-        return cls(
-            scheme={"socks5h": "socks5", "socks4a": "socks4"}.get(parts.scheme, parts.scheme),
-            host=host,
-            port=port,
-            login=unquote(login) if login else None,
-            password=unquote(password) if password is not None else None,
-        )
+        proxy, error = attempt(_from_url, cls, url)
+        del url  # it may hold the password, and error reporters show the locals of every frame
+        if proxy is None:
+            assert error is not None  # noqa: S101 - `attempt` gives one of the two
+            raise error
+        return proxy
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -107,3 +100,24 @@ class Proxy:
             return ipaddress.ip_address(self.host)
         except ValueError:
             return None
+
+
+def _from_url(cls: type[Proxy], url: object) -> Proxy:
+    if not isinstance(url, str):
+        raise InvalidChallenge(f"Proxy.from_url: the URL must be text, not {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        host, port, login, password = parts.hostname, parts.port, parts.username, parts.password
+    except ValueError:
+        raise InvalidChallenge("Proxy.from_url: this is not a URL with a port from 1 to 65535") from None
+    if not parts.netloc or host is None or port is None:
+        raise InvalidChallenge("Proxy.from_url: expected scheme://login:password@host:port")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise InvalidChallenge("Proxy.from_url: a proxy URL ends after the port")
+    return cls(
+        scheme={"socks5h": "socks5", "socks4a": "socks4"}.get(parts.scheme, parts.scheme),
+        host=host,
+        port=port,
+        login=unquote(login) if login else None,
+        password=unquote(password) if password is not None else None,
+    )

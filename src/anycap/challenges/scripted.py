@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 
 from attrs import Attribute, field, frozen
 
-from anycap.challenges.base import JSON, Challenge, a_text, a_url, an_object, as_tuple, copied, texts
+from anycap.challenges.base import JSON, Challenge, a_text, a_url, an_object, as_tuple, copied, texts, trimmed
 from anycap.errors import InvalidChallenge
 from anycap.results import RawSolution, Solution
 
@@ -31,7 +31,7 @@ class AntiGate(Challenge[RawSolution]):
 
     solution_type: ClassVar[type[Solution]] = RawSolution
 
-    website_url: str = field(validator=a_url)
+    website_url: str = field(converter=trimmed, validator=a_url)
     template: str = field(validator=a_text)
     variables: Mapping[str, JSON] = field(
         factory=dict, kw_only=True, converter=copied, validator=an_object, hash=False, repr=False

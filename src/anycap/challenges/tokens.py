@@ -28,6 +28,8 @@ from anycap.challenges.base import (
     copied_or_none,
     copied_or_text,
     maybe,
+    trimmed,
+    trimmed_or_none,
 )
 from anycap.results import CookiesSolution, GeeTestSolution, Solution, TokenSolution
 
@@ -50,8 +52,8 @@ class RecaptchaV2(Challenge[TokenSolution]):
 
     solution_type: ClassVar[type[Solution]] = TokenSolution
 
-    website_url: str = field(validator=a_url)
-    website_key: str = field(validator=a_text)
+    website_url: str = field(converter=trimmed, validator=a_url)
+    website_key: str = field(converter=trimmed, validator=a_text)
     invisible: bool = field(default=False, kw_only=True, validator=a_flag)
     enterprise: bool = field(default=False, kw_only=True, validator=a_flag)
     data_s: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
@@ -82,8 +84,8 @@ class RecaptchaV3(Challenge[TokenSolution]):
 
     solution_type: ClassVar[type[Solution]] = TokenSolution
 
-    website_url: str = field(validator=a_url)
-    website_key: str = field(validator=a_text)
+    website_url: str = field(converter=trimmed, validator=a_url)
+    website_key: str = field(converter=trimmed, validator=a_text)
     min_score: float | None = field(default=None, kw_only=True, validator=maybe(a_fraction))
     action: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     enterprise: bool = field(default=False, kw_only=True, validator=a_flag)
@@ -112,12 +114,12 @@ class Turnstile(Challenge[TokenSolution]):
 
     solution_type: ClassVar[type[Solution]] = TokenSolution
 
-    website_url: str = field(validator=a_url)
-    website_key: str = field(validator=a_text)
+    website_url: str = field(converter=trimmed, validator=a_url)
+    website_key: str = field(converter=trimmed, validator=a_text)
     action: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     cdata: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     page_data: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
-    api_js_url: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    api_js_url: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_text))
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
@@ -136,8 +138,8 @@ class HCaptcha(Challenge[TokenSolution]):
 
     solution_type: ClassVar[type[Solution]] = TokenSolution
 
-    website_url: str = field(validator=a_url)
-    website_key: str = field(validator=a_text)
+    website_url: str = field(converter=trimmed, validator=a_url)
+    website_key: str = field(converter=trimmed, validator=a_text)
     invisible: bool = field(default=False, kw_only=True, validator=a_flag)
     rqdata: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     enterprise_payload: Mapping[str, JSON] | None = field(
@@ -161,8 +163,8 @@ class FunCaptcha(Challenge[TokenSolution]):
 
     solution_type: ClassVar[type[Solution]] = TokenSolution
 
-    website_url: str = field(validator=a_url)
-    public_key: str = field(validator=a_text)
+    website_url: str = field(converter=trimmed, validator=a_url)
+    public_key: str = field(converter=trimmed, validator=a_text)
     subdomain: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     data: str | Mapping[str, JSON] | None = field(
         default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
@@ -188,8 +190,8 @@ class GeeTestV3(Challenge[GeeTestSolution]):
 
     solution_type: ClassVar[type[Solution]] = GeeTestSolution
 
-    website_url: str = field(validator=a_url)
-    gt: str = field(validator=a_text)
+    website_url: str = field(converter=trimmed, validator=a_url)
+    gt: str = field(converter=trimmed, validator=a_text)
     challenge: str = field(repr=False, validator=a_text)
     api_server: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     get_lib: str | Mapping[str, JSON] | None = field(
@@ -212,8 +214,8 @@ class GeeTestV4(Challenge[GeeTestSolution]):
 
     solution_type: ClassVar[type[Solution]] = GeeTestSolution
 
-    website_url: str = field(validator=a_url)
-    captcha_id: str = field(validator=a_text)
+    website_url: str = field(converter=trimmed, validator=a_url)
+    captcha_id: str = field(converter=trimmed, validator=a_text)
     init_parameters: Mapping[str, JSON] | None = field(
         default=None, kw_only=True, converter=copied_or_none, validator=maybe(an_object), hash=False, repr=False
     )
@@ -240,13 +242,13 @@ class AmazonWaf(Challenge[CookiesSolution]):
 
     solution_type: ClassVar[type[Solution]] = CookiesSolution
 
-    website_url: str = field(validator=a_url)
-    website_key: str | None = field(default=None, validator=maybe(a_text))
+    website_url: str = field(converter=trimmed, validator=a_url)
+    website_key: str | None = field(default=None, converter=trimmed_or_none, validator=maybe(a_text))
     iv: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     context: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
-    captcha_script: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
-    challenge_script: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
-    jsapi_script: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
+    captcha_script: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
+    challenge_script: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
+    jsapi_script: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
     waf_type: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     cookies_wanted: bool = field(default=False, kw_only=True, validator=a_flag)
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
@@ -264,9 +266,9 @@ class FriendlyCaptcha(Challenge[TokenSolution]):
 
     solution_type: ClassVar[type[Solution]] = TokenSolution
 
-    website_url: str = field(validator=a_url)
-    website_key: str = field(validator=a_text)
-    api_get_lib: str | None = field(default=None, kw_only=True, validator=maybe(a_url))
+    website_url: str = field(converter=trimmed, validator=a_url)
+    website_key: str = field(converter=trimmed, validator=a_text)
+    api_get_lib: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
 
 
 @frozen(repr=False)
@@ -281,8 +283,8 @@ class Prosopo(Challenge[TokenSolution]):
 
     solution_type: ClassVar[type[Solution]] = TokenSolution
 
-    website_url: str = field(validator=a_url)
-    website_key: str = field(validator=a_text)
+    website_url: str = field(converter=trimmed, validator=a_url)
+    website_key: str = field(converter=trimmed, validator=a_text)
 
 
 @frozen(repr=False)
@@ -300,8 +302,8 @@ class Altcha(Challenge[TokenSolution]):
 
     solution_type: ClassVar[type[Solution]] = TokenSolution
 
-    website_url: str = field(validator=a_url)
-    challenge_url: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    website_url: str = field(converter=trimmed, validator=a_url)
+    challenge_url: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_text))
     challenge_json: str | Mapping[str, JSON] | None = field(
         default=None, kw_only=True, converter=copied_or_text, validator=maybe(a_text_or_object), hash=False, repr=False
     )
@@ -323,8 +325,8 @@ class MTCaptcha(Challenge[TokenSolution]):
 
     solution_type: ClassVar[type[Solution]] = TokenSolution
 
-    website_url: str = field(validator=a_url)
-    website_key: str = field(validator=a_text)
+    website_url: str = field(converter=trimmed, validator=a_url)
+    website_key: str = field(converter=trimmed, validator=a_text)
     action: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     invisible: bool = field(default=False, kw_only=True, validator=a_flag)
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
@@ -345,8 +347,8 @@ class Yidun(Challenge[TokenSolution]):
 
     solution_type: ClassVar[type[Solution]] = TokenSolution
 
-    website_url: str = field(validator=a_url)
-    website_key: str = field(validator=a_text)
+    website_url: str = field(converter=trimmed, validator=a_url)
+    website_key: str = field(converter=trimmed, validator=a_text)
     get_lib: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     api_server: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
     challenge: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
