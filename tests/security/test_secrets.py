@@ -25,7 +25,7 @@ from anycap.client import Client
 from anycap.credentials import Secret
 from anycap.emulator import DEFAULT_KEY
 from anycap.engine.runtime import inline
-from anycap.errors import AnycapError, ConfigurationError, ReportRefused
+from anycap.errors import AnycapError, ConfigurationError, ReportRefused, ServiceError, SolveError
 from anycap.settings import Polling, Settings
 from tests.client.virtual import World, in_virtual_time
 from tests.loopback import Peer, answer, serve
@@ -58,7 +58,8 @@ def as_reported(error: BaseException) -> str:
 
 
 def assert_silent(text: str) -> None:
-    assert [number for number, secret in enumerate(NEVER_SHOWN) if secret in text] == []
+    low = text.lower()
+    assert [number for number, secret in enumerate(NEVER_SHOWN) if secret.lower() in low] == []
 
 
 # A secret by itself
@@ -154,6 +155,14 @@ TROUBLES: dict[str, dict[str, Any]] = {
     "answer lost": {"action": "drop_after_create", "method": "createTask"},
     "no connection": {"action": "refuse"},
     "no answer": {"action": "hang"},
+    "quoted in capitals": _quotes(errorCode="ERROR_X", errorDescription=QUOTED.upper()),
+    "status of a poll": {**_quotes(), "body": {"errorId": 0, "status": f"no {DEFAULT_KEY}"}, "method": "getTaskResult"},
+    "failed status": {
+        **_quotes(),
+        "body": {"errorId": 0, "status": "failed", "errorDescription": QUOTED},
+        "method": "getTaskResult",
+    },
+    "host of a redirect": {"action": "redirect", "location": f"https://{DEFAULT_KEY}.evil.example/"},
     "redirect": {"action": "redirect", "location": f"https://elsewhere.example/?key={DEFAULT_KEY}"},
     "wrong types": {"action": "wrong_types"},
     "noise": {"action": "garbage"},
@@ -178,6 +187,72 @@ async def test_no_error_of_a_solve_shows_a_secret(world: World, trouble: str) ->
         assert_silent(repr([await client._engine.journal.entries(closed=True), client.health(), client]))
     assert_silent(repr(world.events))
     assert_silent(repr(world.emulator.trace))
+
+
+SPLIT = "canary0123456789abcdefCANARY9876"
+SPLIT_ANSWER = {"errorId": SPLIT[12:22].upper(), "errorCode": f"X_{SPLIT[:12]}", "errorDescription": f"no {SPLIT[22:]}"}
+
+
+@in_virtual_time
+@pytest.mark.parametrize("method", ["createTask", "getTaskResult", "getBalance"])
+async def test_a_key_split_over_code_id_and_description_is_not_shown(world: World, method: str) -> None:
+    world.fault("http", method=method, status=200, body=dict(SPLIT_ANSWER))
+    world.emulator["anti-captcha"].add_account(SPLIT)
+    async with world.client("anti-captcha", key=SPLIT, settings=Settings(polling=Polling(fixed=(1, 1)))) as client:
+        with pytest.raises(SolveError) as caught:
+            await (client.balance() if method == "getBalance" else client.solve(PAGE, timeout=20))
+        shown = as_reported(caught.value) + repr(client.health()) + repr(world.events)
+        shown += repr(await client._engine.journal.entries(closed=True))
+    assert "X_<secret>" in shown
+    for piece in (SPLIT[:12], SPLIT[12:22], SPLIT[22:]):
+        assert piece.lower() not in shown.lower()
+
+
+UNREADABLE: dict[str, tuple[dict[str, Any], Callable[[Client], Any]]] = {
+    "balance": ({"balance": DEFAULT_KEY}, lambda client: client.balance()),
+    "queue_stats": ({"waiting": DEFAULT_KEY}, lambda client: client.queue_stats(6)),
+    "spending_stats": ({"data": DEFAULT_KEY}, lambda client: client.spending_stats()),
+}
+
+
+@in_virtual_time
+@pytest.mark.parametrize("ask", UNREADABLE)
+async def test_an_unreadable_answer_to_a_call_shows_nothing_of_it(world: World, ask: str) -> None:
+    world.fault("http", status=200, body={"errorId": 0, **UNREADABLE[ask][0]})
+    async with world.client("anti-captcha") as client:
+        with pytest.raises(ServiceError) as caught:
+            await UNREADABLE[ask][1](client)
+        assert_silent(as_reported(caught.value))
+
+
+HEADS = {
+    "encoding": f"200 OK\r\nContent-Encoding: {KEY}",
+    "framing": f"200 OK\r\nTransfer-Encoding: {KEY}",
+    "host": f"302 Found\r\nLocation: https://{KEY}.evil.example/",
+    "header line": f"200 {KEY}\r\n{KEY}",
+    "length": f"200 OK\r\nContent-Length: {KEY}",
+    "scheme": f"302 {KEY}\r\nLocation: {KEY}://x",
+    "wait": f"503 {KEY}\r\nRetry-After: {KEY}",
+    "protocol": f"{KEY} OK",
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("head", HEADS)
+async def test_a_key_that_comes_back_in_a_header_is_not_shown(make: Make, head: str) -> None:
+    def echo(peer: Peer) -> None:
+        if peer.read_request():
+            peer.send(f"HTTP/1.1 {HEADS[head]}\r\n\r\nbody".encode())
+
+    with serve(echo) as server:
+        async with Client(Account("anti-captcha", KEY, base_url=server.url), http=make()) as client:
+            for work in (client.balance, lambda: client.solve(PAGE, timeout=0.5)):
+                with pytest.raises(AnycapError) as caught:
+                    await work()
+                assert_silent(as_reported(caught.value) + repr(client.health()))
+                last = getattr(caught.value, "last_error", None)
+                assert_silent("" if last is None else as_reported(last))
+        await server.gone()
 
 
 @in_virtual_time

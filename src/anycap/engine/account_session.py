@@ -23,6 +23,7 @@ from anycap.core.scheduler import AccountScheduler
 from anycap.core.solve import Solve
 from anycap.core.task_end import took_s
 from anycap.credentials import Secret, encode_json
+from anycap.engine.redaction import without_secrets
 from anycap.errors import (
     AnycapError,
     ConfigurationError,
@@ -71,6 +72,7 @@ class AccountSession:
         self._poll_url = self.base_url() + adapter.path("getTaskResult")
         self._soft_id = settings.soft_id_of(self.catalog.name)
         self.keys = KeySource(account)
+        self._usual_statuses = {*self.catalog.ready_statuses, *self.catalog.processing_statuses}
         self.key_checked = float("-inf")
         self.key_rejected = False
         self.key_watched = False
@@ -131,12 +133,15 @@ class AccountSession:
     def scrub(self, verdict: ParsedAnswer, secrets: Sequence[Secret] = ()) -> ParsedAnswer:
         """The verdict with our key, and `secrets`, taken out of the vendor's words, should it have quoted them."""
         problem = verdict.problem
-        if problem is None:
-            return verdict
-        self.key_rejected = self.key_rejected or problem.code is Code.INVALID_KEY
-        hidden = secrets if self.keys.key is None else (self.keys.key, *secrets)
-        clean = _without(problem, hidden)
-        return verdict if clean is problem else attrs.evolve(verdict, problem=clean)
+        # Most answers say nothing but a word that the catalog knows; they are not searched.
+        if problem is None and verdict.failure is None and verdict.location_host is None:
+            known = verdict.status is None or verdict.status in self._usual_statuses
+            return verdict if known else without_secrets(verdict, self._hidden(secrets))
+        self.key_rejected = self.key_rejected or (problem is not None and problem.code is Code.INVALID_KEY)
+        return without_secrets(verdict, self._hidden(secrets))
+
+    def _hidden(self, secrets: Sequence[Secret]) -> Sequence[Secret]:
+        return secrets if self.keys.key is None else (self.keys.key, *secrets)
 
     # -- paying again
 
@@ -307,27 +312,6 @@ def _put(kept: OrderedDict[str, T], key: str, value: T) -> None:
     kept[key] = value
     while len(kept) > REPORTS_KEPT:
         kept.popitem(last=False)
-
-
-def _without(problem: ErrorAnswer, secrets: Sequence[Secret]) -> ErrorAnswer:
-    """The problem itself, or a copy without the secrets that its words hold."""
-    row, vendor_id = problem.row, problem.vendor_id
-    words = "\n".join((problem.description or "", problem.vendor_code or "", str(vendor_id), row.meaning))
-    if not any(secret.scrub(words) != words for secret in secrets):
-        return problem
-
-    def clean(text: str) -> str:
-        for secret in secrets:
-            text = secret.scrub(text)
-        return text
-
-    return attrs.evolve(
-        problem,
-        row=attrs.evolve(row, vendor_code=clean(row.vendor_code or "") or None, meaning=clean(row.meaning)),
-        description=clean(problem.description or "") or None,
-        vendor_code=clean(problem.vendor_code or "") or None,
-        vendor_id=clean(vendor_id) if isinstance(vendor_id, str) else vendor_id,
-    )
 
 
 class Call:

@@ -420,8 +420,7 @@ class Engine:
         self.emitter.tell(EventKind.SUBMITTING, solve)
         outcome = await self.transport.send(session.submit_request(solve))
         verdict = session.adapter.read_submit(outcome, has_image=solve.has_image)
-        if verdict.problem is not None:
-            verdict = session.scrub(verdict, solve.secrets)
+        verdict = session.scrub(verdict, solve.secrets)
         now = self.clock()
         actions = scheduler.submitted(solve, verdict, now)
         self.emitter.watch(session, verdict, now)
@@ -433,8 +432,7 @@ class Engine:
     async def _poll(self, session: AccountSession, solve: Solve) -> None:
         outcome = await self.transport.send(session.poll_request(solve))
         verdict = session.adapter.read_poll(outcome)
-        if verdict.problem is not None:
-            verdict = session.scrub(verdict, solve.secrets)
+        verdict = session.scrub(verdict, solve.secrets)
         now = self.clock()
         actions = session.scheduler.polled(solve, verdict, now)
         self.emitter.polled(session, solve, verdict, now)

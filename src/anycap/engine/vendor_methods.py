@@ -98,6 +98,7 @@ class VendorMethods:
         body = await self._ask(session, "getBalance", {}, timeout_s=timeout)
         amount = balance_amount(body)
         if amount is None:
+            del body  # error reporters show this frame, and a vendor may have put the key where the balance belongs
             raise session.unreadable("the balance is not a number", None)
         session.guard.balance_seen(anyio.current_time(), amount)
         session.scheduler.look_again()
@@ -150,6 +151,7 @@ class VendorMethods:
         body = await self._ask(session, "getQueueStats", fields, timeout_s=timeout)
         waiting, load, bid, speed, total = (read_amount(body.get(name)) for name in _QUEUE_FIELDS)
         if waiting is None or load is None or bid is None or speed is None or total is None:
+            del body  # as in `balance`
             raise session.unreadable(f"queue statistics without a number in one of {', '.join(_QUEUE_FIELDS)}", None)
         return QueueStats(int(waiting), float(load), bid, float(speed), int(total), raw=body)
 
@@ -176,6 +178,7 @@ class VendorMethods:
         given = {name: value for name, value in fields.items() if value is not None}
         data = (await self._ask(session, "getSpendingStats", given, timeout_s=timeout)).get("data")
         if not isinstance(data, list):  # no money spent is an empty list
+            del data  # as in `balance`
             raise session.unreadable("spending statistics without a list of data", None)
         return [item for item in data if isinstance(item, Mapping)]
 
@@ -212,6 +215,7 @@ class VendorMethods:
             raise self._call_error(session, verdict, None)
         text = answer.body[:1024].decode("utf-8", "replace").strip().strip('"')
         if not text.isprintable() or not text:
+            del text, answer, call  # as in `balance`
             raise session.unreadable("the user agent is not a line of text", None)
         return text
 
