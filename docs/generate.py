@@ -2,7 +2,7 @@
 
 `python docs/generate.py` writes them, `--check` only says whether the committed ones are current (exit code 1 when not).
 Add a page: one function that returns Markdown, and its line in `PAGES`; a part of a hand-written page: a line in `PARTS`
-and the two markers in the page. The API reference has a module of its own, `api_reference.py`.
+and the two markers in the page. The pages of the API reference are listed in `reference_pages.py`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
 
 sys.path.insert(0, str(DOCS))
-from api_reference import api_reference  # noqa: E402 - neighbours of this script, not a package
-from benchmark_page import benchmarks, plots  # noqa: E402
+from benchmark_page import benchmarks, plots  # noqa: E402 - neighbours of this script, not a package
 from explorer_page import explorer  # noqa: E402
+from reference_pages import navigation, reference_pages  # noqa: E402
 from vendor_tables import HELPS, catalogs, vendor_page, vendors  # noqa: E402
 
 
@@ -218,7 +218,6 @@ def of_the_project(name: str) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "api.md": api_reference,
     "benchmarks.md": benchmarks,
     "decisions/index.md": decisions,
     "errors.md": errors,
@@ -233,7 +232,7 @@ PAGES |= {
 # Parts of hand-written pages, between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "../SECURITY.md": {"limits": limits},
-    "../zensical.toml": {"decision pages": decision_pages, "vendor pages": vendor_pages},
+    "../zensical.toml": {"decision pages": decision_pages, "vendor pages": vendor_pages, "reference pages": navigation},
     "testing.md": {"fault actions": fault_actions, "fault selectors": fault_selectors},
     "architecture.md": {"state diagram": state_diagram, "state table": state_table},
 }
@@ -243,6 +242,7 @@ def pages() -> dict[Path, str]:
     """Every page with its text as it should be."""
     texts = {DOCS / name: NOTE + make() for name, make in PAGES.items()}
     texts |= {DOCS / name: text for name, text in plots().items()}
+    texts |= {DOCS / name: NOTE + text for name, text in reference_pages().items()}
     texts[DOCS / "error-explorer.html"] = explorer()
     for name, parts in PARTS.items():
         text = DOCS.joinpath(name).read_text(encoding="utf-8")

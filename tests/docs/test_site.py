@@ -1,0 +1,124 @@
+"""The built site: every public name has its heading, every link its target, every guide its words in the search.
+
+`nox -s docs` builds the site and runs this; without a built site it is skipped.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+import anycap
+
+ROOT = Path(__file__).parents[2]
+SITE = ROOT / "site"
+pytestmark = pytest.mark.skipif(not SITE.joinpath("index.html").exists(), reason="the site is not built: nox -s docs")
+
+
+class Page(HTMLParser):
+    """The ids and links of one page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if (name := given.get("id")) is not None:
+            self.ids.add(name)
+        for attribute in ("href", "src"):
+            if (target := given.get(attribute)) is not None:
+                self.links.append(target)
+
+
+@cache
+def pages() -> dict[Path, Page]:
+    return {path: Page(path) for path in SITE.rglob("*.html")}
+
+
+def public_names() -> list[str]:
+    """Every public name, and every public method and property of a public class, inherited ones of ours included."""
+    found = []
+    for name in sorted(anycap._MODULE_OF):
+        found.append(f"anycap.{name}")
+        thing = getattr(anycap, name)
+        if not inspect.isclass(thing):
+            continue
+        for member, value in inspect.getmembers(thing):
+            ours = getattr(getattr(value, "fget", value), "__module__", "") or ""
+            is_method = inspect.isfunction(value) or isinstance(value, property) or inspect.ismethod(value)
+            if not member.startswith("_") and is_method and ours.startswith("anycap"):
+                found.append(f"anycap.{name}.{member}")
+    return found
+
+
+def test_every_public_name_and_method_has_its_heading() -> None:
+    ids = set().union(*(page.ids for page in pages().values()))
+    assert [name for name in public_names() if name not in ids] == []
+
+
+def test_every_link_within_the_site_has_its_target() -> None:
+    broken = []
+    for path, page in pages().items():
+        if path.name == "404.html":
+            continue  # its links start at the site's root, wherever it is shown
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = path if not parts.path else (path.parent / unquote(parts.path)).resolve()
+            if target.is_dir():
+                target /= "index.html"
+            known = pages().get(target)
+            if not target.exists() or (parts.fragment and known is not None and not has(known, parts.fragment, target)):
+                broken.append(f"{path.relative_to(SITE)}: {link}")
+    assert broken == []
+
+
+def has(page: Page, fragment: str, target: Path) -> bool:
+    # The error explorer reads its fragment itself.
+    return unquote(fragment) in page.ids or target.name == "error-explorer.html" or fragment == "__comments"
+
+
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [
+        ("crawler", "guides/crawlers/"),
+        ("aiohttp", "guides/services/"),
+        ("SIGTERM", "guides/services/"),
+        ("proxy", "guides/proxies/"),
+        ("report", "guides/reports/"),
+        ("kill", "paid-tasks/"),
+        ("resume", "paid-tasks/"),
+        ("pytest", "testing/"),
+        ("redirect", "guides/troubleshooting/"),
+        ("emulator", "testing/"),
+        ("ban", "explanation/guard/"),
+        ("TOML", "add-a-vendor/"),
+        ("ERROR_ZERO_BALANCE", "vendors/anti-captcha/"),
+        ("anticaptchaofficial", "explanation/comparison/"),
+    ],
+)
+def test_search_finds_the_page_by_the_word_a_user_would_type(word: str, page: str) -> None:
+    index = json.loads(SITE.joinpath("search.json").read_text(encoding="utf-8"))
+    text = " ".join(
+        f"{item.get('title', '')} {item.get('text', '')}"
+        for item in index["items"]
+        if item["location"].startswith(page)
+    )
+    assert re.search(word, text, re.IGNORECASE), f"nothing under {page} has the word {word}"
+
+
+def test_no_source_file_is_published() -> None:
+    assert [
+        path.name for path in SITE.rglob("*") if path.suffix in {".py", ".toml"} or path.name == "explorer.js"
+    ] == []
