@@ -15,11 +15,6 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 RESULTS = BENCHMARKS / "results"
 
 
-def plots() -> dict[str, str]:
-    """The plots, by their path below docs/."""
-    return {f"plots/{path.name}": path.read_text(encoding="utf-8") for path in sorted(RESULTS.glob("*.svg"))}
-
-
 def benchmarks() -> str:
     """Every stored result."""
     text = (
@@ -80,9 +75,16 @@ def _result(result: dict[str, Any]) -> str:
         + "\n"
     )
     text += "".join(f"\n{note}\n" for note in result.get("notes", []))
-    if RESULTS.joinpath(f"{result['name']}.svg").exists():
-        text += f"\n![{result['name'].replace('_', ' ')}](plots/{result['name']}.svg)\n"
+    drawing = RESULTS.joinpath(f"{result['name']}.svg")
+    if drawing.exists():
+        text += f"\n{_inline(drawing.read_text(encoding='utf-8'), result['name'].replace('_', ' '))}\n"
     return text
+
+
+def _inline(svg: str, name: str) -> str:
+    """A drawing as part of the page: within an `<img>` its text would not follow the reader's light or dark scheme."""
+    labelled = svg.strip().replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
+    return f'<div class="plot">\n{labelled}\n</div>'
 
 
 def _title(key: str) -> str:

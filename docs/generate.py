@@ -30,7 +30,7 @@ DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
 
 sys.path.insert(0, str(DOCS))
-from benchmark_page import benchmarks, plots  # noqa: E402 - neighbours of this script, not a package
+from benchmark_page import benchmarks  # noqa: E402 - neighbours of this script, not a package
 from explorer_page import explorer  # noqa: E402
 from reference_pages import navigation, reference_pages  # noqa: E402
 from vendor_tables import HELPS, catalogs, vendor_page, vendors  # noqa: E402
@@ -241,7 +241,6 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
 def pages() -> dict[Path, str]:
     """Every page with its text as it should be."""
     texts = {DOCS / name: NOTE + make() for name, make in PAGES.items()}
-    texts |= {DOCS / name: text for name, text in plots().items()}
     texts |= {DOCS / name: NOTE + text for name, text in reference_pages().items()}
     texts[DOCS / "error-explorer.html"] = explorer()
     for name, parts in PARTS.items():

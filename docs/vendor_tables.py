@@ -61,7 +61,7 @@ def vendor_page(catalog: Catalog, table: Table) -> str:
     """One vendor: what it solves, when it is asked, its limits, methods and error codes."""
     column = BUILT_IN.index(catalog.name)
     text = f"# {catalog.title}\n\n" + table(
-        ("", ""),
+        ("at a glance", ""),
         [
             ("provider", f"`{catalog.name}`"),
             ("key", f"`ANYCAP_{re.sub('[^A-Z0-9]', '_', catalog.name.upper())}_KEY`"),
