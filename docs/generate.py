@@ -19,7 +19,7 @@ from attrs import NOTHING, fields
 from anycap import settings
 from anycap.challenges import images
 from anycap.cli.exits import TABLE
-from anycap.core.machine import ENDS, TRANSITIONS, State
+from anycap.core.machine import TRANSITIONS
 from anycap.emulator import faults
 from anycap.journal import fields as journal_fields
 from anycap.providers import catalog, envelope, wire
@@ -33,6 +33,7 @@ sys.path.insert(0, str(DOCS))
 from benchmark_page import benchmarks  # noqa: E402 - neighbours of this script, not a package
 from explorer_page import explorer  # noqa: E402
 from reference_pages import navigation, reference_pages  # noqa: E402
+from state_diagram import state_diagram  # noqa: E402
 from vendor_tables import HELPS, catalogs, vendor_page, vendors  # noqa: E402
 
 
@@ -68,19 +69,6 @@ def decision_pages() -> str:
 def vendor_pages() -> str:
     """The vendors' pages as lines of the site's navigation."""
     return "".join(f'    {{ "{catalog.title}" = "vendors/{catalog.name}.md" }},\n' for catalog in catalogs())
-
-
-def state_diagram() -> str:
-    """The life of a solve as a diagram, drawn from the transition table."""
-    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {State.QUEUED}"]
-    for state, row in TRANSITIONS.items():
-        targets: dict[State, list[str]] = {}
-        for event, (target, _) in row.items():
-            if target is not state:
-                targets.setdefault(target, []).append(str(event))
-        lines += [f"    {state} --> {target}: {', '.join(events)}" for target, events in targets.items()]
-    lines += [f"    {state} --> [*]" for state in State if state in ENDS]
-    return "\n".join([*lines, "```"]) + "\n"
 
 
 def state_table() -> str:
