@@ -140,6 +140,14 @@ def docs(session: nox.Session) -> None:
     sync(session, "docs")
     session.run("python", "docs/generate.py", *session.posargs)
     session.run("zensical", "build", "--clean", "--strict", env={"CI": "true"})
+    session.run("python", "-m", "pytest", "-q", "tests/docs/test_site.py")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The pages of ours in a headless Chromium (Debian: chromium): `nox -s docs browser`."""
+    sync(session, "browser")
+    session.run("python", "-m", "pytest", "-q", *(session.posargs or ["tests/browser"]))
 
 
 @nox.session
@@ -160,6 +168,29 @@ def build(session: nox.Session) -> None:
         session.run(
             "python", "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", str(smoke)
         )
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """What a release publishes, into dist/: built twice and compared, checked, with its bill of materials."""
+    sync(session, "release", options=("--no-install-project",))
+    dist = ROOT / "dist"
+    again = Path(session.create_tmp()) / "again"
+    epoch = str(session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)).strip()
+    for out in (dist, again):
+        shutil.rmtree(out, ignore_errors=True)
+        session.run("python", "-m", "build", "--outdir", str(out), ".", silent=True, env={"SOURCE_DATE_EPOCH": epoch})
+    for first in sorted(dist.iterdir()):
+        if first.read_bytes() != (again / first.name).read_bytes():
+            session.error(f"{first.name} is not the same when it is built again")
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
+    (wheel,) = dist.glob("*.whl")
+    clean = Path(session.create_tmp()) / "installed"
+    shutil.rmtree(clean, ignore_errors=True)
+    session.run_install("uv", "venv", "--quiet", str(clean))
+    session.run_install("uv", "pip", "install", "--quiet", f"--python={clean}", str(wheel))
+    session.run("cyclonedx-py", "environment", "--output-file", str(dist / "sbom.cdx.json"), str(clean))
+    session.log(f"in dist/: {', '.join(path.name for path in sorted(dist.iterdir()))}")
 
 
 @nox.session
