@@ -45,7 +45,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def exit_codes() -> str:
     """Exit codes of the command line."""
-    rows = [(str(code), meaning, action or "-") for code, meaning, action in TABLE]
+    rows = [(str(row.code), row.meaning, row.action or "-") for row in TABLE]
     return (
         "# Exit codes\n\nOne exit code per category of error, so that a shell script can decide as a program would.\n\n"
         + table(("code", "what happened", "what to do"), rows)

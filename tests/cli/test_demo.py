@@ -10,7 +10,7 @@ import pytest
 
 from anycap.cli import demo, main
 from anycap.cli.demo import Door, Progress, play
-from anycap.cli.demo_report import Report, final_text
+from anycap.cli.demo_report import Report, tables, verdict
 from anycap.cli.demo_script import ACTS, VENDORS
 from anycap.cli.output import Output
 from anycap.emulator import Emulator, InProcess, run_virtual
@@ -81,18 +81,18 @@ def test_other_seeds_are_survived_too(seed: int) -> None:
 
 
 def test_the_final_tables(first: tuple[Report, str]) -> None:
-    text = final_text(first[0], Output(as_json=False, out=io.StringIO()))
+    text = f"{tables(first[0])}\n{verdict(first[0])}"
     assert "38 of 46 solved" in text
     assert "none lost, none paid twice, 0 bans" in text
-    assert "1 request went out, the rest stopped here" in text
+    assert "1 request was sent, the rest stopped here" in text
 
 
 def test_a_show_that_broke_a_promise_says_so() -> None:
     report = Report(seed=1, hits=[1] * (len(ACTS) - 1) + [0], troubles=["capmonster: 1 solved tasks too many"], bans=1)
     assert not report.sound
-    text = final_text(report, Output(as_json=False, out=io.StringIO()))
+    text = verdict(report)
     assert "capmonster: 1 solved tasks too many" in text
-    assert f"this fault was never met: {ACTS[-1].happens}" in text
+    assert f"this fault never happened: {ACTS[-1].happens}" in text
     assert "none lost" not in text
 
 

@@ -6,10 +6,12 @@ import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import attrs
 import pytest
 
 from anycap.cli.exits import TABLE, exit_code
-from anycap.cli.output import Output, error_fields, jsonable
+from anycap.cli.output import Output, error_fields, jsonable, table
+from anycap.cli.solve import solution_text
 from anycap.errors import (
     AccountError,
     AnycapError,
@@ -33,6 +35,7 @@ from anycap.errors import (
     UnsolvedError,
     UnsupportedMethod,
 )
+from anycap.results import TextSolution
 from anycap.taxonomy import Charged, Code, ErrorAnswer, row_of_ours
 from anycap.tickets import Ticket, TicketState
 
@@ -60,10 +63,39 @@ def test_json_keeps_money_times_and_enums() -> None:
 
 def test_colours_only_on_a_terminal_without_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert Output(as_json=False, out=io.StringIO()).colour("x", "red") == "x"
-    assert Output(as_json=False, out=Terminal()).colour("x", "red") == "\x1b[31mx\x1b[0m"
+    plain, terminal = io.StringIO(), Terminal()
+    Output(as_json=False, out=plain).text("x", "red")
+    Output(as_json=False, out=terminal).text("x", "red")
+    assert (plain.getvalue(), terminal.getvalue()) == ("x\n", "\x1b[31mx\x1b[0m\n")
     monkeypatch.setenv("NO_COLOR", "1")
-    assert Output(as_json=False, out=Terminal()).colour("x", "red") == "x"
+    quiet = Terminal()
+    Output(as_json=False, out=quiet).text("x", "red")
+    assert quiet.getvalue() == "x\n"
+
+
+NASTY = "a\x1b]52;c;Zm9v\x07b\x9b31mc\u202ed\r\ne\x00\u0430"
+
+
+def test_nothing_that_a_terminal_acts_on_is_printed_whoever_said_it() -> None:
+    out, err = Terminal(), Terminal()
+    output = Output(as_json=False, out=out, err=err)
+    error = AccountError(answer(Code.NO_FUNDS, NASTY, NASTY), ticket=attrs.evolve(TICKET, task_id=NASTY))
+    output.error(error)
+    output.result(None, table(("task", "state"), [(NASTY, NASTY)]))
+    output.result(None, solution_text(TextSolution(text=NASTY)))
+    output.result(None, f"first line: {NASTY.replace(chr(10), '')}\nsecond line")
+    shown = (out.getvalue() + err.getvalue()).removeprefix("\x1b[31m").replace("\x1b[31m", "").replace("\x1b[0m", "")
+    assert shown.replace("\n", "").isprintable()
+    assert "\u0430" in shown  # a letter is none of it
+    assert len(out.getvalue().splitlines()) == 3 + 1 + 2
+
+
+def test_json_is_ascii_and_keeps_every_character() -> None:
+    out = io.StringIO()
+    Output(as_json=True, out=out, err=io.StringIO()).error(AccountError(answer(Code.NO_FUNDS, NASTY, NASTY)))
+    assert out.getvalue().isascii()
+    assert out.getvalue().replace("\n", "").isprintable()
+    assert json.loads(out.getvalue())["description"] == NASTY
 
 
 def test_an_error_goes_to_stderr_and_as_json_to_stdout() -> None:
@@ -109,4 +141,4 @@ def test_exit_codes_of_our_own_side(kind: type[AnycapError], expected: int) -> N
 
 def test_every_exit_code_is_in_the_table() -> None:
     used = {0, 1, 2, 130} | {code for *_, code in VENDOR_CLASSES} | {code for _, code in OUR_CLASSES}
-    assert {code for code, _, _ in TABLE} == used
+    assert {row.code for row in TABLE} == used

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from anycap.contrib.aiohttp import CLIENT, client_context, error_response
 from anycap.emulator import DEFAULT_KEY, Emulator
 from anycap.emulator.thread import serve_in_thread
 from anycap.errors import ErrorContext
+from anycap.normalize import normalize
 from anycap.taxonomy import Code, ErrorAnswer, row_of_ours
 
 pytestmark = pytest.mark.asyncio
@@ -138,3 +140,11 @@ async def test_a_wait_is_passed_on_rounded_up() -> None:
 async def test_the_ticket_is_named() -> None:
     answer = error_response(DeadlineError("out of time", ticket=TICKET))
     assert '"ticket": "t-1"' in str(answer.text)
+
+
+async def test_a_code_that_no_catalog_knows_is_not_passed_on() -> None:
+    error = normalize("capmonster", {"errorId": 1, "errorCode": "BUY_AT_evil.example", "errorDescription": "\x1b[31m"})
+    assert error is not None
+    body = json.loads(str(error_response(error).text))
+    assert body["code"] == "unknown"
+    assert "evil" not in str(body)

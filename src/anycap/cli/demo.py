@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from anycap.cli.demo_report import Report, final_text
+from anycap.cli.demo_report import Report, tables, verdict
 from anycap.cli.demo_script import ACTS, TASKS_PER_VENDOR, VENDORS, WRONG_KEY_ACCOUNT, WRONG_KEY_TASKS, challenges
 from anycap.cli.exits import FAULT, INTERRUPTED, OK
 from anycap.cli.output import Output
@@ -114,7 +114,8 @@ def run(options: argparse.Namespace) -> int:
         name_open_tickets(output, progress.tickets, None)
         return INTERRUPTED
     progress.close()
-    output.result(report.to_json(), final_text(report, output))
+    output.result(report.to_json(), tables(report))
+    output.text(f"\n{verdict(report)}", "green" if report.sound else "red")
     return OK if report.sound else FAULT
 
 

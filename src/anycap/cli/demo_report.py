@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from anycap.cli.demo_script import ACTS, VENDORS, WRONG_KEY_ACCOUNT
-from anycap.cli.output import Output, table
+from anycap.cli.output import table
 from anycap.errors import AnycapError, InDoubtError, SolveError
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ def _name(error: AnycapError) -> str:
     return str(error.code) if isinstance(error, SolveError) else type(error).__name__
 
 
-def final_text(report: Report, output: Output) -> str:
-    """The two tables and the verdict."""
+def tables(report: Report) -> str:
+    """What the vendors did and what came of it; the result per account."""
     faults = table(
         ("vendor", "what it did", "times", "what came of it"),
         [(act.fault.provider, act.happens, hits, act.survived) for act, hits in zip(ACTS, report.hits, strict=True)],
@@ -138,19 +138,21 @@ def final_text(report: Report, output: Output) -> str:
         rows,
         right=(1, 2, 4, 5, 6),
     )
-    wrong = report.lines[WRONG_KEY_ACCOUNT]
-    solved, tasks = (
-        sum(line.solved for line in report.lines.values()),
-        sum(line.tasks for line in report.lines.values()),
-    )
-    sent = f"{wrong.requests} request went out" if wrong.requests == 1 else f"{wrong.requests} requests went out"
-    books = f"By the vendors' books: none lost, none paid twice, {report.bans} bans."
-    notes = [
-        f"{solved} of {tasks} solved in {report.seconds:.1f} s. {books}",
-        f"{wrong.tasks} challenges met a wrong key: {sent}, the rest stopped here with the same error.",
-    ]
+    return f"{faults}\n\n{result}"
+
+
+def verdict(report: Report) -> str:
+    """Whether the promises held, in a few lines."""
     if not report.sound:
         idle = [act.happens for act, hits in zip(ACTS, report.hits, strict=True) if not hits]
-        notes = [*report.troubles, *(f"this fault was never met: {happens}" for happens in idle), f"{report.bans} bans"]
-    verdict = output.colour("\n".join(notes), "green" if report.sound else "red")
-    return f"{faults}\n\n{result}\n\n{verdict}"
+        return "\n".join(
+            [*report.troubles, *(f"this fault never happened: {each}" for each in idle), f"{report.bans} bans"]
+        )
+    wrong = report.lines[WRONG_KEY_ACCOUNT]
+    solved = sum(line.solved for line in report.lines.values())
+    tasks = sum(line.tasks for line in report.lines.values())
+    sent = f"{wrong.requests} request was sent" if wrong.requests == 1 else f"{wrong.requests} requests were sent"
+    return (
+        f"{solved} of {tasks} solved in {report.seconds:.1f} s. By the vendors' books: none lost, none paid twice, "
+        f"{report.bans} bans.\n{wrong.tasks} challenges met a wrong key: {sent}, the rest stopped here with the same error."
+    )

@@ -1,6 +1,7 @@
 """What all commands print with: results on stdout (text or one JSON document), everything else on stderr.
 
-Colours only on a terminal without NO_COLOR. Nothing printed here may hold a secret: values come as our own types.
+Colours only on a terminal without NO_COLOR. Text is escaped here, and JSON is ASCII: a vendor's words, which are in errors,
+task ids and solutions, must not reach a terminal as commands. Values come as our own types, which show no secret.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from enum import Enum
 from typing import Any, TextIO
 
 from anycap.errors import AnycapError, DeadlineError, SolveError
+from anycap.vendor_text import escaped
 
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
 
@@ -57,29 +59,38 @@ class Output:
         self.out: TextIO = sys.stdout if out is None else out
         self.err: TextIO = sys.stderr if err is None else err
 
-    def colour(self, text: str, name: str, stream: TextIO | None = None) -> str:
-        """`text` in a colour, where the stream is a terminal and NO_COLOR is not set."""
-        stream = self.out if stream is None else stream
-        if os.environ.get("NO_COLOR") or not stream.isatty():
+    def colour(self, text: str, name: str | None, stream: TextIO) -> str:
+        """`text` in a colour, where there is one, the stream is a terminal and NO_COLOR is not set."""
+        if name is None or os.environ.get("NO_COLOR") or not stream.isatty():
             return text
         return f"\x1b[{COLOURS[name]}m{text}\x1b[0m"
 
     def result(self, fields: Any, text: str | None = None) -> None:
         """The command's result: as JSON, or as `text`."""
         if self.as_json:
-            print(json.dumps(jsonable(fields), indent=2, ensure_ascii=False), file=self.out, flush=True)
+            print(json.dumps(jsonable(fields), indent=2), file=self.out, flush=True)
         elif text is not None:
-            print(text, file=self.out, flush=True)
+            self.text(text)
+
+    def text(self, text: str, colour: str | None = None) -> None:
+        """A part of the result for people; nothing where JSON is wanted."""
+        if not self.as_json:
+            print(self.colour(_lines(text), colour, self.out), file=self.out, flush=True)
 
     def say(self, text: str, colour: str | None = None) -> None:
         """A line about what is going on, on stderr."""
-        print(text if colour is None else self.colour(text, colour, self.err), file=self.err, flush=True)
+        print(self.colour(_lines(text), colour, self.err), file=self.err, flush=True)
 
     def error(self, error: AnycapError) -> None:
         """An error: its message on stderr, and as JSON on stdout where JSON is wanted."""
         if self.as_json:
             self.result(error_fields(error))
         self.say(f"anycap: {error}", "red")
+
+
+def _lines(text: str) -> str:
+    """Our own line breaks stay; whatever else is not printable is escaped. Single values are escaped before they get here."""
+    return "\n".join(map(escaped, text.split("\n")))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> str:
@@ -91,7 +102,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Seque
     text       2
     token     14
     """
-    lines = [tuple(str(cell) for cell in row) for row in rows]
+    lines = [tuple(escaped(str(cell)) for cell in row) for row in rows]
     widths = [max(len(line[column]) for line in [tuple(head), *lines]) for column in range(len(head))]
 
     def show(line: Sequence[str]) -> str:

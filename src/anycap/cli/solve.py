@@ -10,6 +10,7 @@ from anycap.cli.exits import OK, exit_code
 from anycap.cli.output import Output
 from anycap.cli.running import OpenTickets, run_with_client
 from anycap.errors import AnycapError
+from anycap.vendor_text import escaped
 
 if TYPE_CHECKING:
     from anycap.client import Client
@@ -68,5 +69,5 @@ def solution_text(solution: Solution) -> str:
     for name in _TEXT_FIELDS:
         value = getattr(solution, name, None)
         if value:
-            return value if isinstance(value, str) else json.dumps(jsonable(value))
+            return escaped(value) if isinstance(value, str) else json.dumps(jsonable(value))
     return json.dumps(jsonable(solution.raw))
