@@ -57,7 +57,7 @@ def run_block(example: Example) -> None:
 
 def run_program(example: Example, text: str) -> None:
     """Run a block that is a whole program, `asyncio.run(main())` included, under the clock that suits it."""
-    on_disk = "journal=" in example.parsed
+    on_disk = 'journal="' in example.parsed or "Path(" in example.parsed
     real_run = asyncio.run
     emulator = example.namespace["_emulator"]
     with pytest.MonkeyPatch.context() as patch:
@@ -92,6 +92,7 @@ def test_every_python_block_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.chdir(tmp_path)
     for name in ("ANTI_CAPTCHA", "CAPMONSTER", "YESCAPTCHA", "EZCAPTCHA"):
         monkeypatch.setitem(os.environ, f"ANYCAP_{name}_KEY", DEFAULT_KEY)
+    tmp_path.joinpath("captcha.png").write_bytes(PICTURE)
     document = document_of(path)
     document.namespace |= {"picture": PICTURE, "_emulator": emulator}
     for example in document.examples():
