@@ -34,8 +34,12 @@ PAGES: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         "ports",
         "Ports",
         "What you implement to keep tickets elsewhere or to speak HTTP differently.",
-        (),
-        ("anycap.journal.port", "anycap.transport.port", "anycap.engine.runtime.Runtime"),
+        ("journal.port", "transport.port", "engine.runtime"),
+        (
+            "anycap.journal.port.Entry", "anycap.journal.port.Record", "anycap.journal.port.RecordKind",
+            "anycap.transport.port.Request", "anycap.transport.port.Body", "anycap.transport.port.Answer",
+            "anycap.transport.port.Failure", "anycap.transport.port.FailureKind", "anycap.transport.port.Delivery",
+        ),
     ),
 )  # fmt: skip
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from anycap.client import Client as Client
     from anycap.credentials import Secret as Secret
     from anycap.engine.health import AccountHealth as AccountHealth
+    from anycap.engine.runtime import Runtime as Runtime
     from anycap.errors import AccountError as AccountError
     from anycap.errors import AnycapError as AnycapError
     from anycap.errors import BlockedError as BlockedError
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from anycap.errors import UnsupportedMethod as UnsupportedMethod
     from anycap.events import Event as Event
     from anycap.events import EventKind as EventKind
+    from anycap.journal.port import Journal as Journal
     from anycap.normalize import explain as explain
     from anycap.normalize import normalize as normalize
     from anycap.outcomes import Outcome as Outcome
@@ -89,11 +91,13 @@ if TYPE_CHECKING:
     from anycap.taxonomy import Scope as Scope
     from anycap.tickets import Ticket as Ticket
     from anycap.tickets import TicketState as TicketState
+    from anycap.transport.port import Transport as Transport
 
 __version__ = "0.1.0"
 
 _NAMES_IN = {
     "engine.health": "AccountHealth",
+    "engine.runtime": "Runtime",
     "accounts": "Account",
     "callbacks": "CallbackAnswer",
     "challenges": (
@@ -110,6 +114,7 @@ _NAMES_IN = {
         "UnsupportedMethod"
     ),
     "events": "Event EventKind",
+    "journal.port": "Journal",
     "normalize": "explain normalize",
     "outcomes": "Outcome",
     "queues": "Queue",
@@ -120,6 +125,7 @@ _NAMES_IN = {
     "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings Settings",
     "taxonomy": "Category Charged Code ErrorRow Retry Scope",
     "tickets": "Ticket TicketState",
+    "transport.port": "Transport",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}
 

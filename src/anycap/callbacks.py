@@ -19,14 +19,16 @@ _MAC_CHARS = 43
 
 
 class CallbackAnswer(StrEnum):
-    """What to answer the one who called; `http_status` has the number."""
+    """What to answer to a callback; `http_status` has the number."""
 
     WOKEN = "woken"
-    """A task of ours: it will be polled as soon as the vendor's minimum gap allows."""
+    """The task is known: it is polled as soon as the vendor's minimum gap allows."""
     KNOWN = "known"
-    """A ticket of ours that needs nothing: finished, or told before. Vendors ignore what is answered."""
+    """The ticket is known and needs no poll: its task has ended, or a callback came before. Vendors ignore the answer."""
     NOT_FOUND = "not_found"
+    """No path token of this client."""
     TOO_LARGE = "too_large"
+    """The body is larger than 64 KiB."""
 
     @property
     def http_status(self) -> int:
@@ -37,7 +39,7 @@ class CallbackAnswer(StrEnum):
 
 
 class Callbacks:
-    """Makes the addresses that vendors call, and takes the calls. One per client; its secret dies with the process."""
+    """Makes the addresses that vendors call, and takes the calls. One per client, with a secret that is never stored."""
 
     def __init__(self, nudge: Callable[[str], bool]) -> None:
         self._nudge = nudge

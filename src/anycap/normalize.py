@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
 
 from anycap.core.parsed_answer import AnswerKind
 from anycap.errors import SolveError, error_from
@@ -18,6 +17,7 @@ from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT, Adapter
 from anycap.providers.envelope import read_envelope
 from anycap.providers.rows import find_row, own_row
 from anycap.providers.wire import Unreadable, decode, decode_text
+from anycap.results import Json
 from anycap.taxonomy import Code, ErrorAnswer, ErrorRow
 from anycap.transport.port import Answer
 
@@ -25,7 +25,7 @@ __all__ = ["explain", "normalize"]
 
 
 def normalize(
-    provider: str, answer: bytes | str | Mapping[str, Any], *, method: str | None = None, http_status: int = 200
+    provider: str, answer: bytes | str | Json, *, method: str | None = None, http_status: int = 200
 ) -> SolveError | None:
     """The error in a vendor's answer, in the shared taxonomy; None when the answer is no error.
 
@@ -59,9 +59,7 @@ def normalize(
     return _by_method(adapter, answer, method, http_status)
 
 
-def _by_method(
-    adapter: Adapter, answer: bytes | str | Mapping[str, Any], method: str, http_status: int
-) -> SolveError | None:
+def _by_method(adapter: Adapter, answer: bytes | str | Json, method: str, http_status: int) -> SolveError | None:
     outcome = Answer(http_status, _as_bytes(answer))
     if method == CREATE_TASK:
         verdict = adapter.read_submit(outcome)
@@ -78,7 +76,7 @@ def _by_method(
     return None
 
 
-def _as_json(answer: bytes | str | Mapping[str, Any]) -> dict[str, Any] | Unreadable:
+def _as_json(answer: bytes | str | Json) -> dict[str, object] | Unreadable:
     if isinstance(answer, bytes | bytearray | memoryview):
         return decode(bytes(answer))
     if isinstance(answer, str):
@@ -86,7 +84,7 @@ def _as_json(answer: bytes | str | Mapping[str, Any]) -> dict[str, Any] | Unread
     return decode(_as_bytes(answer))
 
 
-def _as_bytes(answer: bytes | str | Mapping[str, Any]) -> bytes:
+def _as_bytes(answer: bytes | str | Json) -> bytes:
     """The bytes that would have brought `answer`; a mapping goes through them so that all three are read alike."""
     if isinstance(answer, str):
         return answer.encode("utf-8", "replace")
@@ -120,7 +118,7 @@ class _CallableModule(ModuleType):
     def __call__(
         self,
         provider: str,
-        answer: bytes | str | Mapping[str, Any],
+        answer: bytes | str | Json,
         *,
         method: str | None = None,
         http_status: int = 200,

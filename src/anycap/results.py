@@ -1,6 +1,6 @@
 """What comes back: solutions, balances, receipts. Frozen values, no I/O.
 
-Challenges (what to solve) are in `challenges/`; how a vendor's answer becomes one of these is in `providers/`.
+Challenges (what to solve) are in `challenges/`; `providers/solutions.py` makes these from a vendor's answer.
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TypeAlias
 
 from attrs import field, frozen
 
 from anycap.credentials import fingerprint
 from anycap.taxonomy import Charged
 from anycap.tickets import Ticket
+
+Json: TypeAlias = Mapping[str, object]
+"""A JSON object of a vendor's, as it came: numbers with a fraction are `Decimal`."""
 
 
 def _show(token: object) -> str:
@@ -30,12 +33,12 @@ class Solution:
     """What every solution has; the vendor's own mapping is kept whole in `raw`.
 
     `cost` is in `currency` (`USD`, `points`) and None where the vendor does not say. `created_at` and `ended_at` are the
-    vendor's times where given; `received_at` is ours. After `expires_at` (None: nobody says) the solution is of no use.
-    `user_agent`, when set, must be used by whoever submits the token. Secrets are shown as a short fingerprint.
+    vendor's times where given; `received_at` is this machine's. After `expires_at` (None: no vendor states it) the solution
+    is useless. If `user_agent` is set, submit the token with it. `repr` shows secrets as a short fingerprint.
     """
 
     ticket: Ticket | None = None
-    raw: Mapping[str, Any] = field(factory=dict, repr=_redacted)
+    raw: Json = field(factory=dict, repr=_redacted)
     cost: Decimal | None = None
     currency: str | None = None
     created_at: datetime | None = None
@@ -77,7 +80,7 @@ class CellsSolution(Solution):
 
     cells: tuple[int, ...] = ()
     has_object: bool | None = None
-    answer: Any = None
+    answer: object = None
     """The vendor's answer as it came, for answer types other than a grid."""
 
 
@@ -111,7 +114,7 @@ class Balance:
     currency: str
     captcha_credits: Decimal | None = None
     soft_balance: Decimal | None = None
-    raw: Mapping[str, Any] = field(factory=dict)
+    raw: Json = field(factory=dict)
 
 
 @frozen
@@ -123,7 +126,7 @@ class QueueStats:
     bid: Decimal
     speed_s: float
     total: int
-    raw: Mapping[str, Any] = field(factory=dict)
+    raw: Json = field(factory=dict)
 
 
 @frozen

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from anycap.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import ssl  # at run time it would cost every import of the settings
 
 
 @frozen
@@ -36,7 +40,7 @@ class RetrySettings:
     `new_tasks_max`: fresh tasks per solve after the first (None: 1 where the vendor charges nothing for failures, else 0).
     `budget_ratio`: repeats may be at most this part of first submits, plus `budget_floor` of them.
     `resubmit_in_doubt`: `solve` pays for one more task when createTask's answer was lost. It may pay twice: the written
-    opt-in to exactly that.
+    opt-in to exactly that risk.
     """
 
     new_tasks_max: int | None = None
@@ -72,7 +76,7 @@ class HttpSettings:
     body_bytes_max: int = 1 << 20
     trust_env: bool = False
     """Use HTTP_PROXY and the like from the environment. Off: a key must not travel through a proxy nobody chose."""
-    ssl_context: object = None
+    ssl_context: ssl.SSLContext | None = None
     """An `ssl.SSLContext` of your own, the only way to change TLS verification."""
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from attrs import frozen
 
@@ -46,7 +45,7 @@ class Ticket:
     state: TicketState
     created_at: datetime
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """A JSON-ready mapping that `from_dict` takes back."""
         return {
             "id": self.id,
@@ -59,14 +58,17 @@ class Ticket:
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Ticket:
+    def from_dict(cls, fields: Mapping[str, object]) -> Ticket:
         """The ticket that `to_dict` described. Raises ValueError or KeyError when `fields` is not one."""
+        task_id = fields["task_id"]
+        if task_id is not None and (not isinstance(task_id, (int, str)) or isinstance(task_id, bool)):
+            raise ValueError(f"a task id is a number or text, not {type(task_id).__name__}")
         return cls(
             id=str(fields["id"]),
-            task_id=fields["task_id"],
+            task_id=task_id,
             account=str(fields["account"]),
             provider=str(fields["provider"]),
             type=str(fields["type"]),
-            state=TicketState(fields["state"]),
-            created_at=datetime.fromisoformat(fields["created_at"]),
+            state=TicketState(str(fields["state"])),
+            created_at=datetime.fromisoformat(str(fields["created_at"])),
         )

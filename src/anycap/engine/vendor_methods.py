@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -36,7 +36,7 @@ from anycap.errors import (
 from anycap.events import Event, EventKind
 from anycap.journal.port import Record, RecordKind
 from anycap.providers.envelope import read_amount
-from anycap.results import Balance, QueueStats, Solution
+from anycap.results import Balance, Json, QueueStats, Solution
 from anycap.tickets import Ticket
 from anycap.transport.port import Answer, Delivery, FailureKind
 
@@ -62,9 +62,7 @@ class VendorMethods:
     def _session(self, account: str) -> AccountSession:
         raise NotImplementedError
 
-    async def call(
-        self, method: str, *, account: str | None = None, timeout: float = 30, **fields: Any
-    ) -> Mapping[str, Any]:
+    async def call(self, method: str, *, account: str | None = None, timeout: float = 30, **fields: object) -> Json:
         """Call any API method of the vendor and return its answer; the key is added here, and errors are typed.
 
         Goes through the guard like everything else. Raises UnsupportedMethod for a method that the catalog does not
@@ -144,7 +142,7 @@ class VendorMethods:
         >>> rehearse(scene)
         True
         """
-        fields: dict[str, Any] = {"queueId": int(queue)}
+        fields: dict[str, object] = {"queueId": int(queue)}
         if template is not None:
             fields["templateName"] = template
         session = self._pick_for("getQueueStats", account)
@@ -164,7 +162,7 @@ class VendorMethods:
         ip: str | None = None,
         account: str | None = None,
         timeout: float = 30,
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[Json]:
         """What was spent in the 24 hours from `date`: mappings of dateFrom, dateTill, volume, money. `queue` is the
         vendor's name of one, such as "Recaptcha Proxyless".
         """
@@ -184,11 +182,11 @@ class VendorMethods:
 
     async def app_stats(
         self, soft_id: int, *, mode: str | None = None, account: str | None = None, timeout: float = 30
-    ) -> Mapping[str, Any]:
+    ) -> Json:
         """Statistics of an application of yours. `mode`: errors (default), views, downloads, users, money."""
         return await self._ask_for("getAppStats", account, {"softId": soft_id, "mode": mode}, timeout)
 
-    async def push_variable(self, ticket: Ticket, name: str, value: Any, *, timeout: float = 30) -> None:
+    async def push_variable(self, ticket: Ticket, name: str, value: object, *, timeout: float = 30) -> None:
         """Hand a variable to a running AntiGate task that waits for it (`anycap.challenges.WAIT`)."""
         if ticket.task_id is None:
             raise TicketError("this ticket has no task at the vendor yet", ticket=ticket)
@@ -221,9 +219,7 @@ class VendorMethods:
 
     # -- inside
 
-    async def _ask_for(
-        self, method: str, account: str | None, fields: Mapping[str, Any], timeout_s: float
-    ) -> Mapping[str, Any]:
+    async def _ask_for(self, method: str, account: str | None, fields: Json, timeout_s: float) -> Json:
         given = {name: value for name, value in fields.items() if value is not None}
         return await self._ask(self._pick_for(method, account), method, given, timeout_s=timeout_s)
 
@@ -231,11 +227,11 @@ class VendorMethods:
         self,
         session: AccountSession,
         method: str,
-        fields: Mapping[str, Any],
+        fields: Json,
         *,
         timeout_s: float,
         ticket: Ticket | None = None,
-    ) -> Mapping[str, Any]:
+    ) -> Json:
         self._engine.check_open()
         spec = session.catalog.tasks.methods.get(method)
         if spec is None:
