@@ -1,7 +1,7 @@
 """One solve as the core keeps it: the mutable record behind a ticket. Small, because ten thousand of them may wait.
 
-Changed only by `scheduler.py` and `waiting_line.py`; the engine reads it and hangs its notifier on it. What of it goes into
-a journal is in `records.py`.
+Changed only by `scheduler.py` and `waiting_line.py`; the engine reads it and keeps its callers' wake-ups in it. What of it
+goes into a journal is in `records.py`.
 """
 
 from __future__ import annotations
@@ -74,9 +74,8 @@ class Solve:
     """Monotonic second. It bounds the waiting for a slot; a paid task is polled beyond it."""
     wait_policy: bool | None = field(default=None, kw_only=True)
     """The caller's `wait_for_capacity`; None: wait behind a busy vendor only."""
-    waiter: Any = None
-    """The engine's notifier; None while nobody waits."""
-    callers_waiting: int = 0
+    callers: tuple[Any, ...] = ()
+    """The engine's wake-ups of the callers that wait now."""
     caller_wants_task_id: bool = False
     """A `submit` waits, which returns when the task id is stored."""
     caller_gave_up: bool = False

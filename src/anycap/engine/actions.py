@@ -1,6 +1,7 @@
-"""What comes of an answer: records are written, then events told, then callers woken; in this order, always.
+"""Carries out what the core decided about a solve: first the records are written, then events sent, then callers woken.
 
-What is to be done is the scheduler's word (`core/machine.py`'s actions); who sends requests is `engine.py`.
+This order is the promise that nothing is handed out before it is durable. Which actions there are is the table in
+`core/machine.py`; the scheduler picks them, and `engine.py` sends the requests whose answers lead to them.
 """
 
 from __future__ import annotations
@@ -20,71 +21,79 @@ from anycap.engine.journal_queue import JournalQueue
 from anycap.errors import JournalError
 from anycap.journal.port import Record
 
-UNTOLD_MAX = 10_000
-"""Ended solves without a caller that are remembered, so that a later `wait` gets their error."""
+UNCLAIMED_MAX = 10_000
+"""Ended solves without a caller that are remembered, so that a later `wait` gets their error. Ours: about 10 MB."""
 
-# Members that every answer meets: a look-up on the enum's class costs several times as much as one here.
-_TELL, _WRITE_RESULT, _WRITE_ACCEPTED = Action.NOTIFY, Action.WRITE_RESULT, Action.WRITE_ACCEPTED
-_STORING, _SAVING = State.STORING, State.SAVING
-_ONLY_TELL = (Action.NOTIFY,)
+_ONLY_NOTIFY = (Action.NOTIFY,)
+
+
+def wake_callers(solve: Solve) -> None:
+    """Wake every caller that waits for this solve."""
+    for caller in solve.callers:
+        caller.notify()
 
 
 class ActionRunner:
-    """Does the scheduler's actions: `solves` are those at work, `unclaimed` the ended ones nobody has asked for yet."""
+    """Performs the scheduler's actions for the solves of one client."""
 
     def __init__(
-        self, books: JournalQueue, notices: EventEmitter, solves: dict[str, Solve], wall: Callable[[], float]
+        self, journal_queue: JournalQueue, emitter: EventEmitter, solves: dict[str, Solve], wall: Callable[[], float]
     ) -> None:
         self.unclaimed: OrderedDict[str, Solve] = OrderedDict()
+        """Ended solves that no caller has been given the error of, oldest first."""
         self.clock: Callable[[], float] = anyio.current_time
         """The event loop's own clock, once the client is open."""
-        self._books = books
-        self._notices = notices
+        self._journal_queue = journal_queue
+        self._emitter = emitter
         self._solves = solves
+        """The engine's: those at work. What ends unclaimed moves from there to `unclaimed`."""
         self._wall = wall
 
     async def perform(self, session: AccountSession, solve: Solve, actions: Sequence[Action]) -> None:
         """Do `actions`, and those that follow from them."""
+        records = self._records(session, solve, actions)
+        if records:
+            durable = True
+            try:
+                await self._journal_queue.write(records, keep=True)
+            except JournalError:
+                durable = False
+            if Action.WRITE_ACCEPTED in actions:
+                solve.prepared = None  # never sent again; an image may be large
+            self._emitter.written(session, solve, actions)
+            if solve.state is State.STORING or solve.state is State.SAVING:
+                further = session.scheduler.stored(solve, self.clock(), ok=durable)
+                if further == _ONLY_NOTIFY:
+                    self.announce(solve)
+                elif further:
+                    await self.perform(session, solve, further)
+            if solve.caller_wants_task_id:
+                wake_callers(solve)
+        if Action.NOTIFY in actions:
+            self.announce(solve)
+
+    def _records(self, session: AccountSession, solve: Solve, actions: Sequence[Action]) -> list[Record]:
         records: list[Record] = []
         for action in actions:
-            if action is _TELL:
+            if action is Action.NOTIFY:
                 continue
             wall = self._wall()
             expires_at: float | None = None
             cost: str | None = None
             error: dict[str, Any] | None = None
-            if action is _WRITE_RESULT:
+            if action is Action.WRITE_RESULT:
                 expires_at, cost = session.read_solution(solve, self.clock(), wall)
             elif action is Action.WRITE_FAILED or action is Action.WRITE_IN_DOUBT:
                 error = failure_fields(solve)
             record = record_for(action, solve, wall, expires_at=expires_at, error=error, cost=cost)
             if record is not None:
                 records.append(record)
-        if records:
-            ok = True
-            try:
-                await self._books.write(records, keep=True)
-            except JournalError:
-                ok = False
-            if _WRITE_ACCEPTED in actions:
-                solve.prepared = None
-            self._notices.written(session, solve, actions)
-            if solve.state is _STORING or solve.state is _SAVING:
-                further = session.scheduler.stored(solve, self.clock(), ok=ok)
-                if further == _ONLY_TELL:
-                    self.tell(solve)
-                elif further:
-                    await self.perform(session, solve, further)
-            if solve.caller_wants_task_id and solve.waiter is not None:
-                solve.waiter.notify()
-        if _TELL in actions:
-            self.tell(solve)
+        return records
 
-    def tell(self, solve: Solve) -> None:
-        """Wake whoever waits; remember an end that nobody waits for."""
-        if solve.waiter is not None:
-            solve.waiter.notify()
-        if solve.state in ENDS and not solve.callers_waiting and self._solves.pop(solve.id, None) is not None:
+    def announce(self, solve: Solve) -> None:
+        """Wake the callers; keep the error of a solve that ended without one, for a later `wait`."""
+        wake_callers(solve)
+        if solve.state in ENDS and not solve.callers and self._solves.pop(solve.id, None) is not None:
             self.unclaimed[solve.id] = solve
-            while len(self.unclaimed) > UNTOLD_MAX:
+            while len(self.unclaimed) > UNCLAIMED_MAX:
                 self.unclaimed.popitem(last=False)

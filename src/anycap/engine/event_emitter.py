@@ -1,7 +1,7 @@
-"""What is told to the user's hook: events of solves, charges and accounts, made only while somebody listens.
+"""From what happened to `Event`s: of solves, charges and accounts, made only while somebody listens.
 
-The event values and the hook's protection are in `events.py`; when something is told is the engine's order (`engine.py`):
-after the journal has the fact, before callers are woken.
+The event values and the protection from the user's hook are in `events.py`. When an event is sent is the order of
+`actions.py`: after the journal has the fact, before callers are woken.
 """
 
 from __future__ import annotations
@@ -25,14 +25,8 @@ _EVENT_OF = {
     Action.WRITE_ABANDONED: EventKind.ABANDONED,
 }
 
-
-_SETTLING = frozenset({EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT})
-"""Events after which it is known what the task cost, or that nobody knows."""
-_REQUEUED, _POLLED = EventKind.REQUEUED, EventKind.POLLED
-_PROCESSING, _READY = AnswerKind.PROCESSING, AnswerKind.READY
-_PROBLEM, _LOST = AnswerKind.ERROR, AnswerKind.LOST
-_FAILED, _STALLED = State.FAILED, State.STALLED
-_WRITE_NOT_CREATED = Action.WRITE_NOT_CREATED
+_COST_IS_CLEAR = frozenset({EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT})
+"""Events after which it is known what the task cost, or that nobody will say."""
 
 
 class EventEmitter:
@@ -41,35 +35,36 @@ class EventEmitter:
     def __init__(self, events: Events, wall: Callable[[], float]) -> None:
         self._events = events
         self._wall = wall
+        # Asked before each event is made: without a hook an event must cost nothing.
         self._wanted = bool(events)
 
     def __bool__(self) -> bool:
         return self._wanted
 
-    def tell(self, kind: EventKind, solve: Solve, verdict: ParsedAnswer | None = None) -> None:
-        """Something happened to a solve; `verdict` says why, where it went wrong."""
+    def emit(self, kind: EventKind, solve: Solve, answer: ParsedAnswer | None = None) -> None:
+        """Something happened to a solve; `answer` says why, where it went wrong."""
         if not self._wanted:
             return
         error: str | None = None
-        if verdict is not None:
-            if verdict.problem is not None:
-                error = str(verdict.problem.code)
-            elif verdict.failure is not None:
-                error = str(verdict.failure.kind)
+        if answer is not None:
+            if answer.problem is not None:
+                error = str(answer.problem.code)
+            elif answer.failure is not None:
+                error = str(answer.failure.kind)
         self._events.send(Event(kind, self._wall(), solve.account, solve.ticket(), error))
 
-    def polled(self, session: AccountSession, solve: Solve, verdict: ParsedAnswer, now: float) -> None:
+    def polled(self, session: AccountSession, solve: Solve, answer: ParsedAnswer, now: float) -> None:
         """A poll was answered, or came to nothing."""
         if not self._wanted:
             return
-        kind = verdict.kind
-        if kind is _PROCESSING or kind is _READY or solve.state is _FAILED:
-            self.tell(_POLLED, solve)
+        kind = answer.kind
+        if kind is AnswerKind.PROCESSING or kind is AnswerKind.READY or solve.state is State.FAILED:
+            self.emit(EventKind.POLLED, solve)
         else:
-            self.tell(EventKind.POLL_LOST, solve, verdict)
-        if solve.state is _STALLED:  # unless the hook has just abandoned it
-            self.tell(EventKind.STALLED, solve, verdict)
-        self.watch(session, verdict, now)
+            self.emit(EventKind.POLL_LOST, solve, answer)
+        if solve.state is State.STALLED:  # unless the hook has just abandoned it
+            self.emit(EventKind.STALLED, solve, answer)
+        self.account_may_have_changed(session, answer, now)
 
     def written(self, session: AccountSession, solve: Solve, actions: Sequence[Action]) -> None:
         """The journal has what `actions` asked to be written."""
@@ -77,26 +72,27 @@ class EventEmitter:
             return
         for action in actions:
             kind = _EVENT_OF.get(action)
-            if kind is None or (kind is _REQUEUED and solve.state is _FAILED):
+            # An intent is closed in the same way whether the solve is queued again or has failed.
+            if kind is None or (kind is EventKind.REQUEUED and solve.state is State.FAILED):
                 continue
-            self.tell(kind, solve, solve.last_answer)
-            if kind in _SETTLING:
+            self.emit(kind, solve, solve.last_answer)
+            if kind in _COST_IS_CLEAR:
                 self._charge(session, solve)
-        if solve.state is _FAILED and _WRITE_NOT_CREATED in actions:
-            self.tell(EventKind.FAILED, solve, solve.last_answer)
+        if solve.state is State.FAILED and Action.WRITE_NOT_CREATED in actions:
+            self.emit(EventKind.FAILED, solve, solve.last_answer)
 
-    def given_up(self, solve: Solve, actions: Sequence[Action]) -> None:
-        """A caller went away, or abandoned the task: tell it when that ended the solve."""
+    def let_go(self, solve: Solve, actions: Sequence[Action]) -> None:
+        """A caller went away or abandoned the task: an event where that ended the solve."""
         if Action.WRITE_ABANDONED in actions:
-            self.tell(EventKind.ABANDONED, solve)
+            self.emit(EventKind.ABANDONED, solve)
         elif Action.NOTIFY in actions and solve.state is State.FAILED:
-            self.tell(EventKind.FAILED, solve)
+            self.emit(EventKind.FAILED, solve)
 
-    def watch(self, session: AccountSession, verdict: ParsedAnswer, now: float) -> None:
-        """Tell when a stop or cool-down of the account begins or ends, as far as `verdict` may have done that."""
+    def account_may_have_changed(self, session: AccountSession, answer: ParsedAnswer, now: float) -> None:
+        """An event when a stop or cool-down of the account begins or ends, as far as `answer` may have done that."""
         if not self._wanted:
             return
-        if verdict.kind is not _PROBLEM and verdict.kind is not _LOST and not session.stops:
+        if answer.kind is not AnswerKind.ERROR and answer.kind is not AnswerKind.LOST and not session.stops:
             return
         stops = frozenset(f"{stop.covers}: {stop.code}" for stop in session.guard.health(now).cooldowns)
         if stops != session.stops:

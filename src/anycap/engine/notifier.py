@@ -1,108 +1,83 @@
-"""The bell that callers, workers and the dispatcher wait on: small, because ten thousand callers may wait at once.
+"""The wake-up of one waiter: a caller of a solve, the dispatcher, the journal's writer.
 
-It only wakes; what has happened is read from the solve afterwards. An `anyio.Event` inside a cancel scope, the obvious way,
-is several times as large and as slow on asyncio. Who rings is `engine.py`. The `Seat` of a worker without a job is here, too.
+It only wakes; the waiter reads from the solve what has happened. An `anyio.Event` inside a cancel scope does the same, but on
+asyncio it takes several times the memory and time, and ten thousand callers may wait at once. Who notifies is `engine.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import anyio
 
-if TYPE_CHECKING:
-    from anycap.core.jobs import Job
-    from anycap.engine.account_session import AccountSession
-
 
 class Notifier(Protocol):
-    """What the engine needs of a bell."""
+    """What the engine needs of a wake-up."""
 
     def notify(self) -> None:
-        """Wake everybody who waits now; nobody who comes later."""
+        """Wake the waiter. Does nothing while nobody waits: a later `wait` does not see it."""
         ...
 
     async def wait(self, deadline: float) -> bool:
-        """Wait for the next ring; False when `deadline` (the loop's clock) came first."""
+        """Wait for the next `notify`; False when `deadline` (the loop's clock) came first. One waiter at a time."""
         ...
 
 
 class LoopNotifier:
-    """On asyncio: one future, and one timer where there is a deadline, for each caller."""
+    """On asyncio: one future, and one timer where there is a deadline."""
 
-    __slots__ = ("_loop", "_waiting")
+    __slots__ = ("_future", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: tuple[asyncio.Future[bool], ...] = ()
+        self._future: asyncio.Future[bool] | None = None
 
     def notify(self) -> None:
-        """Wake everybody who waits now."""
-        waiting = self._waiting
-        if waiting:
-            self._waiting = ()
-            for future in waiting:
-                _settle(future, True)
+        """Wake the waiter."""
+        if self._future is not None:
+            _resolve(self._future, True)
 
     async def wait(self, deadline: float) -> bool:
-        """Wait for the next ring, until `deadline` at most."""
+        """Wait for the next `notify`, until `deadline` at most."""
+        assert self._future is None  # noqa: S101 - a second waiter would leave the first one asleep
         future: asyncio.Future[bool] = self._loop.create_future()
-        self._waiting = (*self._waiting, future) if self._waiting else (future,)
-        timer = None if deadline == math.inf else self._loop.call_at(deadline, _settle, future, False)
+        self._future = future
+        timer = None if deadline == math.inf else self._loop.call_at(deadline, _resolve, future, False)
         try:
             return await future
         finally:
+            self._future = None
             if timer is not None:
                 timer.cancel()
-            if self._waiting:  # not rung: too late, or cancelled
-                self._waiting = tuple(other for other in self._waiting if other is not future)
 
 
 class AnyNotifier:
-    """On trio: an event that is replaced by every ring."""
+    """On trio: an event for each wait."""
 
     __slots__ = ("_event",)
 
     def __init__(self) -> None:
-        self._event = anyio.Event()
+        self._event: anyio.Event | None = None
 
     def notify(self) -> None:
-        """Wake everybody who waits now."""
-        self._event.set()
-        self._event = anyio.Event()
+        """Wake the waiter."""
+        if self._event is not None:
+            self._event.set()
 
     async def wait(self, deadline: float) -> bool:
-        """Wait for the next ring, until `deadline` at most."""
-        event = self._event
-        with anyio.CancelScope(deadline=deadline):
-            await event.wait()
+        """Wait for the next `notify`, until `deadline` at most."""
+        assert self._event is None  # noqa: S101 - a second waiter would leave the first one asleep
+        event = self._event = anyio.Event()
+        try:
+            with anyio.CancelScope(deadline=deadline):
+                await event.wait()
+        finally:
+            self._event = None
         return event.is_set()
 
 
-class Seat:
-    """Where a worker without a job waits, and who waits there keeps nothing of the last one."""
-
-    __slots__ = ("_work", "bell")
-
-    def __init__(self, bell: Notifier) -> None:
-        self.bell = bell
-        self._work: tuple[Any, Any] | None = None
-
-    def give(self, session: AccountSession, job: Job) -> None:
-        """Put a job here and wake the worker."""
-        self._work = session, job
-        self.bell.notify()
-
-    async def wait(self) -> tuple[AccountSession, Job]:
-        """Wait until there is a job, and take it."""
-        while self._work is None:
-            await self.bell.wait(math.inf)
-        work, self._work = self._work, None
-        return work
-
-
-def _settle(future: asyncio.Future[bool], rang: bool) -> None:
-    if not future.done():
-        future.set_result(rang)
+def _resolve(future: asyncio.Future[bool], notified: bool) -> None:
+    if not future.done():  # a timer and a notification may come in the same turn of the loop
+        future.set_result(notified)

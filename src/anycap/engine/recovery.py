@@ -112,7 +112,7 @@ class Recovery:
             self._has_expired(solve)
 
     def _has_expired(self, solve: Solve) -> bool:
-        if solve.callers_waiting or not self._engine.sessions[solve.account].has_expired(solve, self._wall()):
+        if solve.callers or not self._engine.sessions[solve.account].has_expired(solve, self._wall()):
             return False
         self._engine.solves.pop(solve.id, None)
         return True
@@ -124,7 +124,7 @@ class Recovery:
         doubtful = [
             solve.ticket()
             for solve in self._engine.solves.values()
-            if solve.state is State.IN_DOUBT and not solve.callers_waiting
+            if solve.state is State.IN_DOUBT and not solve.callers
         ]
         entries = [
             entry
