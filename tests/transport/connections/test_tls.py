@@ -12,6 +12,7 @@ from anycap.settings import HttpSettings
 from anycap.transport import Answer, Delivery, Failure, FailureKind
 from anycap.transport.connections.direct import DirectTransport
 from anycap.transport.connections.tls import create_context
+from anycap.transport.httpx import HttpxTransport
 from tests.certificates import Certificates
 from tests.loopback import a_request, keep_answering, serve
 from tests.transports import Make
@@ -58,6 +59,45 @@ async def test_a_certificate_for_another_host_is_refused(make: Make, certificate
 def test_nothing_but_a_context_can_change_verification(make: Make, wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="Certificates are always verified"):
         make(HttpSettings(ssl_context=wrong))
+
+
+def made_as_by_debian(monkeypatch: pytest.MonkeyPatch, minimum: ssl.TLSVersion) -> list[ssl.SSLContext]:
+    """Let contexts begin with this minimum; a Python built with `--with-ssl-default-suites=openssl` sets none itself."""
+    create, made = ssl.create_default_context, []
+
+    def create_default_context(*args: Any, **options: Any) -> ssl.SSLContext:
+        context = create(*args, **options)
+        context.minimum_version = minimum
+        made.append(context)
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", create_default_context)
+    return made
+
+
+async def test_every_transport_of_our_own_speaks_tls_1_2_at_least(
+    make: Make, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_as_by_debian(monkeypatch, ssl.TLSVersion.MINIMUM_SUPPORTED)
+    transport = make()
+    await transport.open()
+    with serve(keep_answering, tls=certificates.server_context()) as server:
+        await transport.send(a_request(server.url))
+        await transport.aclose()
+    assert [context.minimum_version for context in made] == [ssl.TLSVersion.TLSv1_2]
+
+
+async def test_so_does_the_httpx_client_of_our_own(anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = made_as_by_debian(monkeypatch, ssl.TLSVersion.MINIMUM_SUPPORTED)
+    transport = HttpxTransport()
+    await transport.open()
+    await transport.aclose()
+    assert [context.minimum_version for context in made] == [ssl.TLSVersion.TLSv1_2]
+
+
+def test_a_stricter_minimum_of_the_machine_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_as_by_debian(monkeypatch, ssl.TLSVersion.TLSv1_3)
+    assert create_context(False).minimum_version is ssl.TLSVersion.TLSv1_3
 
 
 @pytest.mark.parametrize("trust_env", [False, True])

@@ -17,7 +17,10 @@ from anycap.transport.port import Offload
 
 
 def create_context(trust_env: bool) -> ssl.SSLContext:
-    """A verifying context with certifi's authorities; `trust_env` lets SSL_CERT_FILE or SSL_CERT_DIR name others."""
+    """A verifying context for TLS 1.2 and later, with certifi's authorities.
+
+    `trust_env` lets SSL_CERT_FILE or SSL_CERT_DIR name other authorities.
+    """
     cafile = os.environ.get("SSL_CERT_FILE") if trust_env else None
     capath = os.environ.get("SSL_CERT_DIR") if trust_env else None
     if not cafile and not capath:
@@ -27,6 +30,8 @@ def create_context(trust_env: bool) -> ssl.SSLContext:
     except OSError as error:
         problem = type(error).__name__
     else:
+        # A distribution's Python may leave the minimum to OpenSSL's policy file, which may name none, or a higher one.
+        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
         context.set_alpn_protocols(["http/1.1"])
         return context
     raise ConfigurationError(f"The certificates to verify vendors with cannot be read ({problem}): {cafile or capath}")
