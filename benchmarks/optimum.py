@@ -92,18 +92,25 @@ def mean_cost(costs: Sequence[Cost]) -> Cost:
 
 
 @cache
-def best_ages(law: Law, price: float, gap_min_s: float, gap_max_s: float = 40.0) -> tuple[float, ...]:
-    """The optimal poll ages: backwards over a grid of ages, W(t) = min over t' of what lies between plus W(t')."""
+def best_ages(
+    law: Law, price: float, gap_min_s: float, gap_max_s: float = 40.0, first_min_s: float | None = None
+) -> tuple[float, ...]:
+    """The optimal poll ages: backwards over a grid of ages, W(t) = min over t' of what lies between plus W(t').
+
+    The first poll lies at `first_min_s` at the earliest (None: `gap_min_s`).
+    """
     end = next(t for t in range(1, 10_000) if law.solved_by(float(t)) > 1 - 1e-7)
     step = 0.05 if end < 80 else 0.1 if end < 200 else 0.25
     size, gap_min, gap_max = int(end / step) + 1, max(1, round(gap_min_s / step)), int(gap_max_s / step)
+    first_min = gap_min if first_min_s is None else max(1, round(first_min_s / step))
     ages = [index * step for index in range(size + gap_max + 1)]
     done = [law.solved_by(age) for age in ages]
     part = [law.part_mean(age) for age in ages]
     value, following = [0.0] * len(ages), [0] * len(ages)
     for at in range(size - 1, -1, -1):
-        least, best, here, mean = inf, at + gap_min, done[at], part[at]
-        for then in range(at + gap_min, at + gap_max + 1):
+        soonest = at + (gap_min if at else first_min)
+        least, best, here, mean = inf, soonest, done[at], part[at]
+        for then in range(soonest, max(at + gap_max, soonest) + 1):
             between = ages[then] * (done[then] - here) - (part[then] - mean)
             if between > least:
                 break
@@ -118,9 +125,9 @@ def best_ages(law: Law, price: float, gap_min_s: float, gap_max_s: float = 40.0)
     return tuple(schedule)
 
 
-def best_cost(law: Law, price: float, gap_min_s: float) -> Cost:
+def best_cost(law: Law, price: float, gap_min_s: float, first_min_s: float | None = None) -> Cost:
     """The mean cost of the optimum."""
-    ages = best_ages(law, price, gap_min_s)
+    ages = best_ages(law, price, gap_min_s, first_min_s=first_min_s)
     return cost_of(law, lambda index: ages[index] if index < len(ages) else ages[-1] + 40.0 * (index - len(ages) + 1))
 
 

@@ -397,7 +397,9 @@ class Client(VendorMethods):
         if not challenge.loaded:
             challenge = await self._runtime.offload(challenge.load)
         prepared = session.adapter.prepare(challenge)
-        for warning in prepared.warnings:
+        pacer = session.scheduler.pacer(prepared.vendor_type, prepared.timing)
+        early = pacer.take_warning()
+        for warning in prepared.warnings if early is None else (*prepared.warnings, early):
             self._events.send(
                 Event(EventKind.WARNING, self._runtime.wall(), session.name, None, None, {"warning": warning})
             )
@@ -408,7 +410,7 @@ class Client(VendorMethods):
             provider=session.catalog.name,
             task_type=prepared.kind,
             vendor_type=prepared.vendor_type,
-            pacer=session.scheduler.pacer(prepared.vendor_type, prepared.timing),
+            pacer=pacer,
             created_at=self._runtime.wall(),
             prepared=prepared,
             proxy=None if proxy is None else f"{proxy.host}:{proxy.port}",

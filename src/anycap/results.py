@@ -76,7 +76,12 @@ class CoordinatesSolution(Solution):
 
 @frozen(kw_only=True)
 class CellsSolution(Solution):
-    """The grid cells to click, counted from 0 by rows; `has_object` answers a single-image question."""
+    """The grid cells to click, counted from 0 by rows; `has_object` answers a single-image question.
+
+    Vendors that count from 1 are translated, as their catalog says (`cells_from`). 2Captcha's own pages contradict each
+    other (one counts from 0, another from 1), and nobody could try it: compare `answer` with the picture before you
+    rely on it there.
+    """
 
     cells: tuple[int, ...] = ()
     has_object: bool | None = None

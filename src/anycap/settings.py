@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @frozen
 class Polling:
-    """When to ask for results. `fixed=(first_s, gap_s)` overrides catalog and learning, below the vendor's minimum too.
+    """When to ask for results. `fixed=(first_s, gap_s)` overrides catalog and learning.
+
+    What is learned never goes below what the vendor asks for; `fixed` may, for tests: an event of kind `warning` says so once per
+    task type, and a real vendor may block the account or the address.
 
     `value_of_a_second` is what a second of waiting is worth against one poll: larger polls more often.
     """

@@ -28,7 +28,7 @@ PICTURE = ImageToText(b"\x89PNG\r\n\x1a\n" + bytes(216))
 @in_virtual_time
 @pytest.mark.parametrize(
     ("provider", "currency"),
-    [("anti-captcha", "USD"), ("capmonster", "USD"), ("yescaptcha", "points"), ("ezcaptcha", "points")],
+    [("anti-captcha", "USD"), ("capmonster", "USD"), ("yescaptcha", "points"), ("ezcaptcha", "USD")],
 )
 async def test_the_balance_is_exact_and_names_its_currency(world: World, provider: str, currency: str) -> None:
     world.emulator[provider].account().balance = Decimal("14.12")

@@ -200,6 +200,12 @@ FULL: dict[str, dict[str, Challenge[Any]]] = {
             user_agent=AGENT,
             proxy=PROXY,
         ),
+        "amazon_waf-script": AmazonWaf(PAGE, KEY, captcha_script="https://example.com/jsapi.js"),
+        "amazon_waf-challenge": AmazonWaf(PAGE, challenge_script="https://example.com/challenge.js"),
+        "friendly_captcha-full": FriendlyCaptcha(PAGE, KEY, api_get_lib=LIB, user_agent=AGENT, proxy=PROXY),
+        "altcha-full": Altcha(
+            PAGE, challenge="CH", iterations=5000, salt="SALT", signature="SIG", user_agent=AGENT, proxy=PROXY
+        ),
         "mtcaptcha-full": MTCaptcha(PAGE, KEY, action="login", invisible=True, user_agent=AGENT, proxy=PROXY),
         "yidun-full": _YIDUN,
         "recaptcha_grid-full": RecaptchaGrid([IMAGE, IMAGE], "cars", grid="4x4", website_url=PAGE, user_agent=AGENT),
@@ -223,7 +229,9 @@ FULL: dict[str, dict[str, Challenge[Any]]] = {
         "recaptcha_v3_enterprise-full": RecaptchaV3(
             PAGE, KEY, enterprise=True, enterprise_payload={"theme": "dark"}, **_V3
         ),
-        "recaptcha_v3_enterprise-variant": RecaptchaV3(PAGE, KEY, enterprise=True, variant="RecaptchaV3EnterpriseTask"),
+        "recaptcha_v3_enterprise-variant": RecaptchaV3(
+            PAGE, KEY, enterprise=True, variant="RecaptchaV3EnterpriseTaskM1"
+        ),
         "hcaptcha-full": _HCAPTCHA,
         "turnstile-variant": Turnstile(PAGE, KEY, variant="TurnstileTaskProxylessM1"),
         "funcaptcha-full": _FUNCAPTCHA,
@@ -233,16 +241,23 @@ FULL: dict[str, dict[str, Challenge[Any]]] = {
         ),
     },
     "ezcaptcha": {
-        "recaptcha_v2-full": RecaptchaV2(PAGE, KEY, invisible=True),
-        "recaptcha_v2-variant": RecaptchaV2(PAGE, KEY, variant="ReCaptchaV2STaskProxyless"),
-        "recaptcha_v2_enterprise-full": RecaptchaV2(PAGE, KEY, invisible=True, **_V2_ENTERPRISE),
+        "recaptcha_v2-full": RecaptchaV2(PAGE, KEY, invisible=True, action="login", proxy=PROXY),
+        "recaptcha_v2-variant": RecaptchaV2(PAGE, KEY, variant="ReCaptchaV2TaskProxylessS9"),
+        "recaptcha_v2-s": RecaptchaV2(PAGE, KEY, invisible=True, action="login", data_s="ONCE"),
+        "recaptcha_v2_enterprise-full": RecaptchaV2(
+            PAGE, KEY, enterprise=True, invisible=True, action="login", proxy=PROXY
+        ),
+        "recaptcha_v2_enterprise-s": RecaptchaV2(
+            PAGE, KEY, enterprise=True, invisible=True, action="login", data_s="ONCE"
+        ),
         "recaptcha_v2_enterprise-variant": RecaptchaV2(
             PAGE, KEY, enterprise=True, variant="ReCaptchaV2SEnterpriseTaskProxyless"
         ),
         "recaptcha_v3-full": RecaptchaV3(PAGE, KEY, **_V3),
         "recaptcha_v3-variant": RecaptchaV3(PAGE, KEY, variant="ReCaptchaV3TaskProxylessS9"),
-        "recaptcha_v3_enterprise-full": RecaptchaV3(
-            PAGE, KEY, enterprise=True, enterprise_payload={"theme": "dark"}, **_V3
+        "recaptcha_v3_enterprise-full": RecaptchaV3(PAGE, KEY, enterprise=True, **_V3),
+        "recaptcha_v3_enterprise-variant": RecaptchaV3(
+            PAGE, KEY, enterprise=True, variant="ReCaptchaV3EnterpriseTaskProxylessS9"
         ),
         "hcaptcha-full": _HCAPTCHA,
         "turnstile-full": Turnstile(PAGE, KEY, action="login", cdata="CDATA"),

@@ -164,7 +164,7 @@ def test_a_catalog_cannot_be_changed_by_accident(name: str) -> None:
         ("anti-captcha", "anti-captcha", "https://api.anti-captcha.com", "USD", "integer", "catalogue", True),
         ("capmonster", "capmonster", "https://api.capmonster.cloud", "USD", "integer", "flag", False),
         ("yescaptcha", "chinese", "https://api.yescaptcha.com", "points", "string", "flag", False),
-        ("ezcaptcha", "chinese", "https://api.ez-captcha.com", "points", "string", "flag", False),
+        ("ezcaptcha", "chinese", "https://api.ez-captcha.com", "USD", "string", "flag", False),
         ("2captcha", "anti-captcha", "https://api.2captcha.com", "USD", "integer", "catalogue", False),
         ("capsolver", "chinese", "https://api.capsolver.com", "USD", "string", "flag", False),
     ],
@@ -197,10 +197,16 @@ def test_ban_rules_with_published_numbers() -> None:
     assert published == {
         ("yescaptcha", "no-slot-burst"): (20, 60, 20, "ERROR_NO_SLOT_AVAILABLE_BLOCK", "account"),
         ("yescaptcha", "error-flood"): (1000, 60, 1800, "ERROR_IP_BANNED", "address"),
-        ("ezcaptcha", "key-or-balance-on-create"): (30, 60, 180, "ERROR_REQUEST_BANNED", "account"),
-        ("ezcaptcha", "key-or-balance-on-poll"): (30, 60, 60, "ERROR_REQUEST_BANNED", "account"),
         ("capsolver", "error-flood"): (1000, 60, 1800, "ERROR_IP_BANNED", "address"),
     }
+
+
+def test_too_many_polls_of_one_task_block_address_and_account_at_capmonster() -> None:
+    bans = {
+        (rule.count_max, rule.penalty_s, rule.vendor_code, rule.scope) for rule in get("capmonster").catalog.poll_bans
+    }
+    assert bans == {(120, 600, "ERROR_IP_BLOCKED", "address"), (120, 600, "ERROR_IP_BLOCKED", "account")}
+    assert not {"polls-of-one-task-by-address"} & {rule.name for rule in get("capmonster").catalog.ban_rules}
 
 
 def test_what_the_ban_rules_count_and_stop() -> None:
@@ -211,7 +217,8 @@ def test_what_the_ban_rules_count_and_stop() -> None:
     rules = {rule.name: rule for rule in get("ezcaptcha").catalog.ban_rules}
     assert rules["key-or-balance-on-create"].codes == {Code.INVALID_KEY, Code.NO_FUNDS}
     assert rules["key-or-balance-on-create"].methods == {"createTask"}
-    assert rules["key-or-balance-on-poll"].methods == {"getTaskResult"}
+    assert rules["key-on-poll"].methods == {"getTaskResult"} and rules["key-on-poll"].codes == {Code.INVALID_KEY}
+    assert rules["key-or-balance-on-create"].assumed and rules["key-on-poll"].assumed
     rules = {rule.name: rule for rule in get("capmonster").catalog.ban_rules}
     assert {name: (rule.vendor_code, rule.penalty_s, rule.assumed) for name, rule in rules.items()} == {
         "wrong-key": ("ERROR_IP_BANNED", 600, True),

@@ -46,8 +46,8 @@ def prepare(provider: str, challenge: Challenge[Any]) -> Prepared:
 @pytest.mark.parametrize(
     ("provider", "challenge", "timing"),
     [
-        ("anti-captcha", ImageToText(GIF), Timing(first_s=1, gap_s=1, result_life_s=60)),
-        ("anti-captcha", RecaptchaV2(PAGE, "KEY"), Timing(first_s=5, gap_s=3, result_life_s=60)),
+        ("anti-captcha", ImageToText(GIF), Timing(first_s=1, gap_s=1, min_gap_s=1, result_life_s=60)),
+        ("anti-captcha", RecaptchaV2(PAGE, "KEY"), Timing(first_s=5, gap_s=3, min_gap_s=1, result_life_s=60)),
         ("capmonster", ImageToText(GIF), Timing(first_s=1, gap_s=2, min_gap_s=2, polls_max=120, life_s=300)),
         ("capmonster", Turnstile(PAGE, "KEY"), Timing(first_s=3, gap_s=3, min_gap_s=2, polls_max=120, life_s=300)),
         (
@@ -58,25 +58,35 @@ def prepare(provider: str, challenge: Challenge[Any]) -> Prepared:
         (
             "yescaptcha",
             RecaptchaV2(PAGE, "KEY"),
-            Timing(first_s=5, gap_s=3, polls_max=120, life_s=300, token_life_s=120),
+            Timing(first_s=5, gap_s=3, min_first_s=3, min_gap_s=3, polls_max=120, life_s=300, token_life_s=120),
         ),
         (
             "ezcaptcha",
             RecaptchaV2(PAGE, "KEY"),
-            Timing(first_s=5, gap_s=3, polls_max=120, life_s=300, token_life_s=120),
+            Timing(first_s=5, gap_s=3, min_first_s=3, min_gap_s=3, polls_max=120, life_s=300, token_life_s=120),
         ),
-        ("yescaptcha", ImageToText(GIF), Timing(first_s=3, gap_s=3, polls_max=120, life_s=300, sync=True)),
+        (
+            "yescaptcha",
+            ImageToText(GIF),
+            Timing(first_s=3, gap_s=3, min_first_s=3, min_gap_s=3, polls_max=120, life_s=300, sync=True),
+        ),
         (
             "yescaptcha",
             ImageToText(GIF, variant="ImageToTextTaskM1"),
-            Timing(first_s=3, gap_s=3, polls_max=120, life_s=300),
+            Timing(first_s=3, gap_s=3, min_first_s=3, min_gap_s=3, polls_max=120, life_s=300),
         ),
         (
             "capsolver",
             RecaptchaV2(PAGE, "KEY"),
-            Timing(first_s=5, gap_s=3, polls_max=120, life_s=300, token_life_s=120),
+            Timing(first_s=5, gap_s=3, min_first_s=3, min_gap_s=3, polls_max=120, life_s=300, token_life_s=120),
         ),
-        ("2captcha", ImageToText(GIF), Timing(first_s=5, gap_s=5)),
+        ("2captcha", ImageToText(GIF), Timing(first_s=5, gap_s=5, min_first_s=5, min_gap_s=5)),
+        ("2captcha", RecaptchaV3(PAGE, "KEY"), Timing(first_s=10, gap_s=5, min_first_s=10, min_gap_s=5)),
+        (
+            "ezcaptcha",
+            FunCaptcha(PAGE, "KEY"),
+            Timing(first_s=3, gap_s=1, min_first_s=1, min_gap_s=1, polls_max=120, life_s=300),
+        ),
     ],
 )
 def test_waits_are_those_of_the_vendor(provider: str, challenge: Challenge[Any], timing: Timing) -> None:
@@ -169,8 +179,8 @@ def test_proxy_url_is_percent_encoded() -> None:
 def test_proxy_without_credentials_has_none_in_the_request() -> None:
     proxy = Proxy("http", "192.0.2.7", 8080)
     assert "proxyLogin" not in prepare("anti-captcha", RecaptchaV2(PAGE, "KEY", proxy=proxy)).task
-    sent = json.loads(encode_json(dict(prepare("capsolver", RecaptchaV2(PAGE, "KEY", proxy=proxy)).task)))
-    assert sent["proxy"] == "http:192.0.2.7:8080"
+    sent = json.loads(encode_json(dict(prepare("yescaptcha", VendorTask("CloudFlareTaskS2", proxy=proxy)).task)))
+    assert sent["proxy"] == "http://192.0.2.7:8080"
 
 
 # What a journal may keep

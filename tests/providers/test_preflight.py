@@ -29,6 +29,8 @@ from anycap.challenges.images import ImageInfo, inspect_image
 from anycap.errors import InvalidChallenge
 from anycap.providers import encode, get
 from anycap.providers.encode import Prepared
+from anycap.providers.preflight import check_proxy
+from anycap.providers.tasks import ProxyRule
 
 PAGE = "https://example.com/login"
 
@@ -191,21 +193,40 @@ def test_proxy_with_a_public_address_is_taken(host: str) -> None:
 
 
 def test_proxy_scheme_that_the_vendor_lacks_is_refused() -> None:
-    message = refusal("capsolver", RecaptchaV2(PAGE, "KEY", proxy=Proxy("socks4", "192.0.2.7", 80)))
-    assert "takes http, https, socks5 proxies here, not socks4" in message
+    message = refusal("anti-captcha", RecaptchaV2(PAGE, "KEY", proxy=Proxy("https", "192.0.2.7", 80)))
+    assert "takes http, socks4, socks5 proxies here, not https" in message
     assert "not socks5" in refusal("anti-captcha", AntiGate(PAGE, "T", proxy=Proxy("socks5", "192.0.2.7", 80)))
+
+
+COLON = ProxyRule(form="colon")
+"""One string `type:ip:port:login:password`, as some look-alikes want it."""
 
 
 @pytest.mark.parametrize(
     "proxy", [Proxy("http", "192.0.2.7", 80, "a:b", "c"), Proxy("http", "192.0.2.7", 80, "a", "b:c")]
 )
-def test_colon_in_login_or_password_cannot_be_written_for_capsolver(proxy: Proxy) -> None:
-    assert "no ':' in login or password" in refusal("capsolver", RecaptchaV2(PAGE, "KEY", proxy=proxy))
+def test_colon_in_login_or_password_cannot_be_written_with_colons(proxy: Proxy) -> None:
+    with pytest.raises(InvalidChallenge, match="no ':' in login or password"):
+        check_proxy("acme", COLON, proxy)
 
 
-def test_ipv6_cannot_be_written_for_capsolver() -> None:
-    message = refusal("capsolver", RecaptchaV2(PAGE, "KEY", proxy=Proxy("http", "2001:db8::7", 80)))
-    assert "IPv6 does not fit" in message
+def test_ipv6_cannot_be_written_with_colons() -> None:
+    with pytest.raises(InvalidChallenge, match="IPv6 does not fit"):
+        check_proxy("acme", COLON, Proxy("http", "2001:db8::7", 80))
+
+
+@pytest.mark.parametrize("proxy", [Proxy("socks4", "192.0.2.7", 80, "a:b", "c:d"), Proxy("http", "2001:db8::7", 80)])
+def test_capsolvers_fields_hold_any_login_and_any_address(proxy: Proxy) -> None:
+    task = prepare("capsolver", RecaptchaV2(PAGE, "KEY", proxy=proxy)).task
+    assert (task["proxyType"], task["proxyAddress"], task["proxyPort"]) == (proxy.scheme, proxy.host, 80)
+
+
+def test_ezcaptcha_wants_login_and_a_public_address() -> None:
+    assert "a login and a password" in refusal(
+        "ezcaptcha", RecaptchaV2(PAGE, "KEY", proxy=Proxy("http", "192.0.2.7", 80))
+    )
+    private = Proxy("http", "192.168.1.7", 80, "user", "pa55")
+    assert "local network" in refusal("ezcaptcha", RecaptchaV2(PAGE, "KEY", proxy=private))
 
 
 # Fields

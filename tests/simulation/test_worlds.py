@@ -97,8 +97,12 @@ def _requests(outcome: Outcome) -> int:
 
 
 @pytest.mark.parametrize("provider", ["anti-captcha", "capmonster", "yescaptcha", "ezcaptcha"])
-def test_thirty_percent_lost_polls_cost_at_most_fifteen_percent_more_requests_that_get_answers(provider: str) -> None:
-    """A lost poll is asked again at the usual time, never in a burst: the polls beyond the lost ones hardly grow."""
+def test_thirty_percent_lost_polls_cost_at_most_a_fifth_more_requests(provider: str) -> None:
+    """A lost poll is asked again at the usual time, never in a burst.
+
+    Only the last poll of a task has to be repeated for its loss: 1 / 0.7 of them are sent, which is 0.43 more for each
+    task. Where a vendor's floor of 3 s leaves 3.4 requests a task, this alone is 13 %.
+    """
     plan = Plan(1, (_vendor(provider),), (_account(provider),), _arrivals(400, span_s=120.0))
     calm = run(plan)
     lossy = Losses(before=0.1, after=0.1, page=0.1)
@@ -106,7 +110,7 @@ def test_thirty_percent_lost_polls_cost_at_most_fifteen_percent_more_requests_th
     _kept(calm)
     _kept(rough)
     assert calm.solved == rough.solved == 400
-    assert _requests(rough) <= 1.15 * _requests(calm)
+    assert _requests(rough) <= 1.2 * _requests(calm)
 
 
 def test_a_total_outage_costs_at_most_a_fifth_more_submits() -> None:

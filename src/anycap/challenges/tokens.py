@@ -269,6 +269,7 @@ class FriendlyCaptcha(Challenge[TokenSolution]):
     website_url: str = field(converter=trimmed, validator=a_url)
     website_key: str = field(converter=trimmed, validator=a_text)
     api_get_lib: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
 @frozen(repr=False)
@@ -311,6 +312,7 @@ class Altcha(Challenge[TokenSolution]):
     iterations: int | None = field(default=None, kw_only=True, validator=maybe(a_count))
     salt: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     signature: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
 
 
 @frozen(repr=False)

@@ -12,15 +12,16 @@ from anycap.taxonomy import Code, Scope
 class Timing:
     """When one task type of one vendor may and should be asked about. All in seconds; `polls_max` is a count.
 
-    `first_s` is the wait from acceptance to the first poll, `gap_s` the usual wait between polls (send to send),
-    `min_gap_s` the vendor's minimum from the end of a poll to the next send of the same task. `polls_max` polls may be
-    sent in all; after `life_s` the vendor has dropped the task. `result_life_s` is how long a finished result is kept.
-    `token_life_s` is how long the solution is of use. None means that no source gives a number. `sync` types are
-    answered in the createTask response.
+    `first_s` is the wait from acceptance to the first poll, `gap_s` the usual wait between polls (send to send). `min_first_s`
+    and `min_gap_s` are the vendor's floors, which nothing learned goes below: from acceptance to the first poll, and from the
+    end of a poll to the next send of the same task. `polls_max` polls may be sent in all; after `life_s` the vendor has
+    dropped the task. `result_life_s` is how long a finished result is kept. `token_life_s` is how long the solution is of
+    use. None means that no source gives a number. `sync` types are answered in the createTask response.
     """
 
     first_s: float = 5.0
     gap_s: float = 3.0
+    min_first_s: float = 0.0
     min_gap_s: float = 0.0
     polls_max: int | None = None
     life_s: float | None = None

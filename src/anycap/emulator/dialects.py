@@ -235,7 +235,7 @@ DIALECTS: Mapping[str, Dialect] = {
         ),
         Dialect(
             "ezcaptcha", Style.YESCAPTCHA, _EZCAPTCHA_CODES, uuid_ids=True, numeric_error_ids=False,
-            image_price=Decimal(10), price=Decimal(15), balance=Decimal(1_000_000), currency="points",
+            image_price=Decimal("0.0006"), price=Decimal("0.0006"), balance=Decimal(100), currency="USD",
             solve_limit_s=120.0, polls_end_task=True,
             statuses={"ERROR_REQUEST_LIMIT": 429, "ERROR_REQUEST_BANNED": 429},
         ),

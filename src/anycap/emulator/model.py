@@ -17,7 +17,6 @@ from typing import Any, Unpack
 
 from attrs import frozen
 
-from anycap.core.vendor_limits import BanRule
 from anycap.credentials import Secret
 from anycap.emulator import answers, methods
 from anycap.emulator.accounts import VendorAccount, ledger_name
@@ -34,12 +33,7 @@ from anycap.emulator.third_party_dialects import dialect_of
 from anycap.emulator.validation import Finding, check_task
 from anycap.emulator.vendor_rules import TypeSpec, catalog_of, rules_of, type_spec
 from anycap.providers.catalog import Catalog
-from anycap.taxonomy import Code, Scope
-
-_TOO_MANY_POLLS = BanRule(
-    "polls-per-task", 1, 1.0, 600.0, "ERROR_IP_BLOCKED", Scope.ADDRESS,
-    source="docs/api/block-reason, WrongTaskId: more than 120 requests for a task; 10 minutes",
-)  # fmt: skip
+from anycap.taxonomy import Code
 
 # Two requests at "the same" moment differ by rounding after many additions of floats.
 _EPSILON_S = 1e-6
@@ -123,11 +117,14 @@ class Vendor:
         self.accounts: dict[str, VendorAccount] = {}
         """By the fingerprint of their key."""
         self.gap_violations = 0
-        """Polls that came sooner after the one before than the vendor allows."""
+        """Polls that came sooner than the vendor allows: after the task was made, or after the poll before."""
         self.poll_violations = 0
         """Polls beyond the number that the vendor allows for a task."""
         self._rules = rules_of(self.catalog)
-        self.bans = Bans(self._rules.ban_rules, self._rules.shared_codes, (_TOO_MANY_POLLS,))
+        self.bans = Bans(self._rules.ban_rules, self._rules.shared_codes, self._rules.poll_bans)
+        # Vendors without a code for it ask for patience in words only, and block whoever has none.
+        early = self._rules.shared_codes.get(self.dialect.codes[Trouble.POLLED_TOO_FAST])
+        self._refuses_early_polls = early is Code.POLLED_TOO_FAST
         # One stream per concern: how often a client polls must not change how long its next task takes.
         self._task_rng, id_rng, self._flavour_rng = (_branch(rng) for _ in range(3))
         self.seed = rng.getrandbits(64)
@@ -355,11 +352,15 @@ class Vendor:
             if self.dialect.polls_end_task:
                 self._tasks.drop(task)
                 return self.error(Trouble.UNKNOWN_ID, method)
-            self.bans.impose(_TOO_MANY_POLLS, account.name, address, now)
-            return self.error("ERROR_IP_BLOCKED", method)
-        if last is not None and now - last < task.timing.min_gap_s - _EPSILON_S:
+            rules = self._rules.poll_bans
+            for rule in rules:
+                self.bans.impose(rule, account.name, address, now)
+            return self.error(rules[0].vendor_code if rules else Trouble.UNKNOWN_ID, method)
+        floor_s = task.timing.min_first_s if last is None else task.timing.min_gap_s
+        if now - (task.created_at if last is None else last) < floor_s - _EPSILON_S:
             self.gap_violations += 1
-            return self.error(Trouble.POLLED_TOO_FAST, method)
+            if self._refuses_early_polls:
+                return self.error(Trouble.POLLED_TOO_FAST, method)
         if task.state is TaskState.PENDING:
             return answers.processing(self.dialect, task, self._flavour())
         if task.state is TaskState.SOLVED:

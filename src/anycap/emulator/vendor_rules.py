@@ -55,6 +55,7 @@ class VendorRules:
     error_ids: Mapping[str, int]
     shared_codes: Mapping[str, Code]
     ban_rules: tuple[BanRule, ...]
+    poll_bans: tuple[BanRule, ...]
     hosts: frozenset[str]
 
 
@@ -118,6 +119,7 @@ def rules_of(catalog: Catalog) -> VendorRules:
         ids,
         {code: row.code for code, row in catalog.errors.items()},
         catalog.ban_rules,
+        catalog.poll_bans,
         frozenset(name for name in names if name),
     )
 
@@ -169,7 +171,9 @@ def _variant_with_proxy(spec: TaskSpec, name: str) -> bool:
 def _shape(spec: TaskSpec) -> Shape:
     kind = KINDS[spec.challenge]
     needed = {field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING} | set(spec.required)
-    paths = [target.path for name in sorted(needed) for target in spec.fields.get(name, ()) if not target.top]
+    targets = [target for name in sorted(needed) for target in spec.fields.get(name, ())]
+    # A field with one place for ids and another for words needs one of the two.
+    paths = [target.path for target in targets if not target.top and target.conversion not in ("id", "not_id")]
     images = [t.path[0] for name in ("image", "images") for t in spec.fields.get(name, ())]
 
     def by_vendor_name(values: Mapping[str, Any]) -> dict[str, Any]:

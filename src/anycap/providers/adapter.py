@@ -105,6 +105,11 @@ class Adapter:
             raise ConfigurationError(
                 "createTask costs money and is sent by solve() and submit() only, never by call()."
             )
+        spec = self.catalog.tasks.methods.get(method)
+        if spec is not None and spec.costs:
+            raise ConfigurationError(
+                f"{method} costs money at {self.catalog.title} and has no ticket: it is not sent by call()."
+            )
         if "clientKey" in fields:
             raise ConfigurationError(
                 "Leave clientKey out: the key is the account's and is added when the request is sent."
@@ -326,6 +331,8 @@ def _code_of_4xx(status: int, has_image: bool) -> Code:
             return Code.RATE_LIMITED
         case 401 | 403:
             return Code.ACCESS_DENIED
+        case 402:
+            return Code.NO_FUNDS
         case 404 | 405:
             return Code.UNKNOWN_METHOD
         case 413 if has_image:

@@ -48,9 +48,11 @@ class Confidence(StrEnum):
 class Catalog:
     """Everything known about one vendor. Made by `load`, never changed; compared by identity.
 
-    `errors` holds the rows by vendor code, `aliases` other spellings, `ids` the codes behind a numeric error id (empty when
-    the vendor's ids are only a flag). `charges_failures`: a task that fails is billed. `processing_http_statuses` mean
-    "still processing" on getTaskResult. `soft_id_field` and `callback_field` are None when the vendor has no such field.
+    `errors` holds the rows by vendor code, `aliases` other spellings, `ids` the codes behind a numeric error id (empty when the
+    vendor's ids are only a flag). `charges_failures`: a task that fails is billed. `processing_http_statuses` mean "still
+    processing" on getTaskResult. `poll_bans` are what too many polls of one task bring: the poll limits of the timings keep
+    the client from them, the emulator imposes them. `soft_id_field` and `callback_field` are None when the vendor has no such
+    field.
     """
 
     file: str
@@ -75,6 +77,7 @@ class Catalog:
     unconfirmed: tuple[str, ...]
     max_in_flight: int | None
     ban_rules: tuple[BanRule, ...]
+    poll_bans: tuple[BanRule, ...]
     errors: Mapping[str, ErrorRow] = field(repr=False)
     aliases: Mapping[str, str] = field(repr=False)
     ids: Mapping[int, tuple[str, ...]] = field(repr=False)
@@ -128,9 +131,7 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
     error_ids = head.one_of("error_ids", ("catalogue", "flag"))
     docs = head.text("docs")
     rows, aliases, ids = _errors(top, name, docs, meaningful_ids=error_ids == "catalogue")
-    rules = tuple(_ban_rule(section, rows, docs) for section in top.sections("ban_rules"))
-    if len({rule.name for rule in rules}) != len(rules):
-        raise top.fail("ban_rules", "two rules have the same name")
+    rules, poll_bans = _ban_rules(top, rows, docs)
     for section_name in SECTIONS:
         top.take(section_name)
     top.done()
@@ -157,6 +158,7 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
         unconfirmed=head.texts("unconfirmed"),
         max_in_flight=max_in_flight,
         ban_rules=rules,
+        poll_bans=poll_bans,
         errors=rows,
         aliases=aliases,
         ids=ids,
@@ -209,7 +211,23 @@ def _mirrors(head: Section) -> dict[str, str]:
     return {name: _url(section, name, section.text(name)) for name in section.names()}
 
 
-def _ban_rule(section: Section, rows: Mapping[str, ErrorRow], docs: str) -> BanRule:
+def _ban_rules(
+    top: Section, rows: Mapping[str, ErrorRow], docs: str
+) -> tuple[tuple[BanRule, ...], tuple[BanRule, ...]]:
+    """The rules that count bad answers in a window, and those about the polls of one task."""
+    counting, of_polls = [], []
+    for section in top.sections("ban_rules"):
+        if "polls_of_one_task" in section:
+            of_polls.append(_ban_rule(section, rows, docs, section.count("polls_of_one_task"), 0.0))
+        else:
+            count_max, window_s = section.count("count_max"), section.number("window_s")
+            counting.append(_ban_rule(section, rows, docs, count_max, window_s))
+    if len({rule.name for rule in (*counting, *of_polls)}) != len(counting) + len(of_polls):
+        raise top.fail("ban_rules", "two rules have the same name")
+    return tuple(counting), tuple(of_polls)
+
+
+def _ban_rule(section: Section, rows: Mapping[str, ErrorRow], docs: str, count_max: int, window_s: float) -> BanRule:
     scope = section.choice("scope", Scope)
     if scope not in (Scope.ACCOUNT, Scope.ADDRESS):
         raise section.fail("scope", f"{scope}: a ban is of an account or an address")
@@ -218,8 +236,8 @@ def _ban_rule(section: Section, rows: Mapping[str, ErrorRow], docs: str) -> BanR
         raise section.fail("vendor_code", f"{vendor_code!r} is not among the errors of this file")
     rule = BanRule(
         name=section.text("name"),
-        count_max=section.count("count_max"),
-        window_s=section.number("window_s"),
+        count_max=count_max,
+        window_s=window_s,
         penalty_s=section.number("penalty_s"),
         vendor_code=vendor_code,
         scope=scope,

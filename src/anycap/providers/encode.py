@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from anycap.providers.catalog import Catalog
 
 _NOT_GIVEN: tuple[Any, ...] = (None, (), {})
+_BY_FORM = ("id", "not_id")
+"""Conversions of a field that has one place at the vendor for ids and another for words."""
 
 
 @frozen(kw_only=True)
@@ -130,15 +132,14 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
         if name == "user_agent":
             warnings += check_user_agent(provider, kind, book.user_agent, value)
         for target in targets:
+            if target.conversion in _BY_FORM and _is_id(value) is not (target.conversion == "id"):
+                continue
             _put(kind, top if target.top else task, target.path, _converted(kind, provider, name, value, target))
     for image in images:
         warnings += check_image(provider, f"{kind}: the image", spec.images, image)
     for path, value in spec.filled:
         if not _has(task, path):
             _put(kind, task, path, value)
-    for name in spec.json_text:
-        if is_object(task.get(name)):
-            task[name] = json.dumps(task[name], separators=(",", ":"), ensure_ascii=False)
     if challenge.proxy is not None:
         _put_proxy(kind, provider, spec.proxy, task, challenge.proxy)
     for name, value in challenge.extra.items():
@@ -245,6 +246,13 @@ def _converted(kind: str, provider: str, name: str, value: Any, target: Target) 
             value = value[0]
         case "int":
             return int(value)
+        case "text":
+            return str(value)
+        case "words" if _is_id(value):
+            raise _Lacking(
+                f"{kind}: {provider} takes {name} in English words, such as 'cars', not the id {value!r}: give the "
+                "words of the instruction on the page"
+            )
         case "json":
             return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         case "cookie_text":
@@ -258,6 +266,11 @@ def _converted(kind: str, provider: str, name: str, value: Any, target: Target) 
     if isinstance(value, tuple):
         return [item.to_base64() if isinstance(item, Image) else item for item in value]
     return value
+
+
+def _is_id(question: str) -> bool:
+    """Whether what is asked for in a picture is named by Google's id (`/m/0k4j`) and not in words."""
+    return question.startswith("/")
 
 
 def _has(task: Mapping[str, Any], path: tuple[str, ...]) -> bool:

@@ -122,6 +122,7 @@ def unknown_row(provider: str, vendor_code: str | None) -> ErrorRow:
 _OWN_ACTIONS = {
     Code.RATE_LIMITED: "Wait as long as the vendor asks, then go on with fewer requests at a time.",
     Code.ACCESS_DENIED: "Check that the key may use this method and that nothing on the way (proxy, firewall) refuses it.",
+    Code.NO_FUNDS: "Top up the account; create no more tasks until then.",
     Code.UNKNOWN_METHOD: "Check base_url and the method's name: this address has no such page.",
     Code.IMAGE_TOO_LARGE: "Send a smaller image.",
     Code.BAD_REQUEST: "Check base_url and the fields of the request.",

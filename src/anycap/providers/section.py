@@ -121,6 +121,13 @@ class Section:
             raise self.fail(key, f"must be 1 or more, not {value}")
         return int(value)
 
+    def integer(self, key: str, allowed: tuple[int, ...], default: int) -> int:
+        """One of a few whole numbers."""
+        value = self.take(key, default)
+        if type(value) is not int or value not in allowed:
+            raise self.fail(key, f"{value!r} is not one of {', '.join(map(str, allowed))}")
+        return value
+
     def choice(self, key: str, kind: type[E], default: E | None = None) -> E:
         """A member of the enum `kind`; required when no default is given."""
         value = self.take(key, default)

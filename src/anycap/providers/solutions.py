@@ -94,7 +94,7 @@ def _shaped(shape: str, kind: str, spec: TaskSpec | None, raw: Mapping[str, Any]
         case "coordinates":
             return CoordinatesSolution(coordinates=_coordinates(_first(raw, own or ("coordinates",))), **common)
         case "cells":
-            return _cells(raw, own, common)
+            return _cells(raw, own, 0 if spec is None else spec.cells_from, common)
         case "geetest":
             values = {
                 name.removeprefix("geetest_"): text
@@ -291,7 +291,7 @@ def _axes(point: Mapping[str, Any]) -> list[Any]:
     return [lower.get("x"), lower.get("y")]
 
 
-def _cells(raw: Mapping[str, Any], own: tuple[str, ...], common: dict[str, Any]) -> Solution:
+def _cells(raw: Mapping[str, Any], own: tuple[str, ...], first: int, common: dict[str, Any]) -> Solution:
     names = own or ("objects", "answer", "click", "box")
     has_object = raw.get("hasObject")
     answer = next((value for name in names if (value := _at(raw, name)) is not None), None)
@@ -304,7 +304,7 @@ def _cells(raw: Mapping[str, Any], own: tuple[str, ...], common: dict[str, Any])
         if answer and all(isinstance(item, bool) for item in answer):
             cells = tuple(index for index, chosen in enumerate(answer) if chosen)
         elif kind in (None, "Grid"):
-            cells = tuple(number for item in answer if (number := _whole(item)) is not None)
+            cells = tuple(number - first for item in answer if (number := _whole(item)) is not None and number >= first)
     return CellsSolution(
         cells=cells, has_object=has_object if isinstance(has_object, bool) else None, answer=answer, **common
     )

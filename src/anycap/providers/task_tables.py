@@ -30,7 +30,9 @@ SECTIONS = ("timing", "tasks", "proxy", "images", "user_agent", "methods")
 """The tables of a catalog that are read here."""
 
 PROXY_FORMS = ("fields", "fields_without_type", "url", "colon")
-CONVERSIONS = ("", "one", "int", "json", "cookie_text", "cookie_list", "grid_rows", "grid_columns")
+CONVERSIONS = (
+    "", "one", "int", "text", "json", "cookie_text", "cookie_list", "grid_rows", "grid_columns", "id", "not_id", "words",
+)  # fmt: skip
 """How a value is rewritten: see `encode.py`. Without one, images become base64 and everything else goes as it is."""
 
 SHAPES = ("token", "text", "coordinates", "cells", "geetest", "cookies", "raw")
@@ -67,12 +69,15 @@ def load_tasks(raw: Mapping[str, Any], *, file: str | None = None) -> TaskBook:
 
 
 def _timing(section: Section) -> Timing:
-    first_s, gap_s, min_gap_s = (section.number(key, None) for key in ("first_s", "gap_s", "min_gap_s"))
     usual = Timing()
+    min_first_s = section.number("min_first_s", None) or usual.min_first_s
+    min_gap_s = section.number("min_gap_s", None) or usual.min_gap_s
+    first_s, gap_s = section.number("first_s", None), section.number("gap_s", None)
     timing = Timing(
-        first_s=usual.first_s if first_s is None else first_s,
-        gap_s=usual.gap_s if gap_s is None else gap_s,
-        min_gap_s=usual.min_gap_s if min_gap_s is None else min_gap_s,
+        first_s=max(usual.first_s, min_first_s) if first_s is None else first_s,
+        gap_s=max(usual.gap_s, min_gap_s) if gap_s is None else gap_s,
+        min_first_s=min_first_s,
+        min_gap_s=min_gap_s,
         polls_max=section.count("polls_max", None),
         life_s=section.number("life_s", None),
         result_life_s=section.number("result_life_s", None),
@@ -145,11 +150,11 @@ def _task(section: Section, timings: Mapping[str, Timing], proxy: ProxyRule | No
         ranges={name: _range(section, name, ends) for name, ends in _plain(section, "ranges").items()},
         constants=_plain(section, "constants"),
         defaults=_plain(section, "defaults"),
-        json_text=section.texts("json_text"),
         variants={name: _variant(name, inner, timings, timing) for name, inner in section.table("variants").items()},
         images=_images(section.section("images")) if "images" in section else images,
         proxy=_proxy(section.section("proxy")) if "proxy" in section else proxy or ProxyRule(),
         main_fields=section.texts("main_fields"),
+        cells_from=section.integer("cells_from", (0, 1), 0),
         confirmed=section.flag("confirmed", True),
         source=section.source(),
     )
@@ -226,6 +231,8 @@ def _method(name: str, section: Section) -> MethodSpec:
         fields=(*required, *section.texts("fields")),
         required=required,
         read_only=section.flag("read_only", True),
+        costs=section.flag("costs", False),
+        min_interval_s=section.number("min_interval_s", None),
         verb=section.one_of("verb", ("POST", "GET")) if "verb" in section else "POST",
         url=section.text("url", None),
         reports=section.one_of("reports", ("correct", "incorrect")) if "reports" in section else None,

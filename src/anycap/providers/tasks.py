@@ -90,7 +90,8 @@ class TaskSpec:
     vendor takes none). `when` selects on challenge fields; `given` are fields that must be set to select this spec.
     `required` must be set, `ignored` have no place here and do no harm: they are left out with a warning. `constants`
     and `defaults` are vendor fields; `filled` are both, defaults first, each with the steps of its path. `shape` is how the
-    solution is read. `confirmed` is False where no vendor page was read.
+    solution is read, `cells_from` the number that the vendor gives to the first cell of a grid. `confirmed` is False where
+    no vendor page was read, or pages contradict each other.
     """
 
     challenge: str
@@ -107,11 +108,11 @@ class TaskSpec:
     ranges: Mapping[str, tuple[float, float]] = field(factory=dict)
     constants: Mapping[str, Any] = field(factory=dict)
     defaults: Mapping[str, Any] = field(factory=dict)
-    json_text: tuple[str, ...] = ()
     variants: Mapping[str, Variant] = field(factory=dict)
     images: ImageRule = field(factory=ImageRule)
     proxy: ProxyRule = field(factory=ProxyRule)
     main_fields: tuple[str, ...] = ()
+    cells_from: int = 0
     confirmed: bool = True
     source: str = ""
     filled: tuple[tuple[tuple[str, ...], Any], ...] = field(
@@ -130,6 +131,8 @@ class MethodSpec:
     """One API method of a vendor.
 
     `keyed`: sent with `clientKey`. `fields` may be given, `required` must. `read_only`: repeating it changes nothing.
+    `costs`: it is paid for, so `call()` refuses it as it does createTask. `min_interval_s`: how often the vendor wants it at
+    the most (None: nothing stated).
     `verb` and `url` differ from POST and `<base URL>/<name>` only for odd ones. For report methods, `reports` is
     `incorrect` or `correct`, `kinds` the challenges it accepts (empty: all), `window_s` the seconds after the end of
     the task in which a report is taken (None: no limit stated), `volume_min` how many tasks of these kinds the
@@ -143,6 +146,8 @@ class MethodSpec:
     fields: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     read_only: bool = True
+    costs: bool = False
+    min_interval_s: float | None = None
     verb: str = "POST"
     url: str | None = None
     reports: str | None = None

@@ -291,3 +291,31 @@ def test_a_task_may_be_gone_when_its_result_or_its_life_could_be_over(
     timing: Timing, age_s: float, seen_age_s: float, gone: bool
 ) -> None:
     assert Pacer(timing, PLAIN).may_be_gone(age_s, seen_age_s) is gone
+
+
+TWO_CAPTCHA = Timing(first_s=10.0, gap_s=5.0, min_first_s=10.0, min_gap_s=5.0)
+"""Tokens at 2Captcha: 10 s before the first poll, 5 s between, "else your account or address is blocked"."""
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_nothing_learned_goes_below_the_vendors_floors(chance: float) -> None:
+    pacer = Pacer(TWO_CAPTCHA, Polling())
+    for _ in range(300):  # every task was there at the first look
+        pacer.solved(after_age_s=0.0, by_age_s=pacer.first_age_s(chance), exact_age_s=1.0)
+    assert 10.0 <= pacer.first_age_s(chance) < 10.8
+    after = pacer.next_age_s(sent_age_s=10.0, ended_age_s=10.2, polls=1)
+    assert after is not None and after >= 15.2
+
+
+def test_a_callback_does_not_bring_a_poll_below_the_floors() -> None:
+    pacer = Pacer(TWO_CAPTCHA, PLAIN)
+    assert pacer.soonest_age_s(ended_age_s=None) == 10.0
+    assert pacer.soonest_age_s(ended_age_s=10.2) == 15.2
+
+
+def test_a_schedule_below_the_floors_is_warned_of_once() -> None:
+    pacer = Pacer(TWO_CAPTCHA, Polling(fixed=(10.0, 4.9)))
+    assert "10 s before the first poll, 5 s between two" in str(pacer.take_warning())
+    assert pacer.take_warning() is None
+    assert Pacer(TWO_CAPTCHA, Polling(fixed=(10.0, 5.0))).take_warning() is None
+    assert Pacer(TWO_CAPTCHA, PLAIN).take_warning() is None

@@ -36,6 +36,8 @@ def best_plan(
     for index in range(BINS - 1, -1, -1):
         age, mass_before, moment_before = EDGES_S[index], mass[index], moment[index]
         gap_s = gap_min_s if index else first_min_s
+        if not index:
+            soonest = BINS  # the floor before the first poll may be longer than the one between two
         while soonest > index + 1 and EDGES_S[soonest - 1] >= age + gap_s:
             soonest -= 1
         while latest > soonest and EDGES_S[latest] > age + gap_max_s:

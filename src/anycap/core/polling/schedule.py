@@ -4,8 +4,9 @@ Here lives `Pacer`; ages are seconds since the vendor accepted the task, so no c
 What it has learned of the solve times is its neighbour `solve_times.py`; who sends the poll is `scheduler.py`. Retrying,
 cool-downs and ban rules never enter here.
 
-The bounds, hardest first: the poll limit, the vendor's minimum gap (from the end of a poll to the next send), the life of
-a finished result (asked again after two thirds of it at the latest), the task's life.
+The bounds, hardest first: the poll limit, the vendor's floors (from acceptance to the first poll, from the end of a poll to
+the next send: whoever asks earlier gets the account or the address blocked), the life of a finished result (asked again after
+two thirds of it at the latest), the task's life.
 """
 
 from __future__ import annotations
@@ -68,11 +69,14 @@ class Pacer:
         self._timing = timing
         self._exact = polling.fixed is not None
         self._first_s, gap_s = polling.fixed or (timing.first_s, timing.gap_s)
+        # `Polling(fixed=...)` is the user's own decision and may go below the vendor's floors; the client warns of it.
+        self._warning = _below_floor(polling, timing)
+        self._min_first_s = 0.0 if self._exact else timing.min_first_s
         self._min_gap_s = 0.0 if self._exact else timing.min_gap_s
         self._gap_s = max(gap_s, self._min_gap_s)
         self._gap_max_s = GAP_MAX_S if timing.result_life_s is None else timing.result_life_s * RESULT_LIFE_USED
         self._plan_gap_s = max(self._min_gap_s, min(GAP_MIN_S, self._gap_s))
-        self._plan_first_s = min(self._first_s, self._plan_gap_s)
+        self._plan_first_s = max(self._min_first_s, min(self._first_s, self._plan_gap_s))
         self._end_s = None if timing.life_s is None else max(timing.life_s - LAST_POLL_BEFORE_END_S, timing.life_s / 2)
         self._price_s = 1 / polling.value_of_a_second
         learns = polling.adaptive and not self._exact and not timing.sync
@@ -86,6 +90,11 @@ class Pacer:
     def gap_s(self) -> float:
         """The usual gap between polls before anything is learned: what the gate is sized for."""
         return self._gap_s
+
+    def take_warning(self) -> str | None:
+        """A sentence about a fixed schedule that the vendor forbids; None when there is none, or it was taken before."""
+        warning, self._warning = self._warning, None
+        return warning
 
     def first_age_s(self, chance: float) -> float:
         """Age of the first poll. `chance` in [0, 1) spreads tasks that were accepted together."""
@@ -124,7 +133,7 @@ class Pacer:
 
     def soonest_age_s(self, *, ended_age_s: float | None) -> float:
         """The earliest age at which the task may be asked about, its last poll having ended at `ended_age_s` (None: none)."""
-        return 0.0 if ended_age_s is None else ended_age_s + self._min_gap_s
+        return self._min_first_s if ended_age_s is None else ended_age_s + self._min_gap_s
 
     def may_be_gone(self, age_s: float, seen_age_s: float) -> bool:
         """Whether the vendor may have dropped a task of this age, last seen in work at `seen_age_s`."""
@@ -223,3 +232,16 @@ class Pacer:
         if end_s is not None and age_s > end_s:
             return end_s if soonest_s <= end_s and sent_s < end_s else None
         return age_s
+
+
+def _below_floor(polling: Polling, timing: Timing) -> str | None:
+    """What to say about `Polling(fixed=...)` that goes below the vendor's floors."""
+    if polling.fixed is None or timing.sync:
+        return None
+    first_s, gap_s = polling.fixed
+    if first_s >= timing.min_first_s and gap_s >= timing.min_gap_s:
+        return None
+    return (
+        f"Polling(fixed=({first_s:g}, {gap_s:g})) goes below what the vendor asks for: {timing.min_first_s:g} s before the "
+        f"first poll, {timing.min_gap_s:g} s between two. It may block the account or the address."
+    )

@@ -81,9 +81,11 @@ def _value(attribute: Attribute[Any], spec: TaskSpec) -> Any:
         return spec.allowed[name][0]
     if name in spec.ranges:
         return spec.ranges[name][0]
+    if any(target.conversion == "words" for target in spec.fields.get(name, ())):
+        return "cars"
     if name in _BY_NAME:
         return _BY_NAME[name]
-    if name.endswith(("_url", "_lib")):
+    if name.endswith(("_url", "_lib", "_script")):
         return "https://example.com/page"
     if "Image" in kind:
         return [_picture(spec.images)] if "tuple" in kind else _picture(spec.images)
