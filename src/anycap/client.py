@@ -89,6 +89,7 @@ class Client(VendorMethods):
         self._runtime = runtime if runtime is not None else Runtime()
         self._sessions: dict[str, AccountSession] = {}
         addresses: dict[tuple[str, str], AddressGuard] = {}
+        speaks_https = False
         for account in given:
             if account.name in self._sessions:
                 raise ConfigurationError(
@@ -96,7 +97,8 @@ class Client(VendorMethods):
                 )
             adapter = providers.get(account.provider)
             place = (account.provider, account.base_url or adapter.catalog.base_url)
-            parse_target(place[1], allow_http=self._settings.allow_http)
+            target = parse_target(place[1], allow_http=self._settings.allow_http)
+            speaks_https = speaks_https or target.is_https
             if place not in addresses:
                 addresses[place] = AddressGuard(adapter.catalog.ban_rules, self._settings.guard)
             self._sessions[account.name] = AccountSession(
@@ -104,7 +106,11 @@ class Client(VendorMethods):
             )
         self._journal = open_journal(journal, self._settings.journal)
         self._transport: Transport = choose(
-            http, self._settings.http, allow_http=self._settings.allow_http, offload=self._runtime.offload
+            http,
+            self._settings.http,
+            allow_http=self._settings.allow_http,
+            speaks_https=speaks_https,
+            offload=self._runtime.offload,
         )
         self._events = Events(on_event)
         self._engine = Engine(

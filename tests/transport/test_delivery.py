@@ -6,9 +6,12 @@ NOT_SENT may be sent again; a MAYBE_SENT createTask is in doubt and costs money 
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -172,6 +175,46 @@ async def test_the_next_address_of_a_name_is_tried(make: Make, monkeypatch: pyte
         assert await server.gone()
     assert isinstance(outcome, Answer)
     assert server.accepted == 1
+
+
+@pytest.mark.parametrize("with_tls", [False, True], ids=["http", "https"])
+async def test_no_file_descriptors_left_is_not_sent_and_passes(
+    make: Make, certificates: Certificates, with_tls: bool
+) -> None:
+    transport = make(HttpSettings(ssl_context=certificates.client_context()))
+    await transport.open()
+    tls = certificates.server_context() if with_tls else None
+    with serve(keep_answering, tls=tls) as server, all_descriptors_in_use() as release:
+        short = await transport.send(a_request(server.url))
+        release()
+        after = await transport.send(a_request(server.url))
+        await transport.aclose()
+        assert await server.gone()
+    assert isinstance(short, Failure)
+    assert (short.delivery, short.kind) == (Delivery.NOT_SENT, FailureKind.CONNECT)
+    assert "no file descriptors are left" in short.detail
+    assert isinstance(after, Answer)
+
+
+@contextmanager
+def all_descriptors_in_use() -> Iterator[Callable[[], None]]:
+    """Nothing more can be opened until what this gives is called."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+
+    def release() -> None:
+        while held:
+            os.close(held.pop())
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, before[0]), before[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        yield release
+    finally:
+        release()
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_a_server_that_never_finishes_the_handshake_is_not_sent(make: Make, certificates: Certificates) -> None:

@@ -150,7 +150,8 @@ async def test_an_unknown_authority_is_not_sent(anyio_backend: str, certificates
             outcome = await sent_through(client, a_request(server.url))
         assert await server.gone()
     assert isinstance(outcome, Failure)
-    assert (outcome.kind, outcome.delivery) == (FailureKind.TLS, Delivery.NOT_SENT)
+    assert (outcome.kind, outcome.delivery) == (FailureKind.CERTIFICATE, Delivery.NOT_SENT)
+    assert "the certificate of 127.0.0.1 cannot be verified" in outcome.detail
     assert server.requests == []
 
 

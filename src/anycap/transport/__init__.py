@@ -44,6 +44,7 @@ def choose(
     settings: HttpSettings,
     *,
     allow_http: bool = False,
+    speaks_https: bool = True,
     offload: Offload = anyio.to_thread.run_sync,
 ) -> Transport:
     """The transport for what the user gave as `http=`.
@@ -51,24 +52,25 @@ def choose(
     None makes the default one; an `httpx.AsyncClient` or `aiohttp.ClientSession` is used as it is and left open; a
     `Transport` is returned unchanged.
 
-    `offload(function, *args)` runs slow work off the loop. Raises `ConfigurationError` for anything else.
+    `offload(function, *args)` runs slow work off the loop. `speaks_https` says whether any address is an https one: then
+    the certificates are read by `open`. Raises `ConfigurationError` for anything else.
     """
     if isinstance(http, Transport):
         return http
     if http is None and not (settings.trust_env and _proxies_are_set()):
         from anycap.transport.connections.direct import DirectTransport
 
-        return DirectTransport(settings, offload=offload, allow_http=allow_http)
+        return DirectTransport(settings, offload=offload, allow_http=allow_http, speaks_https=speaks_https)
     if http is None or _is_instance(http, "httpx", "AsyncClient"):
         from anycap.transport.httpx import HttpxTransport
 
         client: Any = http
-        return HttpxTransport(settings, client, offload=offload, allow_http=allow_http)
+        return HttpxTransport(settings, client, offload=offload, allow_http=allow_http, speaks_https=speaks_https)
     if _is_instance(http, "aiohttp", "ClientSession"):
         from anycap.transport.aiohttp import AiohttpTransport
 
         session: Any = http
-        return AiohttpTransport(settings, session, offload=offload, allow_http=allow_http)
+        return AiohttpTransport(settings, session, offload=offload, allow_http=allow_http, speaks_https=speaks_https)
     raise ConfigurationError(
         f"http= is a {type(http).__name__}. Give an httpx.AsyncClient, an aiohttp.ClientSession, a transport of anycap's, "
         "or nothing for the default."

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import anyio.to_thread
 from aiohttp import hdrs
+from attrs import evolve
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -21,7 +22,7 @@ from anycap.transport.connections.bounded import BodyRefused, BoundedBody, whole
 from anycap.transport.connections.direct import USER_AGENT
 from anycap.transport.connections.target import Target
 from anycap.transport.connections.wire import on_asyncio
-from anycap.transport.library_shell import BEFORE_WRITING, Broke, LibraryTransport, answer_from, kind_of, words_for
+from anycap.transport.library_shell import BEFORE_WRITING, Broke, LibraryTransport, answer_from, broke_by
 from anycap.transport.port import Answer, Delivery, FailureKind, Offload, Request
 
 
@@ -39,9 +40,12 @@ class AiohttpTransport(LibraryTransport["_Payload"]):
         *,
         offload: Offload = anyio.to_thread.run_sync,
         allow_http: bool = False,
+        speaks_https: bool = True,
         user_agent: str = USER_AGENT,
     ) -> None:
-        super().__init__(settings, offload=offload, allow_http=allow_http, user_agent=user_agent)
+        super().__init__(
+            settings, offload=offload, allow_http=allow_http, speaks_https=speaks_https, user_agent=user_agent
+        )
         self._session = session
         self._owns_session = session is None
         self._timeouts = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout_s)
@@ -53,6 +57,8 @@ class AiohttpTransport(LibraryTransport["_Payload"]):
                 "aiohttp runs on asyncio only. Under trio leave http= out: the default runs on both."
             )
         if self._session is None:
+            if self._speaks_https:
+                await self._tls.get()
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=self._settings.keep_alive_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -97,16 +103,16 @@ class AiohttpTransport(LibraryTransport["_Payload"]):
                 return Broke(FailureKind.PROTOCOL, "the server changed protocols, which nobody asked for", status)
             return answer_from(status, await _read(response, request.body_bytes_max), response.headers)
         except BodyRefused as error:
-            kind, detail = error.kind, error.detail
+            broke = Broke(error.kind, error.detail, status)
         except Exception as error:  # noqa: BLE001 - a server may provoke anything; none of it may get out
-            kind, detail = kind_of(error, _KINDS), words_for(error)
-            if kind is FailureKind.PROTOCOL and request.body is not None and not attempt.writing:
-                kind = FailureKind.CONNECT
+            broke = broke_by(error, _KINDS, target, status)
+            if broke.kind is FailureKind.PROTOCOL and request.body is not None and not attempt.writing:
+                broke = evolve(broke, kind=FailureKind.CONNECT)
         finally:
             # An answer read to its end has given its connection back. Synchronous, so it cannot be cancelled.
             if response is not None and response.connection is not None:
                 response.close()
-        return Broke(kind, detail, status)
+        return broke
 
 
 class _Payload(aiohttp.BytesPayload):

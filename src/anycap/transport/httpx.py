@@ -6,7 +6,6 @@ Importing this module imports httpx; nothing of httpx leaves it. What it shares 
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ from anycap.settings import HttpSettings
 from anycap.transport.connections.bounded import BodyRefused, BoundedBody
 from anycap.transport.connections.direct import USER_AGENT
 from anycap.transport.connections.target import Target
-from anycap.transport.library_shell import BEFORE_WRITING, Broke, LibraryTransport, answer_from, kind_of, words_for
+from anycap.transport.library_shell import BEFORE_WRITING, Broke, LibraryTransport, answer_from, broke_by
 from anycap.transport.port import Answer, Delivery, FailureKind, Offload, Request
 
 # The client gives up a little before our own deadline: only its own timeouts say that nothing was sent, and httpx 0.28
@@ -42,9 +41,12 @@ class HttpxTransport(LibraryTransport["_Trace"]):
         *,
         offload: Offload = anyio.to_thread.run_sync,
         allow_http: bool = False,
+        speaks_https: bool = True,
         user_agent: str = USER_AGENT,
     ) -> None:
-        super().__init__(settings, offload=offload, allow_http=allow_http, user_agent=user_agent)
+        super().__init__(
+            settings, offload=offload, allow_http=allow_http, speaks_https=speaks_https, user_agent=user_agent
+        )
         self._client = client
         self._owns_client = client is None
         self._tracing: set[tuple[str, str, int]] = set()
@@ -83,15 +85,15 @@ class HttpxTransport(LibraryTransport["_Trace"]):
             status = response.status_code
             return answer_from(status, await _read(response, request.body_bytes_max), response.headers)
         except BodyRefused as error:
-            kind, detail = error.kind, error.detail
+            broke = Broke(error.kind, error.detail, status)
         except Exception as error:  # noqa: BLE001 - an injected client may raise anything; none of it may get out
-            kind, detail = _kind_of(error), words_for(error)
+            broke = broke_by(error, _KINDS, target, status)
         finally:
             if response is not None:
                 # Also when cancelled: an unclosed response keeps its connection in the pool, busy for ever.
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
-        return Broke(kind, detail, status)
+        return broke
 
     def _prepared(self, client: httpx.AsyncClient, request: Request, trace: _Trace) -> httpx.Request:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -178,22 +180,6 @@ _KINDS: dict[FailureKind, tuple[type[Exception], ...]] = {
     FailureKind.READ: (httpx.ReadError, httpx.CloseError),
     FailureKind.DISCONNECTED: (httpx.RemoteProtocolError,),
 }
-
-
-def _kind_of(error: Exception) -> FailureKind:
-    # httpx has no class of its own for TLS: the ssl module's exception is somewhere behind its ConnectError.
-    if isinstance(error, httpx.ConnectError) and _comes_from_tls(error):
-        return FailureKind.TLS
-    return kind_of(error, _KINDS)
-
-
-def _comes_from_tls(error: BaseException) -> bool:
-    behind: BaseException | None = error
-    for _ in range(8):
-        if behind is None or isinstance(behind, ssl.SSLError):
-            break
-        behind = behind.__cause__ or behind.__context__
-    return isinstance(behind, ssl.SSLError)
 
 
 async def _read(response: httpx.Response, bytes_max: int) -> bytes:

@@ -7,6 +7,7 @@ one gets out: frames below ours hold the body with the key.
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
@@ -19,11 +20,20 @@ from anycap.settings import HttpSettings
 from anycap.transport.connections.bounded import header_value, no_whole_answer
 from anycap.transport.connections.direct import USER_AGENT
 from anycap.transport.connections.target import Target, Targets
-from anycap.transport.connections.tls import TlsContext
+from anycap.transport.connections.tls import TlsContext, unverified
+from anycap.transport.connections.wire import SHORT_OF_DESCRIPTORS, is_short_of_descriptors
 from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Offload, Request
 
 NOT_OPEN = "the transport is not open; nothing was sent"
-BEFORE_WRITING = frozenset({FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT, FailureKind.TLS, FailureKind.PROXY})
+BEFORE_WRITING = frozenset(
+    {
+        FailureKind.CONNECT,
+        FailureKind.CONNECT_TIMEOUT,
+        FailureKind.TLS,
+        FailureKind.CERTIFICATE,
+        FailureKind.PROXY,
+    }
+)
 """Kinds that a library reports only while it has not begun to write."""
 _STALE = frozenset({FailureKind.DISCONNECTED, FailureKind.READ})
 
@@ -52,7 +62,7 @@ class LibraryTransport(ABC, Generic[A]):
     """A transport over an HTTP library: `_attempt` and `_exchange` are the library's, the rest is the same for all.
 
     `settings` holds the bounds, `offload(function, *args)` runs slow work off the loop, `allow_http` lifts the rule
-    "https unless loopback".
+    "https unless loopback". Without `speaks_https` a client of our own reads certificates only when needed.
     """
 
     def __init__(
@@ -61,11 +71,13 @@ class LibraryTransport(ABC, Generic[A]):
         *,
         offload: Offload = anyio.to_thread.run_sync,
         allow_http: bool = False,
+        speaks_https: bool = True,
         user_agent: str = USER_AGENT,
     ) -> None:
         self._settings = HttpSettings() if settings is None else settings
         self._tls = TlsContext(self._settings, offload)
         self._targets = Targets(allow_http=allow_http)
+        self._speaks_https = speaks_https
         self._user_agent = user_agent
         self._closed = False
 
@@ -124,14 +136,37 @@ def answer_from(status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
     )
 
 
-def kind_of(error: Exception, kinds: Mapping[FailureKind, tuple[type[Exception], ...]]) -> FailureKind:
-    """The first kind that lists a class of `error`: classes stand before their base classes."""
+Kinds = Mapping[FailureKind, tuple[type[Exception], ...]]
+"""A library's classes by the kind they stand for; the first kind that lists a class of an exception counts."""
+
+
+def kind_of(error: Exception, kinds: Kinds) -> FailureKind:
+    """The kind of a library's exception; PROTOCOL for what no kind lists."""
     for kind, classes in kinds.items():
         if isinstance(error, classes):
             return kind
     return FailureKind.PROTOCOL
 
 
-def words_for(error: Exception) -> str:
-    """All that is said of a library's exception: its text may hold a body, or an address with a login."""
-    return f"the request failed ({type(error).__name__})"
+def broke_by(error: Exception, kinds: Kinds, target: Target, status: int | None) -> Broke:
+    """What a library's exception comes to. Its text is not shown: it may hold a body, or an address with a login."""
+    why = SHORT_OF_DESCRIPTORS if is_short_of_descriptors(error) else type(error).__name__
+    kind, detail = kind_of(error, kinds), f"the request failed ({why})"
+    # Not every library has classes of its own for TLS, but the ssl module's exception is behind those that they have.
+    tls = _behind(error) if kind in (FailureKind.TLS, FailureKind.CONNECT) else None
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        return Broke(FailureKind.CERTIFICATE, unverified(target.host, tls), status)
+    return Broke(kind if tls is None else FailureKind.TLS, detail, status)
+
+
+def _behind(error: BaseException) -> ssl.SSLError | None:
+    """The TLS error that an exception was raised for: the first of its chain, since libraries make subclasses of it."""
+    found: ssl.SSLError | None = None
+    behind: BaseException | None = error
+    for _ in range(8):  # a chain may be a circle
+        if isinstance(behind, ssl.SSLError):
+            found = behind
+        if behind is None:
+            break
+        behind = behind.__cause__ or behind.__context__
+    return found

@@ -83,6 +83,8 @@ class FailureKind(StrEnum):
     CONNECT = "connect"
     CONNECT_TIMEOUT = "connect_timeout"
     TLS = "tls"
+    CERTIFICATE = "certificate"
+    """The server's certificate cannot be verified: no weather, but the address, the clock or the authorities are wrong."""
     PROXY = "proxy"
     WRITE = "write"
     READ = "read"
@@ -92,6 +94,7 @@ class FailureKind(StrEnum):
     TOO_LARGE = "too_large"
     ENCODING = "encoding"
     CLOSED = "closed"
+    """This transport, or the client or session that was given to it, is closed: no later attempt can do better."""
 
 
 @frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,7 +41,9 @@ async def test_by_default_an_unknown_authority_is_refused_before_anything_is_sen
         outcome = await transport.send(a_request(server.url))
         await transport.aclose()
     assert isinstance(outcome, Failure)
-    assert (outcome.delivery, outcome.kind) == (Delivery.NOT_SENT, FailureKind.TLS)
+    assert (outcome.delivery, outcome.kind) == (Delivery.NOT_SENT, FailureKind.CERTIFICATE)
+    assert "the certificate of 127.0.0.1 cannot be verified" in outcome.detail
+    assert "settings.http.ssl_context" in outcome.detail
     assert server.requests == []
 
 
@@ -51,7 +54,9 @@ async def test_a_certificate_for_another_host_is_refused(make: Make, certificate
         outcome = await transport.send(a_request(server.url))
         await transport.aclose()
     assert isinstance(outcome, Failure)
-    assert (outcome.delivery, outcome.kind) == (Delivery.NOT_SENT, FailureKind.TLS)
+    assert (outcome.delivery, outcome.kind) == (Delivery.NOT_SENT, FailureKind.CERTIFICATE)
+    assert "the certificate of 127.0.0.1 cannot be verified" in outcome.detail
+    assert "settings.http.ssl_context" in outcome.detail
     assert server.requests == []
 
 
@@ -61,17 +66,25 @@ def test_nothing_but_a_context_can_change_verification(make: Make, wrong: Any) -
         make(HttpSettings(ssl_context=wrong))
 
 
-def made_as_by_debian(monkeypatch: pytest.MonkeyPatch, minimum: ssl.TLSVersion) -> list[ssl.SSLContext]:
-    """Let contexts begin with this minimum; a Python built with `--with-ssl-default-suites=openssl` sets none itself."""
-    create, made = ssl.create_default_context, []
+class DebiansSsl:
+    """The module `ssl` whose contexts begin with another minimum, as a Python built with `--with-ssl-default-suites=openssl`."""
 
-    def create_default_context(*args: Any, **options: Any) -> ssl.SSLContext:
-        context = create(*args, **options)
-        context.minimum_version = minimum
-        made.append(context)
+    def __init__(self, minimum: ssl.TLSVersion, made: list[ssl.SSLContext]) -> None:
+        self._minimum, self._made = minimum, made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(ssl, name)
+
+    def SSLContext(self, protocol: int) -> ssl.SSLContext:
+        context = ssl.SSLContext(protocol)
+        context.minimum_version = self._minimum
+        self._made.append(context)
         return context
 
-    monkeypatch.setattr(ssl, "create_default_context", create_default_context)
+
+def made_as_by_debian(monkeypatch: pytest.MonkeyPatch, minimum: ssl.TLSVersion) -> list[ssl.SSLContext]:
+    made: list[ssl.SSLContext] = []
+    monkeypatch.setattr("anycap.transport.connections.tls.ssl", DebiansSsl(minimum, made))
     return made
 
 
@@ -105,7 +118,7 @@ def test_the_default_context_verifies_chain_and_name(trust_env: bool) -> None:
     context = create_context(trust_env)
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname is True
-    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2  # not the system's default
     assert context.cert_store_stats()["x509_ca"] > 50
 
 
@@ -116,17 +129,47 @@ def test_the_environment_names_authorities_only_when_trusted(monkeypatch: pytest
         create_context(trust_env=True)
 
 
-async def test_unreadable_authorities_are_an_error_of_configuration_at_the_first_send(
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+async def test_missing_authorities_fail_in_open_by_name(
+    make: Make, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "/nonexistent/authorities")
+    transport = make(HttpSettings(trust_env=True))
+    with pytest.raises(ConfigurationError, match=r"cannot be read .*: /nonexistent/authorities\. Check SSL_CERT_FILE"):
+        await transport.open()
+    await transport.aclose()
+
+
+async def test_where_only_plain_http_is_spoken_missing_authorities_do_not_matter(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/authorities.pem")
-    transport = make(HttpSettings(trust_env=True))
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/authorities")
+    transport = make(HttpSettings(trust_env=True), speaks_https=False)
     await transport.open()
     with serve(keep_answering) as server:
-        with pytest.raises(ConfigurationError, match="cannot be read"):
-            await transport.send(a_request(server.url.replace("http:", "https:")))
+        assert isinstance(await transport.send(a_request(server.url)), Answer)
+        await transport.aclose()
+
+
+@pytest.mark.parametrize("trust_env", [False, True])
+async def test_session_keys_are_written_to_no_file_of_the_environment(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, certificates: Certificates, trust_env: bool
+) -> None:
+    authority = tmp_path / "authority.pem"
+    certificates.authority.cert_pem.write_to_path(str(authority))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    # A context of our own, not the user's: made with the authority in certifi's place, or by the environment's word.
+    monkeypatch.setattr("certifi.where", lambda: str(authority))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    transport = make(HttpSettings(trust_env=trust_env))
+    await transport.open()
+    with serve(keep_answering, tls=certificates.server_context()) as server:
+        assert isinstance(await transport.send(a_request(server.url)), Answer)
         await transport.aclose()
         assert await server.gone()
+    assert not (tmp_path / "keys").exists()
 
 
 async def test_the_context_is_made_once_off_the_loop_and_only_for_https(
@@ -138,7 +181,7 @@ async def test_the_context_is_made_once_off_the_loop_and_only_for_https(
         made.append(function.__name__)
         return certificates.client_context()
 
-    transport = DirectTransport(offload=offload)
+    transport = DirectTransport(offload=offload, speaks_https=False)
     await transport.open()
     with serve(keep_answering) as plain, serve(keep_answering, tls=certificates.server_context()) as server:
         assert isinstance(await transport.send(a_request(plain.url)), Answer)
@@ -147,6 +190,9 @@ async def test_the_context_is_made_once_off_the_loop_and_only_for_https(
             assert isinstance(await transport.send(a_request(server.url)), Answer)
         await transport.aclose()
     assert made == ["create_context"]
+    opened = DirectTransport(offload=offload)
+    await opened.open()
+    assert made == ["create_context"] * 2
 
 
 async def test_a_server_that_picks_http2_is_refused_with_the_way_out(

@@ -31,7 +31,8 @@ class DirectTransport:
     """Sends requests over connections of its own, on asyncio and on trio.
 
     `settings` holds the bounds. `offload(function, *args)` runs slow work (reading the certificates) off the loop.
-    `allow_http` lifts the rule "https unless loopback". Raises `ConfigurationError` for an `ssl_context` that is none.
+    `allow_http` lifts the rule "https unless loopback". Without `speaks_https` certificates are read only when needed.
+    Raises `ConfigurationError` for an `ssl_context` that is none.
     """
 
     def __init__(
@@ -40,12 +41,15 @@ class DirectTransport:
         *,
         offload: Offload = anyio.to_thread.run_sync,
         allow_http: bool = False,
+        speaks_https: bool = True,
         user_agent: str = USER_AGENT,
     ) -> None:
         settings = HttpSettings() if settings is None else settings
         self._targets = Targets(allow_http=allow_http)
+        self._speaks_https = speaks_https
+        self._tls = TlsContext(settings, offload)
         self._stack = ConnectionStack(
-            TlsContext(settings, offload).get,
+            self._tls.get,
             user_agent=user_agent,
             keep_alive_s=settings.keep_alive_s,
             connect_timeout_s=settings.connect_timeout_s,
@@ -57,7 +61,9 @@ class DirectTransport:
         return Connections(self._stack.busy, self._stack.idle, self._stack.opened)
 
     async def open(self) -> None:
-        """Nothing to do: certificates are read when https is first spoken, connections are made when needed."""
+        """Read the certificates; connections are made when needed. Raises `ConfigurationError`, naming what cannot be read."""
+        if self._speaks_https:
+            await self._tls.get()
 
     async def send(self, request: Request) -> Answer | Failure:
         """Send one request and read the whole answer within `request.timeout_s`.

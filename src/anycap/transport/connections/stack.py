@@ -18,7 +18,7 @@ from anycap.transport.connections.bounded import no_whole_answer
 from anycap.transport.connections.dial import open_wire
 from anycap.transport.connections.exchange import Connection
 from anycap.transport.connections.target import Target
-from anycap.transport.connections.wire import Broken, Wire
+from anycap.transport.connections.wire import Broken, Wire, connect_failure
 from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Request
 
 
@@ -150,7 +150,8 @@ class ConnectionStack:
         except ConfigurationError:
             raise
         except Exception as error:  # noqa: BLE001 - a resolver or TLS library may raise anything
-            broken = FailureKind.CONNECT, f"no connection to {target.host} ({type(error).__name__})"
+            failure = connect_failure(error, target)
+            broken = failure.kind, failure.detail
         if broken is not None:
             return broken
         if connection is None:

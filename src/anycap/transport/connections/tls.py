@@ -1,12 +1,15 @@
 """The TLS context that all connections of a transport share. Verification cannot be switched off here, only replaced.
 
-Reading the certificates takes about 13 ms and 0.7 MB, so it happens once, off the loop, and only when https is spoken.
+Reading the certificates takes about 13 ms and 0.7 MB, so it happens once, off the loop, and not where only plain http to
+loopback is spoken.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
+import sys
+from pathlib import Path
 
 import anyio
 import certifi
@@ -19,22 +22,45 @@ from anycap.transport.port import Offload
 def create_context(trust_env: bool) -> ssl.SSLContext:
     """A verifying context for TLS 1.2 and later, with certifi's authorities.
 
-    `trust_env` lets SSL_CERT_FILE or SSL_CERT_DIR name other authorities.
+    `trust_env` lets SSL_CERT_FILE or SSL_CERT_DIR name other authorities. Raises `ConfigurationError`, naming the file or
+    folder, for authorities that cannot be read.
     """
+    # Not ssl.create_default_context: it writes the session keys to the file that SSLKEYLOGFILE names, whoever set that.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # A distribution's Python may leave the minimum to OpenSSL's policy file, which may name none, or a higher one.
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+    if sys.version_info >= (3, 13):  # as the default context does from there on
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    context.set_alpn_protocols(["http/1.1"])
     cafile = os.environ.get("SSL_CERT_FILE") if trust_env else None
     capath = os.environ.get("SSL_CERT_DIR") if trust_env else None
     if not cafile and not capath:
         cafile = certifi.where()
     try:
-        context = ssl.create_default_context(cafile=cafile or None, capath=capath or None)
+        if cafile:
+            place = cafile
+            context.load_verify_locations(cafile=cafile)
+        if capath:
+            place = capath
+            # OpenSSL takes a folder that is not there for an empty one.
+            if not Path(capath).is_dir():
+                raise NotADirectoryError
+            context.load_verify_locations(capath=capath)
     except OSError as error:
         problem = type(error).__name__
     else:
-        # A distribution's Python may leave the minimum to OpenSSL's policy file, which may name none, or a higher one.
-        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
-        context.set_alpn_protocols(["http/1.1"])
         return context
-    raise ConfigurationError(f"The certificates to verify vendors with cannot be read ({problem}): {cafile or capath}")
+    advice = "Check SSL_CERT_FILE and SSL_CERT_DIR." if trust_env else "Install certifi again."
+    raise ConfigurationError(f"The certificates to verify vendors with cannot be read ({problem}): {place}. {advice}")
+
+
+def unverified(host: str, error: ssl.SSLCertVerificationError) -> str:
+    """The words for a certificate that does not verify, with what to do."""
+    # OpenSSL's own sentence, sometimes with the host that was asked for: nothing in it is the server's.
+    return (
+        f"the certificate of {host} cannot be verified ({error.verify_message or 'no reason given'}); nothing was sent. Check "
+        "base_url and this machine's clock. If an authority of your own signs it, give settings.http.ssl_context"
+    )
 
 
 class TlsContext:

@@ -7,11 +7,13 @@ synchronous on purpose: it cannot be cancelled half-way. No HTTP here; that is `
 from __future__ import annotations
 
 import asyncio
+import errno
 import select
 import ssl
 from typing import Protocol
 
 from anycap.transport.connections.target import Target
+from anycap.transport.connections.tls import unverified
 from anycap.transport.port import FailureKind
 
 RECEIVE_BYTES = 16 * 1024
@@ -75,17 +77,27 @@ def on_asyncio() -> bool:
         return False
 
 
+SHORT_OF_DESCRIPTORS = "no file descriptors are left; see `ulimit -n`"
+
+
+def is_short_of_descriptors(error: BaseException) -> bool:
+    """Whether this process, or the machine, has no file descriptor left for a socket. It passes."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_short_of_descriptors, error.exceptions))
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return True
+    # trio tells of all addresses in one OSError, whose cause is what each of them came to.
+    return error.__cause__ is not None and is_short_of_descriptors(error.__cause__)
+
+
 def connect_failure(error: Exception, target: Target) -> Broken:
     """The `Broken` for an exception of connecting or of the TLS handshake."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Broken(
-            FailureKind.TLS,
-            f"the certificate of {target.host} cannot be verified ({error.verify_message}); nothing was sent. "
-            "If a certificate authority of your own signs it, give settings.http.ssl_context",
-        )
+        return Broken(FailureKind.CERTIFICATE, unverified(target.host, error))
     if isinstance(error, ssl.SSLError):
         return Broken(FailureKind.TLS, f"the TLS handshake with {target.host} failed ({error.reason or 'no reason'})")
-    return Broken(FailureKind.CONNECT, f"no connection to {target.host}:{target.port} ({type(error).__name__})")
+    why = SHORT_OF_DESCRIPTORS if is_short_of_descriptors(error) else type(error).__name__
+    return Broken(FailureKind.CONNECT, f"no connection to {target.host}:{target.port} ({why})")
 
 
 def check_protocol(selected: str | None, target: Target) -> None:
