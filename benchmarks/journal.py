@@ -1,27 +1,35 @@
 """What the journal costs: the records of a solve alone, and whole solves with and without one.
 
 Four records make a solve (INTENT, ACCEPTED, RESULT, DELIVERED). Whole solves run through a client on a transport that
-answers at once, so the journal's part is as large as it can be; a real vendor's HTTP only makes it smaller.
+answers at once, so the journal's part is as large as it can be; a real vendor's HTTP only makes it smaller. Under steady
+work (a write every 4 ms, on a disk whose commits take 5 ms, or on this machine's) it is the wait of one caller that counts.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 
 from anycap import Account, Client, RecaptchaV2
+from anycap.engine.event_emitter import EventEmitter
+from anycap.engine.journal_queue import JournalQueue
+from anycap.events import Events
 from anycap.journal import Entry, Journal, Record, RecordKind
 from anycap.journal.memory import MemoryJournal
 from anycap.journal.sqlite.journal import SqliteJournal
+from anycap.journal.sqlite.store import Store
 from anycap.settings import JournalSettings, Polling
 from anycap.transport import Answer, Request
 from benchmarks.harness import Report, in_child, interleaved
 
 SOLVES = 2_000
+STEADY_GAP_S = 0.004
 _INTENT = {
     "account": "anti-captcha",
     "provider": "anti-captcha",
@@ -87,7 +95,11 @@ def records(store: str, solves: int, at_once: int) -> dict[str, float]:
 
     async def main(place: str) -> dict[str, float]:
         journal = _journal(store, place)
-        await journal.open()
+        queue = JournalQueue(journal, EventEmitter(Events(None), time.time), time.time)
+        await queue.open()
+
+        async def write(name: str, kind: RecordKind, fields: Any) -> None:
+            await queue.write((Record(name, kind, 1e9, fields),), keep=kind is not RecordKind.INTENT)
 
         async def solve(number: int) -> None:
             name = f"{number:016x}"
@@ -95,22 +107,64 @@ def records(store: str, solves: int, at_once: int) -> dict[str, float]:
                 "website_url": f"https://example.com/{number}",
                 "website_key": "6Le-wvkSAAAAAPBMRTvw0Q4Muexq9bi0",
             }
-            await journal.write([Record(name, RecordKind.INTENT, 1e9, {**_INTENT, "summary": summary})])
-            await journal.write([Record(name, RecordKind.ACCEPTED, 1e9, {"task_id": number})])
-            await journal.write([Record(name, RecordKind.RESULT, 1e9, {"body": _BODY, "expires_at": 2e9})])
-            await journal.write([Record(name, RecordKind.DELIVERED, 1e9)])
+            await write(name, RecordKind.INTENT, {**_INTENT, "summary": summary})
+            await write(name, RecordKind.ACCEPTED, {"task_id": number})
+            await write(name, RecordKind.RESULT, {"body": _BODY, "expires_at": 2e9})
+            await write(name, RecordKind.DELIVERED, {})
 
         async def worker(first: int) -> None:
             for number in range(first, solves, at_once):
                 await solve(number)
 
-        async with anyio.create_task_group() as tasks:
-            for first in range(at_once):
-                tasks.start_soon(worker, first)
+        async with anyio.create_task_group() as upkeep:
+            upkeep.start_soon(queue.keep_up)
+            async with anyio.create_task_group() as tasks:
+                for first in range(at_once):
+                    tasks.start_soon(worker, first)
+            upkeep.cancel_scope.cancel()
         commits = getattr(journal, "commits", 0)
-        await journal.aclose()
+        await queue.aclose()
         return {"commits a solve": commits / solves}
 
+    with tempfile.TemporaryDirectory() as place:
+        return anyio.run(main, place)
+
+
+def steady(commit_s: float, writes: int) -> dict[str, float]:
+    """How long one caller waits while a write comes every 4 ms; `commit_s` is added to each commit of this disk."""
+    append = Store.append
+
+    def slow_append(self: Store, rows: Any) -> None:
+        time.sleep(commit_s)
+        append(self, rows)
+
+    async def main(place: str) -> dict[str, float]:
+        queue = JournalQueue(_journal("sqlite", place), EventEmitter(Events(None), time.time), time.time)
+        await queue.open()
+        waits_s: list[float] = []
+
+        async def write(number: int) -> None:
+            began = time.perf_counter()
+            await queue.write((Record(f"{number:016x}", RecordKind.INTENT, 1e9, _INTENT),), keep=False)
+            waits_s.append(time.perf_counter() - began)
+
+        async with anyio.create_task_group() as upkeep:
+            upkeep.start_soon(queue.keep_up)
+            async with anyio.create_task_group() as tasks:
+                began = time.perf_counter()
+                for number in range(writes):
+                    tasks.start_soon(write, number)
+                    await anyio.sleep(max(began + (number + 1) * STEADY_GAP_S - time.perf_counter(), 0.0))
+            upkeep.cancel_scope.cancel()
+        await queue.aclose()
+        waits_s.sort()
+        return {
+            "wait p50 ms": 1e3 * waits_s[writes // 2],
+            "wait p99 ms": 1e3 * waits_s[writes * 99 // 100],
+            "wait max ms": 1e3 * waits_s[-1],
+        }
+
+    Store.append = slow_append if commit_s else append  # type: ignore[method-assign]  # a slow disk, in this process only
     with tempfile.TemporaryDirectory() as place:
         return anyio.run(main, place)
 
@@ -136,7 +190,7 @@ def whole(store: str, solves: int) -> dict[str, float]:
 
 
 def run(quick: bool) -> list[Report]:
-    """Records alone (against memory), whole solves (against none)."""
+    """Records alone (against memory), whole solves (against none), waits under steady work."""
     rounds, solves = (3, SOLVES // 4) if quick else (7, SOLVES)
     alone = interleaved(
         "journal_records",
@@ -179,4 +233,14 @@ def run(quick: bool) -> list[Report]:
         },  # a solve without HTTP costs half of a bare aiohttp loop's, so this is large
         notes=[f"{solves} solves, 500 at once, transport without HTTP: the journal's part at its largest"],
     )
-    return [alone, solved]
+    latency = interleaved(
+        "journal_steady",
+        {
+            name: lambda commit_s=commit_s: in_child("benchmarks.journal:steady", commit_s=commit_s, writes=solves // 2)  # type: ignore[misc]  # a default binds the loop's value
+            for name, commit_s in (("this disk", 0.0), ("a disk of 5 ms", 0.005))
+        },
+        rounds=rounds,
+        warm_up=False,
+        notes=[f"a write every {1e3 * STEADY_GAP_S:g} ms; a caller waits for the commit under way and for its own"],
+    )
+    return [alone, solved, latency]

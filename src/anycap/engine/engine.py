@@ -231,6 +231,7 @@ class Engine:
                     while self._submitting:
                         self._submits_ended = anyio.Event()
                         await self._submits_ended.wait()
+                self.journal_queue.finish_by(self.clock() + self._close_parts_s())
                 tasks.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whatever broke the engine: callers get a typed error, the host is spared
             self._broke(error)

@@ -1,10 +1,13 @@
-"""How the engine writes its journal: at once where money hangs on it, later where no caller waits, again what failed.
+"""The one write-behind queue to the journal: at once where money hangs on it, later where no caller waits.
 
-What a record says is in `core/records.py`, where it is kept in `anycap.journal`. Nothing is sent from here.
+What comes while a write is under way gathers and becomes the next write, so the journal has one write at a time, and a
+caller waits for the rest of that one and for its own: never longer, however steady the work. What a record says is in
+`core/records.py`, where it is kept in `anycap.journal`. Nothing is sent from here.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -17,6 +20,7 @@ from anycap.core.solve import Solve
 from anycap.engine.event_emitter import EventEmitter
 from anycap.engine.notifier import AnyNotifier, Notifier
 from anycap.errors import JournalError
+from anycap.journal.fields import RecordRefused
 from anycap.journal.port import Journal, Record, RecordKind
 
 logger = logging.getLogger("anycap")
@@ -25,21 +29,58 @@ HOUSEKEEPING_S = 60.0
 """How often expired solutions are erased from the journal."""
 
 
+class _Part:
+    """The records of one call, and what became of them."""
+
+    __slots__ = ("error", "keep", "records")
+
+    def __init__(self, records: Sequence[Record], keep: bool) -> None:
+        self.records = records
+        self.keep = keep
+        self.error: JournalError | None = None
+
+
+class _Batch:
+    """What is written together."""
+
+    __slots__ = ("done", "parts", "wanted")
+
+    def __init__(self) -> None:
+        self.parts: list[_Part] = []
+        self.wanted = False
+        """Whether it is to be written now. Records that failed wait until others come, or until it is time to tidy."""
+        self.done: anyio.Event | None = None
+
+    def add(self, records: Sequence[Record], *, keep: bool) -> _Part:
+        part = _Part(records, keep)
+        self.parts.append(part)
+        self.wanted = True
+        return part
+
+    async def finished(self) -> None:
+        if self.done is None:
+            self.done = anyio.Event()
+        await self.done.wait()
+
+    def finish(self) -> None:
+        if self.done is not None:
+            self.done.set()
+
+
 class JournalQueue:
     """Writes records in their order. `closing` says, per ticket, what the journal will say once it has caught up."""
 
-    def __init__(self, journal: Journal, notices: EventEmitter, wall: Callable[[], float]) -> None:
+    def __init__(self, journal: Journal, emitter: EventEmitter, wall: Callable[[], float]) -> None:
         self.journal = journal
         self.closing: dict[str, RecordKind] = {}
-        self._notices = notices
-        self._wall = wall
         self.on_housekeeping: Callable[[], None] = lambda: None
-        self._unwritten: list[Record] = []
-        self._later: list[Record] = []
-        self._bell: Notifier | None = None
-        self._untidy = False
-        self._behind = 0
-        self._caught_up: anyio.Event
+        self._emitter = emitter
+        self._wall = wall
+        self._gathering = _Batch()
+        self._writing = False
+        self._tidy_due = False
+        self._notifier: Notifier | None = None  # what `keep_up` waits on
+        self._shield: anyio.CancelScope | None = None  # round the write of `keep_up` that is under way
 
     async def open(self) -> None:
         """Open the journal and erase what has expired: a process that lives for seconds erases, too."""
@@ -51,40 +92,39 @@ class JournalQueue:
 
         Raises JournalError; with `keep` the records are kept and go first next time, else they are forgotten.
         """
+        if self._writing or self._gathering.parts:
+            batch = self._gathering
+            part = batch.add(records, keep=keep)
+            self._wake()
+            try:
+                await batch.finished()
+            except BaseException:
+                if not keep:  # an INTENT that nobody sends any more would only look like a doubt
+                    part.records = ()
+                raise
+            if part.error is not None:
+                raise copy.copy(part.error)  # its own: one exception raised in many tasks would gather their frames
+            return
+        # Nothing is before it: no task has to be woken, and a journal in memory is never waited for.
+        self._writing = True
         try:
-            if self._unwritten:
-                await self._catch_up(records)
-            else:
-                await self.journal.write(records)
-        except JournalError as error:
-            if keep:
-                self._unwritten += records
-            self._trouble(error)
-            raise
-
-    async def _catch_up(self, records: Sequence[Record]) -> None:
-        """Write what could not be written before, and `records` after it; what is left for later waits for it."""
-        before = self._take_unwritten()
-        if not self._behind:
-            self._caught_up = anyio.Event()
-        self._behind += 1
-        try:
-            await self.journal.write([*before, *records])
-            self._are_written(before)
-        except JournalError:
-            self._unwritten = [*before, *self._unwritten]
+            await self._store(records)
+        except BaseException as error:
+            if keep and not isinstance(error, RecordRefused):
+                # When cancelled, the journal may have it after all. A record that is there twice says nothing new.
+                self._keep([_Part(records, keep)])
+            if isinstance(error, JournalError):
+                self._report(error)
             raise
         finally:
-            self._behind -= 1
-            if not self._behind:
-                self._caught_up.set()
+            self._writing = False
+            self._wake()
 
     def write_later(self, record: Record) -> None:
         """Have a record written that no caller waits for."""
         self.closing[record.ticket_id] = record.kind
-        self._later.append(record)
-        if self._bell is not None:
-            self._bell.notify()
+        self._gathering.add((record,), keep=True)
+        self._wake()
 
     def write_steps_later(self, solve: Solve, actions: Sequence[Action]) -> None:
         """Have the records of a solve's steps written that no caller waits for."""
@@ -93,61 +133,110 @@ class JournalQueue:
             if record is not None:
                 self.write_later(record)
 
-    async def keep_up(self, bell: Notifier | None = None) -> None:
-        """Write what was left for later, and erase what has expired; until cancelled. `bell`: what to wait on."""
-        self._bell = bell = bell or AnyNotifier()
+    async def keep_up(self, notifier: Notifier | None = None) -> None:
+        """Write what gathers, and erase what has expired; until cancelled. `notifier`: what to wait on."""
+        self._notifier = notifier = notifier or AnyNotifier()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._remind)
             while True:
-                if not self._later and not self._untidy:
-                    await bell.wait(math.inf)
-                while self._behind:
-                    await self._caught_up.wait()
-                # What failed before goes first, so that the records of a ticket stay in their order.
-                records, self._later = [*self._take_unwritten(), *self._later], []
-                # Taken before the write: else one that fails at such a time would be tried on and on.
-                untidy, self._untidy = self._untidy, False
-                try:
-                    if records:
-                        await self.journal.write(records)
-                        self._are_written(records)
-                    if untidy:
-                        records = []
-                        self.on_housekeeping()
-                        await self.journal.erase_expired(self._wall())
-                except JournalError as error:
-                    self._unwritten = [*records, *self._unwritten]
-                    self._trouble(error)
+                if self._writing or not (self._gathering.wanted or self._tidy_due):
+                    await notifier.wait(math.inf)
+                    continue
+                # Taken before the writing: else what fails at such a time would be tried on and on.
+                tidy, self._tidy_due = self._tidy_due, False
+                if self._gathering.parts:
+                    # Cancelled on closing it would have to be written again: nobody could tell whether it was.
+                    with anyio.CancelScope(shield=True) as self._shield:
+                        await self._write_gathered()
+                if tidy:
+                    await self._tidy()
+
+    def finish_by(self, deadline: float) -> None:
+        """The client is closing: the write under way may take until `deadline`, by the loop's clock."""
+        if self._shield is not None:
+            self._shield.deadline = deadline
+
+    async def aclose(self) -> None:
+        """Write what is left and close the journal; what cannot be written is told."""
+        if self._gathering.parts:
+            await self._write_gathered()
+        try:
+            await self.journal.aclose()
+        except JournalError as error:
+            self._report(error)
+
+    # -- inside
+
+    def _wake(self) -> None:
+        if self._notifier is not None and self._gathering.wanted:
+            self._notifier.notify()
+
+    async def _write_gathered(self) -> None:
+        batch, self._gathering = self._gathering, _Batch()
+        self._writing = True
+        try:
+            await self._attempt(batch.parts)
+        except BaseException:
+            # Out of time on closing, or the host cancels every task. What must not be lost is written once more with the rest.
+            self._failed(batch.parts, JournalError("the client was closed while the journal was being written"))
+            raise
+        finally:
+            self._writing = False
+            batch.finish()
+
+    async def _attempt(self, parts: Sequence[_Part]) -> None:
+        records = [record for part in parts for record in part.records]
+        try:
+            await self._store(records)
+        except RecordRefused as error:
+            if len(parts) == 1:
+                parts[0].error = error
+                self._report(error)
+                return
+            for part in parts:  # one caller's mistake is not the others'
+                await self._attempt([part])
+        except JournalError as error:
+            self._failed(parts, error)
+            self._report(error)
+        else:
+            for record in records:
+                self.closing.pop(record.ticket_id, None)
+
+    async def _store(self, records: Sequence[Record]) -> None:
+        try:
+            await self.journal.write(records)
+        except JournalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a journal of the user's may raise anything; it must not end the engine
+            fault = type(error).__name__
+        else:
+            return
+        raise JournalError(f"the journal failed with {fault}, which no journal should raise")
+
+    def _failed(self, parts: Sequence[_Part], error: JournalError) -> None:
+        for part in parts:
+            part.error = error
+        self._keep(parts)
+
+    def _keep(self, parts: Sequence[_Part]) -> None:
+        """What must not be lost goes first next time, so that the records of a ticket stay in their order."""
+        self._gathering.parts[:0] = [_Part(part.records, keep=True) for part in parts if part.keep]
+
+    async def _tidy(self) -> None:
+        self.on_housekeeping()
+        try:
+            await self.journal.erase_expired(self._wall())
+        except JournalError as error:
+            self._report(error)
 
     async def _remind(self) -> None:
         """Say when it is time to tidy, by the clock: a client that is never idle erases, too."""
         while True:
             await anyio.sleep(HOUSEKEEPING_S)
-            self._untidy = True
-            if self._bell is not None:
-                self._bell.notify()
+            self._tidy_due = True
+            if self._notifier is not None:
+                self._notifier.notify()
 
-    async def aclose(self) -> None:
-        """Write what is left and close the journal; what cannot be written is told."""
-        records, self._unwritten, self._later = self._unwritten + self._later, [], []
-        try:
-            if records:
-                await self.journal.write(records)
-        except JournalError as error:
-            self._trouble(error)
-        try:
-            await self.journal.aclose()
-        except JournalError as error:
-            self._trouble(error)
-
-    def _take_unwritten(self) -> list[Record]:
-        records, self._unwritten = self._unwritten, []
-        return records
-
-    def _are_written(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self.closing.pop(record.ticket_id, None)
-
-    def _trouble(self, error: JournalError) -> None:
+    def _report(self, error: JournalError) -> None:
         logger.warning("the journal could not be written: %s", error)
-        self._notices.journal_trouble(error)
+        self._emitter.journal_trouble(error)

@@ -277,9 +277,9 @@ def test_an_owner_whose_file_cannot_be_opened_is_left_alone(path: Path) -> None:
     assert ownership.is_alive("other")
     assert ownership.is_alive(ownership.id)
     assert not ownership.is_alive("nobody")
-    ownership.bury("other")  # cannot be removed: no matter
+    ownership.remove_lock_of("other")  # cannot be removed: no matter
     assert in_the_way.exists()
-    ownership.bury(ownership.id)
+    ownership.remove_lock_of(ownership.id)
     ownership.release()
     ownership.release()
     assert not ownership.is_alive(ownership.id)

@@ -1,15 +1,13 @@
 """The journal in a SQLite file: what a closed or killed process left can be resumed, by the same or another process.
 
-Here is the asynchronous face: group commit, cancellation, closing within a grace, forks. The file itself is in `store.py`
-and `schema.py`, the thread in `writer.py`, ownership between processes in `owners.py`. `sqlite3` is imported when a
-journal opens, never before.
+Here is the asynchronous face: cancellation, closing within a grace, forks. The file itself is in `store.py` and
+`schema.py`, the thread in `writer.py`, ownership between processes in `owners.py`. `sqlite3` is imported when a journal
+opens, never before.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -18,11 +16,11 @@ import anyio
 
 from anycap.errors import JournalError
 from anycap.journal.port import Entry, Record
-from anycap.journal.sqlite.writer import Call, WriterThread, way_back
+from anycap.journal.sqlite.writer import WriterThread
 from anycap.settings import JournalSettings
 
 if TYPE_CHECKING:
-    from anycap.journal.sqlite.store import Row, Store
+    from anycap.journal.sqlite.store import Store
 
 T = TypeVar("T")
 
@@ -35,52 +33,13 @@ class Offload(Protocol):
         ...
 
 
-class _Batch:
-    """The rows of one `write` and what became of them."""
-
-    __slots__ = ("rows", "trouble", "unheard", "written")
-
-    def __init__(self, rows: list[Row]) -> None:
-        self.rows = rows
-        self.written = False
-        self.unheard = False
-        """Nobody waits for the outcome any more: when it fails, it is tried again with the next commit."""
-        self.trouble = "The journal's writer broke off for a reason of its own; what was to be written is not."
-
-
-class _Opening:
-    """Opens a store off the loop; when the one who waits goes away meanwhile, the store is closed again."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._turn = threading.Lock()
-        self._abandoned = False
-        self._opened = False
-
-    def run(self) -> None:
-        with self._turn:
-            if self._abandoned:
-                return
-        self._store.open()
-        with self._turn:
-            if self._abandoned:
-                self._store.close()
-            self._opened = True
-
-    def abandon(self) -> None:
-        with self._turn:
-            self._abandoned = True
-            if self._opened:
-                self._store.close()
-
-
 class SqliteJournal:
     """A journal in the SQLite file at `path`, made with mode 0600 when missing.
 
-    Concurrent `write` calls share one transaction and each waits until it is on the disk. Several clients and several
-    processes of one machine may use one file: each owns its tickets, and `open` takes over those of dead processes. With
-    `observe` it looks at an existing file and owns nothing (for tools). `offload` runs the blocking work; by default a
-    writer thread of the journal's own does.
+    Every `write` is one transaction; a client's queue puts what comes at the same time into one write. Several clients and
+    several processes of one machine may use one file: each owns its tickets, and `open` takes over those of dead processes.
+    With `observe` it looks at an existing file and owns nothing (for tools). `offload` runs the blocking work; by default
+    a thread of the journal's own does.
 
     Raises JournalError when the file is locked, full, damaged, not writable, not a journal or from a newer release.
     """
@@ -96,15 +55,10 @@ class SqliteJournal:
         self.path = Path(path)
         self._settings = settings or JournalSettings()
         self._observe = observe
-        self._given_offload = offload
-        self._offload: Offload | None = None
-        self._stop: Callable[[], None] = _nothing
-        self._store: Store | None = None
-        self._pending: deque[_Batch] = deque()
-        self._writer: WriterThread | None = None
-        self._next_drain: Call[None] | None = None
-        self._in_hand = 0
-        self._turn = threading.Lock()
+        self._offload = offload
+        self._store: Store | None = None  # set while the journal is open
+        self._thread: WriterThread | None = None  # None with an `offload`
+        self._unfinished: set[object] = set()  # writes that were handed over and have not come to an end
         self._process = os.getpid()
 
     @property
@@ -119,20 +73,20 @@ class SqliteJournal:
         from anycap.journal.sqlite.store import Store
 
         self._process = os.getpid()
+        self._unfinished.clear()
         store = Store(self.path, self._settings, observe=self._observe)
-        offload, stop = self._given_offload, _nothing
-        writer: WriterThread | None = None
-        if offload is None:
-            writer = WriterThread(store.idle)
-            offload, stop = writer.run, writer.stop
-        opening = _Opening(store)
+        if self._offload is None:
+            self._thread = WriterThread(lambda busy: store.rest(busy=busy))
         try:
-            await offload(opening.run)
+            await self._run(store, store.open)
         except BaseException:
-            opening.abandon()
-            stop()
+            if self._thread is None:
+                store.close()
+            else:  # cancelled: the thread may be at work on it now, and closes it after that
+                self._thread.post(store.close)
+                self._thread.stop()
             raise
-        self._store, self._offload, self._stop, self._writer = store, offload, stop, writer
+        self._store = store
 
     async def write(self, records: Sequence[Record]) -> None:
         """Append `records`, all or none; they are on the disk when this returns.
@@ -140,51 +94,56 @@ class SqliteJournal:
         Cancelling ends the waiting only: what was handed in is written. Raises JournalError when it could not be.
         """
         store = self._check()
-        batch = _Batch(store.rows(records))
-        self._pending.append(batch)
-        try:
-            await self._drained(store)
-        except BaseException:
-            batch.unheard = True
-            raise
-        if not batch.written:
-            raise JournalError(batch.trouble)
+        rows = store.rows(records)
+        this_write = object()
+
+        def append() -> None:
+            try:
+                store.append(rows)
+            finally:
+                self._unfinished.discard(this_write)
+
+        self._unfinished.add(this_write)
+        await self._run(store, append)
 
     async def open_entries(self) -> list[Entry]:
         """Every open ticket that this journal owns, oldest first; takes over what processes that died meanwhile left."""
-        return await self._read(lambda store: store.mine())
+        store = self._check()
+        return await self._run(store, store.own_entries)
 
     async def find(self, ticket_id: str) -> Entry | None:
         """The entry of one ticket, whoever owns it."""
-        return await self._read(lambda store: store.find(ticket_id))
+        store = self._check()
+        return await self._run(store, lambda: store.find(ticket_id))
 
     async def entries(self, *, closed: bool = False) -> list[Entry]:
         """All open entries in the file, whoever owns them; with `closed` the kept closed ones too."""
-        return await self._read(lambda store: store.every(closed))
+        store = self._check()
+        return await self._run(store, lambda: store.all_entries(closed=closed))
 
     async def erase_expired(self, now: float) -> int:
         """Erase solutions past their validity and closed tickets past their keeping time; returns how many."""
-        return await self._read(lambda store: store.erase_expired(now))
+        store = self._check()
+        return await self._run(store, lambda: store.erase_expired(now))
 
     async def aclose(self) -> None:
         """Write what is left, close the file and give up ownership, within `close_grace_s`.
 
         Raises JournalError when records that were handed in could not be written.
         """
-        if self._store is None:
+        store, self._store = self._store, None
+        if store is None:
             return
         if os.getpid() != self._process:
-            _inherited.append(self._store)
-            self._store = None
+            _inherited.append(store)
             return
-        store = self._store
         try:
             with anyio.move_on_after(self._settings.close_grace_s):
-                await self._run(lambda: self._finish(store))
+                await self._run(store, store.close)  # after the writes that were handed over before
         finally:
-            self._stop()
-            self._store = None
-        if left := len(self._pending) + self._in_hand:
+            if self._thread is not None:
+                self._thread.stop()
+        if left := len(self._unfinished):
             raise JournalError(
                 f"{left} writes did not reach the journal {self.path} within settings.journal.close_grace_s. The tickets "
                 "they belong to may be missing in it."
@@ -200,68 +159,13 @@ class SqliteJournal:
             )
         return self._store
 
-    async def _run(self, job: Callable[[], T]) -> T:
-        assert self._offload is not None  # noqa: S101 - set together with the store
-        return await self._offload(job)
-
-    async def _read(self, read: Callable[[Store], T]) -> T:
-        store = self._check()
-
-        def job() -> T:
-            with self._turn:
-                self._commit(store)
-                return read(store)
-
-        return await self._run(job)
-
-    async def _drained(self, store: Store) -> None:
-        """Wait until everything that waits now is committed. Those who come before the commit begins share one job."""
-        if self._writer is None:
-            await self._run(lambda: self._drain(store))
-            return
-        call = self._next_drain
-        if call is None or call.loop is not way_back()[0]:
-            # In this order: the job takes itself out of `_next_drain` before it looks at what waits.
-            call = self._next_drain = Call(lambda: self._drain(store))
-            self._writer.put(call)
-        await call.done.wait()
-        call.outcome()
-
-    def _drain(self, store: Store) -> None:
-        """Commit everything that waits, in one transaction. Runs off the loop."""
-        self._next_drain = None
-        with self._turn:
-            self._commit(store)
-
-    def _commit(self, store: Store) -> None:
-        batches: list[_Batch] = []
-        while self._pending:
-            batches.append(self._pending.popleft())
-        if not batches:
-            return
-        self._in_hand = len(batches)
-        try:
-            store.append([row for batch in batches for row in batch.rows])
-        except JournalError as error:
-            for batch in batches:
-                batch.trouble = error.message
-            self._pending.extendleft(batch for batch in reversed(batches) if batch.unheard)
-        else:
-            for batch in batches:
-                batch.written = True
-                batch.rows = []
-            store.after_commit()
-        finally:
-            self._in_hand = 0
-
-    def _finish(self, store: Store) -> None:
-        with self._turn:
-            self._commit(store)
-            store.close()
-
-
-def _nothing() -> None:
-    return None
+    async def _run(self, store: Store, job: Callable[[], T]) -> T:
+        if self._thread is not None:
+            return await self._thread.run(job)
+        assert self._offload is not None  # noqa: S101 - without one there is a thread
+        result = await self._offload(job)
+        await self._offload(lambda: store.rest(busy=True))
+        return result
 
 
 _inherited: list[object] = []

@@ -110,7 +110,7 @@ class Ownership:
             os.close(descriptor)
         return alive
 
-    def bury(self, owner: str) -> None:
+    def remove_lock_of(self, owner: str) -> None:
         """Remove the lock file of a dead owner, once nothing in the journal carries its id any more."""
         if owner != self.id:
             _remove(self._directory / f"{owner}.lock")

@@ -50,7 +50,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """`records` is append-only; solutions live apart in `bodies`, so that they can be erased without touching a record."""
 
+PRAGMAS = (
+    (
+        "synchronous",
+        "FULL",
+    ),  # a record is durable when write() returns; NORMAL may lose the last commits in a power cut
+    ("secure_delete", "ON"),  # an erased solution is overwritten, not only unlinked
+    ("temp_store", "MEMORY"),  # no solution in a temporary file that nobody erases
+    ("trusted_schema", "OFF"),  # the file may come from elsewhere: none of its views or triggers runs a function
+    ("cell_size_check", "ON"),  # a damaged page is an error on reading, not a wrong record
+    ("cache_size", "-16384"),  # 16 MiB: the open tickets of a busy client stay in memory
+)
+
 _PAGE_BYTES = 4_096
+"""SQLite's own default, for a file that has no page yet."""
+_SWITCH_GAP_S = 0.01
+"""How often switching to write-ahead logging is tried: the other process needs a few milliseconds for it."""
 
 
 def connect(path: Path, settings: JournalSettings, *, create: bool) -> sqlite3.Connection:
@@ -118,6 +133,7 @@ def _identify(connection: sqlite3.Connection, path: Path) -> None:
             f"The journal {path} was written by a newer release of anycap (schema {version}; this one knows up to "
             f"{newest}). Upgrade anycap, or name another file. It was left as it is; nothing was sent."
         )
+    # Not integrity_check: that reads every index entry too, and opening must not take seconds on a large journal.
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise _corrupt(path, str(found))
@@ -125,15 +141,15 @@ def _identify(connection: sqlite3.Connection, path: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path, settings: JournalSettings) -> None:
     if _one(connection, "PRAGMA page_count") == 0:
+        # Only possible before the first page is written. Forgotten tickets then give their pages back.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     if _write_ahead(connection, settings.busy_timeout_s) != "wal":
         raise JournalError(
             f"The file system under {path} cannot do write-ahead logging (a network share?). Put the journal on a "
             "local disk. Nothing was sent."
         )
-    for pragma in ("synchronous = FULL", "secure_delete = ON", "temp_store = MEMORY", "trusted_schema = OFF",
-                   "cell_size_check = ON", "cache_size = -16384"):  # fmt: skip
-        connection.execute(f"PRAGMA {pragma}")
+    for pragma, value in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma} = {value}")
     if settings.file_bytes_max is not None:
         page_bytes = _one(connection, "PRAGMA page_size") or _PAGE_BYTES
         connection.execute(f"PRAGMA max_page_count = {max(1, settings.file_bytes_max // page_bytes)}")
@@ -148,7 +164,7 @@ def _write_ahead(connection: sqlite3.Connection, busy_timeout_s: float) -> str:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
                 raise
-        time.sleep(0.01)
+        time.sleep(_SWITCH_GAP_S)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -1,6 +1,6 @@
-"""What is written into the SQLite journal and read from it: plain functions of a connection, run in the writer thread.
+"""What is written into the SQLite journal and read from it: plain functions of a connection, run in the journal's thread.
 
-`schema.py` opens the file, `sqlite.py` gives this an asynchronous face. Every method is one transaction. A ticket's sum
+`schema.py` opens the file, `journal.py` gives this an asynchronous face. Every method is one transaction. A ticket's sum
 is made from its records by `projection.py`, as in every other store; `tickets` only says who owns a ticket and whether it is
 closed.
 """
@@ -28,17 +28,21 @@ from anycap.settings import JournalSettings
 
 T = TypeVar("T")
 
-_INTENT, _RESULT = RecordKind.INTENT, RecordKind.RESULT
-_ERASE_LAG_S = 1.0
-"""Under steady load the write-ahead log, which may hold erased solutions, is emptied this often."""
-_ERASE_GAP_S = 0.05
+ERASE_LAG_S = 1.0
+"""Under steady load the write-ahead log, which may hold erased solutions, is emptied this often: each time syncs the file."""
+ERASE_GAP_S = 0.05
+"""The same in an idle moment: so long after the last time, lest single deliveries in a row sync the file for each."""
 
-
+# A ticket whose INTENT was never written can still be met: a record of a later release, or one that came late.
 _NEW_TICKET = "INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES (?, ?)"
-_ENTRIES = (
-    "SELECT t.ticket_id, t.owner, r.kind, r.at, r.fields, b.body FROM tickets t "
-    "JOIN records r ON r.ticket_id = t.ticket_id LEFT JOIN bodies b ON b.ticket_id = t.ticket_id WHERE "
-)
+_ENTRIES = """
+    SELECT t.ticket_id, t.owner, r.kind, r.at, r.fields, b.body
+    FROM tickets t
+    JOIN records r ON r.ticket_id = t.ticket_id
+    LEFT JOIN bodies b ON b.ticket_id = t.ticket_id
+    WHERE {where}
+    ORDER BY t.number, r.seq
+"""
 
 
 @frozen(repr=False)
@@ -56,10 +60,10 @@ class Row:
 def _row_of(record: Record, keep_s: float) -> Row:
     kind = record.kind
     fields: Mapping[str, Any] = admitted(kind, record.fields)
-    strict = kind == _INTENT
+    strict = kind == RecordKind.INTENT
     body: str | None = None
     erase_at = record.at
-    if kind == _RESULT:
+    if kind == RecordKind.RESULT:
         rest = dict(fields)
         body = _encode(without_keys(rest.pop("body", None)), strict)
         expires_at = rest.get("expires_at")
@@ -110,9 +114,11 @@ class Store:
         self._observe = observe
         self._connection: sqlite3.Connection | None = None
         self._ownership = Ownership(path)
-        self._buried: list[str] = []
-        self._to_erase = False
-        self._erased_at = 0.0
+        # Owners found dead in a transaction under way; their lock files go once it is committed.
+        self._found_dead: list[str] = []
+        # Whether the write-ahead log may hold a solution that was erased from the tables, and when it was last emptied.
+        self._log_to_empty = False
+        self._log_emptied_at = 0.0
 
     def open(self) -> None:
         """Open and check the file, become an owner and take over what dead owners left. Raises JournalError."""
@@ -122,7 +128,7 @@ class Store:
             if not self._observe:
                 self._ownership.take()
                 self.take_over()
-                self._to_erase = True  # a killed process may have left erased solutions in the write-ahead log
+                self._log_to_empty = True  # a killed process may have left erased solutions in the write-ahead log
                 self.empty_log()
         except BaseException:
             self.close()
@@ -138,6 +144,7 @@ class Store:
         """Run `statements(connection)` as one transaction: all of it is durable, or none of it is there."""
         connection = self._open
         try:
+            # IMMEDIATE: a transaction that reads first and then wants to write can fail for want of a lock half way.
             connection.execute("BEGIN IMMEDIATE")
             result = statements(connection)
             connection.execute("COMMIT")
@@ -152,6 +159,8 @@ class Store:
         _roll_back(connection)
         raise trouble
 
+    # -- writing
+
     def rows(self, records: Iterable[Record]) -> list[Row]:
         """Check and encode records, on the caller's side. Raises JournalError for an INTENT that must not be stored."""
         return [_row_of(record, self._settings.keep_s) for record in records]
@@ -161,54 +170,71 @@ class Store:
         self._transaction(lambda connection: self._append(connection, rows))
 
     def _append(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-        owner = self._ownership.id
-        execute = connection.execute
         for row in rows:
-            kind = kind_of(row.kind)
-            execute(
+            connection.execute(
                 "INSERT INTO records (ticket_id, kind, at, fields) VALUES (?, ?, ?, ?)",
                 (row.ticket_id, row.kind, row.at, row.fields),
             )
-            if kind == _INTENT:
-                if not execute(_NEW_TICKET, (row.ticket_id, owner)).rowcount:
-                    self._begin_anew(connection, row.ticket_id)
-                continue
-            if not isinstance(kind, RecordKind):
-                execute(_NEW_TICKET, (row.ticket_id, owner))
-                execute("UPDATE tickets SET foreign_kinds = 1 WHERE ticket_id = ?", (row.ticket_id,))
-            elif kind.closes:
-                self._close_ticket(connection, row, owner)
-            elif kind == _RESULT:
-                execute(_NEW_TICKET, (row.ticket_id, owner))
-                execute(
-                    "INSERT OR REPLACE INTO bodies (ticket_id, body, erase_at) SELECT ticket_id, ?, ? FROM tickets "
-                    "WHERE ticket_id = ? AND closed_at IS NULL",
-                    (row.body, row.erase_at, row.ticket_id),
-                )
-            else:
-                execute(_NEW_TICKET, (row.ticket_id, owner))
+            match kind_of(row.kind):
+                case RecordKind.INTENT:
+                    self._create_or_reopen(connection, row)
+                case RecordKind.RESULT:
+                    self._ensure_ticket(connection, row)
+                    self._store_body(connection, row)
+                case RecordKind() as kind if kind.closes:
+                    self._close_ticket(connection, row)
+                case RecordKind():
+                    self._ensure_ticket(connection, row)
+                case _:
+                    # Written by a newer release: keep it, and never forget this ticket, whose rules we do not know.
+                    self._ensure_ticket(connection, row)
+                    connection.execute("UPDATE tickets SET foreign_kinds = 1 WHERE ticket_id = ?", (row.ticket_id,))
 
-    def _begin_anew(self, connection: sqlite3.Connection, ticket_id: str) -> None:
+    def _ensure_ticket(self, connection: sqlite3.Connection, row: Row) -> bool:
+        """Have a line in `tickets`, ours unless somebody has it; whether it is new."""
+        return connection.execute(_NEW_TICKET, (row.ticket_id, self._ownership.id)).rowcount == 1
+
+    def _create_or_reopen(self, connection: sqlite3.Connection, row: Row) -> None:
+        """Only an INTENT opens a closed ticket again; what its earlier task brought is of no use any more."""
+        if self._ensure_ticket(connection, row):
+            return
         connection.execute(
-            "UPDATE tickets SET owner = ?, closed_at = NULL WHERE ticket_id = ?", (self._ownership.id, ticket_id)
+            "UPDATE tickets SET owner = ?, closed_at = NULL WHERE ticket_id = ?", (self._ownership.id, row.ticket_id)
         )
+        self._erase_body(connection, row.ticket_id)
+
+    def _store_body(self, connection: sqlite3.Connection, row: Row) -> None:
+        # The condition is for a RESULT that comes late: after DELIVERED the solution must not come back.
+        connection.execute(
+            """
+            INSERT OR REPLACE INTO bodies (ticket_id, body, erase_at)
+            SELECT ticket_id, ?, ? FROM tickets WHERE ticket_id = ? AND closed_at IS NULL
+            """,
+            (row.body, row.erase_at, row.ticket_id),
+        )
+
+    def _close_ticket(self, connection: sqlite3.Connection, row: Row) -> None:
+        # A second closing record (REPORTED after DELIVERED) does not prolong how long the ticket is kept.
+        connection.execute(
+            """
+            INSERT INTO tickets (ticket_id, owner, closed_at) VALUES (?, ?, ?)
+            ON CONFLICT (ticket_id) DO UPDATE SET closed_at = coalesce(closed_at, excluded.closed_at)
+            """,
+            (row.ticket_id, self._ownership.id, row.at),
+        )
+        self._erase_body(connection, row.ticket_id)
+
+    def _erase_body(self, connection: sqlite3.Connection, ticket_id: str) -> None:
         if connection.execute("DELETE FROM bodies WHERE ticket_id = ?", (ticket_id,)).rowcount:
-            self._to_erase = True
+            self._log_to_empty = True
 
-    def _close_ticket(self, connection: sqlite3.Connection, row: Row, owner: str) -> None:
-        connection.execute(
-            "INSERT INTO tickets (ticket_id, owner, closed_at) VALUES (?, ?, ?) "
-            "ON CONFLICT (ticket_id) DO UPDATE SET closed_at = coalesce(closed_at, excluded.closed_at)",
-            (row.ticket_id, owner, row.at),
-        )
-        if connection.execute("DELETE FROM bodies WHERE ticket_id = ?", (row.ticket_id,)).rowcount:
-            self._to_erase = True
+    # -- owning
 
     def take_over(self) -> int:
         """Make the open tickets of dead owners ours, atomically; returns how many."""
         taken = self._transaction(self._take_over)
-        while self._buried:
-            self._ownership.bury(self._buried.pop())
+        while self._found_dead:
+            self._ownership.remove_lock_of(self._found_dead.pop())
         return taken
 
     def _take_over(self, connection: sqlite3.Connection) -> int:
@@ -218,19 +244,21 @@ class Store:
                 taken += connection.execute(
                     "UPDATE tickets SET owner = ? WHERE owner = ? AND closed_at IS NULL", (self._ownership.id, owner)
                 ).rowcount
-                self._buried.append(owner)
+                self._found_dead.append(owner)
         return taken
 
     def _owners(self, connection: sqlite3.Connection) -> list[str]:
         return [owner for (owner,) in connection.execute("SELECT DISTINCT owner FROM tickets WHERE closed_at IS NULL")]
 
-    def mine(self) -> list[Entry]:
+    # -- reading
+
+    def own_entries(self) -> list[Entry]:
         """The open tickets that this owner has, those of owners that died meanwhile included."""
         if not self._observe:
             self.take_over()
         return self._entries("t.closed_at IS NULL AND t.owner = ?", (self._ownership.id,))
 
-    def every(self, closed: bool) -> list[Entry]:
+    def all_entries(self, *, closed: bool) -> list[Entry]:
         """All open tickets, whoever owns them; with `closed` the kept closed ones too."""
         return self._entries("1" if closed else "t.closed_at IS NULL", ())
 
@@ -240,15 +268,14 @@ class Store:
         return found[0] if found else None
 
     def _entries(self, where: str, values: tuple[str, ...]) -> list[Entry]:
+        """The tickets for which `where` is true: one of our own conditions, never a caller's text."""
         connection = self._open
         try:
+            # One look: owners and records must be of the same moment.
             connection.execute("BEGIN")
             try:
                 alive = {owner: self._ownership.is_alive(owner) for owner in self._owners(connection)}
-                rows = connection.execute(
-                    _ENTRIES + where + " ORDER BY t.number, r.seq",  # one of our own conditions, never a caller's text
-                    values,
-                )
+                rows = connection.execute(_ENTRIES.format(where=where), values)
                 return [
                     kept.entry(ticket_id, held=alive.get(owner, True), owned=kept.closed or owner == self._ownership.id)
                     for ticket_id, owner, kept in _sums(rows)
@@ -258,6 +285,8 @@ class Store:
         except (sqlite3.Error, ValueError) as error:
             trouble = explain(error, self.path)
         raise trouble
+
+    # -- forgetting
 
     def erase_expired(self, now: float) -> int:
         """Erase solutions past their validity and closed tickets past their keeping time; returns how many."""
@@ -274,38 +303,35 @@ class Store:
         connection.executemany("DELETE FROM records WHERE ticket_id = ?", old)
         connection.executemany("DELETE FROM tickets WHERE ticket_id = ?", old)
         if old:
-            self._to_erase = True
+            self._log_to_empty = True
+            # 1 MiB at a time: giving all pages of a large journal back at once would hold the file for seconds.
             connection.execute("PRAGMA incremental_vacuum(256)").fetchall()
         return len(lapsed) + len(old)
 
-    def idle(self) -> float | None:
-        """With nothing else to do: empty the log of erased solutions. Seconds until it wants to try again, or None."""
-        if not self._to_erase or self._connection is None:
+    def rest(self, *, busy: bool) -> float | None:
+        """Between two jobs: empty the log of erased solutions. Seconds until it wants to try again, or None."""
+        if not self._log_to_empty or self._connection is None:
             return None
-        wait_s = self._erased_at + _ERASE_GAP_S - time.monotonic()
+        wait_s = self._log_emptied_at + (ERASE_LAG_S if busy else ERASE_GAP_S) - time.monotonic()
         if wait_s > 0:
             return wait_s
-        return None if self.empty_log() else _ERASE_LAG_S
-
-    def after_commit(self) -> None:
-        """Under steady load, when there is no idle moment."""
-        if self._to_erase and time.monotonic() - self._erased_at > _ERASE_LAG_S:
-            self.empty_log()
+        return None if self.empty_log() else ERASE_LAG_S
 
     def empty_log(self) -> bool:
         """Bring the log into the file and cut it to nothing: erased means erased. False: another user defers it."""
-        if not self._to_erase:
+        if not self._log_to_empty:
             return True
         connection = self._open
-        self._erased_at = time.monotonic()
+        self._log_emptied_at = time.monotonic()
         try:
+            # A reader elsewhere may keep the log for as long as it likes; ours must not wait for it.
             connection.execute("PRAGMA busy_timeout = 20")
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.Error:
             return False  # the solutions are gone from the tables; the log is emptied at the next chance
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(self._settings.busy_timeout_s * 1000)}")
-        self._to_erase = bool(busy)
+        self._log_to_empty = bool(busy)
         return not busy
 
     def close(self) -> None:
