@@ -84,7 +84,7 @@ def test_the_final_tables(first: tuple[Report, str]) -> None:
     text = f"{tables(first[0])}\n{verdict(first[0])}"
     assert "38 of 46 solved" in text
     assert "none lost, none paid twice, 0 bans" in text
-    assert "1 request was sent, the rest stopped here" in text
+    assert "1 request was sent,\nthe rest stopped here" in text
 
 
 def test_a_show_that_broke_a_promise_says_so() -> None:

@@ -25,11 +25,17 @@ COMMANDS = {
     "doctor": ("anycap.cli.doctor", "check address, key, balance and clock of the accounts; creates no task"),
     "errors": ("anycap.cli.errors", "list or explain vendor error codes"),
     "emulator": ("anycap.cli.emulator", "serve emulated vendors on a loopback port"),
+    "completion": ("anycap.cli.completion", "print a completion script for bash, zsh or tcsh"),
 }
 
 
-def build_parser(command: str | None) -> argparse.ArgumentParser:
-    """The parser; only `command`'s module is imported, the others are known by name and help line."""
+def build_whole_parser() -> argparse.ArgumentParser:
+    """The parser with every command's arguments, for completion scripts."""
+    return build_parser(None, whole=True)
+
+
+def build_parser(command: str | None, *, whole: bool = False) -> argparse.ArgumentParser:
+    """The parser; only `command`'s module is imported, the others are known by name and help line (`whole`: all are)."""
     parser = argparse.ArgumentParser(
         prog="anycap",
         description="Captcha-solving services from the command line: any vendor, one error language.",
@@ -40,7 +46,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, line) in COMMANDS.items():
         sub = subparsers.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
-        if name == command:
+        if whole or name == command:
             importlib.import_module(module).configure(sub)
     return parser
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from anycap.cli.demo_report import Report, tables, verdict
+from anycap.cli.demo_report import Report, picture, tables, verdict
 from anycap.cli.demo_script import ACTS, TASKS_PER_VENDOR, VENDORS, WRONG_KEY_ACCOUNT, WRONG_KEY_TASKS, challenges
 from anycap.cli.exits import FAULT, INTERRUPTED, OK
 from anycap.cli.output import Output
@@ -115,6 +115,7 @@ def run(options: argparse.Namespace) -> int:
         return INTERRUPTED
     progress.close()
     output.result(report.to_json(), tables(report))
+    output.text(f"\n{picture(report)}")
     output.text(f"\n{verdict(report)}", "green" if report.sound else "red")
     return OK if report.sound else FAULT
 
@@ -140,7 +141,7 @@ async def loopback(emulator: Emulator) -> AsyncIterator[Door]:
 async def play(
     seed: int, progress: Progress, door: Callable[[Emulator], AbstractAsyncContextManager[Door]] | None = None
 ) -> Report:
-    """Start the vendors (on a loopback port, without a `door`), solve everything at once, compare with their books."""
+    """Start the vendors (on a loopback port, without a `door`), solve everything at once, compare with their ledgers."""
     from anycap.client import Client
     from anycap.emulator import DEFAULT_KEY, Emulator
     from anycap.engine.runtime import Runtime
@@ -161,7 +162,7 @@ async def play(
                 if account.name == WRONG_KEY_ACCOUNT:
                     work = work[:WRONG_KEY_TASKS]
                 tasks.create_task(_solve_all(client, account.name, work, report))
-        report.read_books(emulator, progress.seconds)
+        report.read_ledgers(emulator, progress.seconds)
     return report
 
 

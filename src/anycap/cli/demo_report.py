@@ -1,6 +1,6 @@
 """What `anycap demo` shows at the end: per account what became of its challenges, per fault how it was survived.
 
-The vendors' books are the judge: a task that was charged must be delivered, failed, or told to the caller as in doubt.
+The vendors' ledgers are the judge: a charged task must be delivered, failed, or reported to the caller as in doubt.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Line:
 
 @define
 class Report:
-    """Everything that is known after the show. `troubles` is what the vendors' books hold against the client."""
+    """Everything that is known after the show. `troubles` is what the vendors' ledgers hold against the client."""
 
     seed: int
     lines: dict[str, Line] = field(factory=lambda: {name: Line() for name in (*VENDORS, WRONG_KEY_ACCOUNT)})
@@ -70,7 +70,7 @@ class Report:
         name = _name(outcome.error)
         line.errors[name] = line.errors.get(name, 0) + 1
 
-    def read_books(self, emulator: Emulator, seconds: float) -> None:
+    def read_ledgers(self, emulator: Emulator, seconds: float) -> None:
         """Requests, polls and money from the vendors' side, and whether they agree with what the caller was told."""
         from anycap.providers import get
 
@@ -82,12 +82,12 @@ class Report:
             line = self.lines[entry.provider if good else WRONG_KEY_ACCOUNT]
             line.requests += 1
             line.polls += entry.method == "getTaskResult"
-        books = emulator.ledgers()
+        ledgers = emulator.ledgers()
         for name in VENDORS:
             line, tasks = self.lines[name], emulator[name].ledger.tasks
             line.created, line.cost = len(tasks), emulator[name].ledger.charged
             line.currency = get(name).catalog.currency
-            self.bans += len(books[name]["bans"])
+            self.bans += len(ledgers[name]["bans"])
             twice = sum(task.delivered > 0 for task in tasks) - line.solved
             lost = len(emulator[name].ledger.lost) - line.in_doubt
             if twice or lost:
@@ -134,11 +134,31 @@ def tables(report: Report) -> str:
         for name, line in report.lines.items()
     ]  # fmt: skip
     result = table(
-        ("account", "tasks", "solved", "errors by code", "polls per task", "cost", "requests"),
+        ("account", "tasks", "solved", "errors by code", "polls", "cost", "requests"),
         rows,
         right=(1, 2, 4, 5, 6),
     )
     return f"{faults}\n\n{result}"
+
+
+BAR_CHARS = 40
+
+
+def picture(report: Report) -> str:
+    """What a person remembers: a bar a vendor, solved and not solved, and below what did not happen.
+
+    `#` is a solved challenge, `.` one that the vendor could not solve or that is in doubt.
+    """
+    most = max((line.tasks for name, line in report.lines.items() if name != WRONG_KEY_ACCOUNT), default=1) or 1
+    rows = []
+    for name in VENDORS:
+        line = report.lines[name]
+        scale = BAR_CHARS / most
+        solved, rest = round(line.solved * scale), round((line.tasks - line.solved) * scale)
+        rows.append(f"  {name:<14}{'#' * solved}{'.' * rest}  {line.solved} of {line.tasks}")
+    lost = "none" if not report.troubles else "see above"
+    rows += ["", f"  paid and lost: {lost}   paid twice: {lost}   bans: {report.bans}"]
+    return "\n".join(rows)
 
 
 def verdict(report: Report) -> str:
@@ -153,6 +173,6 @@ def verdict(report: Report) -> str:
     tasks = sum(line.tasks for line in report.lines.values())
     sent = f"{wrong.requests} request was sent" if wrong.requests == 1 else f"{wrong.requests} requests were sent"
     return (
-        f"{solved} of {tasks} solved in {report.seconds:.1f} s. By the vendors' books: none lost, none paid twice, "
-        f"{report.bans} bans.\n{wrong.tasks} challenges met a wrong key: {sent}, the rest stopped here with the same error."
+        f"{solved} of {tasks} solved in {report.seconds:.1f} s. By the vendors' ledgers: none lost, none paid twice, "
+        f"{report.bans} bans.\n{wrong.tasks} challenges met a wrong key: {sent},\nthe rest stopped here with the same error."
     )

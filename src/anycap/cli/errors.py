@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+import textwrap
+from difflib import get_close_matches
 from typing import Any
 
 from anycap.cli.exits import OK, exit_code
 from anycap.cli.output import Output, table
-from anycap.errors import AnycapError
-from anycap.taxonomy import CODES, ErrorRow
+from anycap.errors import AnycapError, ConfigurationError
+from anycap.taxonomy import CODES, Code, ErrorRow
 
 KEYS = ["code", "category", "retry", "scope", "retry_after", "charged", "meaning", "action", "source"]
 
@@ -21,8 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--shared", action="store_true", help="the shared codes that all vendors' codes map to")
     listing.add_argument("--json", action="store_true", help="print JSON")
     explaining = commands.add_parser("explain", help="one vendor code: whose problem, what to do, what can help")
-    explaining.add_argument("--provider", metavar="P", required=True, help="anti-captcha, capmonster, ...")
-    explaining.add_argument("code", metavar="CODE", help="as the vendor spells it, for example ERROR_ZERO_BALANCE")
+    explaining.add_argument("--provider", metavar="P", help="anti-captcha, capmonster, ...; without it: every vendor")
+    explaining.add_argument(
+        "code",
+        metavar="CODE",
+        help="as the vendor spells it, for example ERROR_ZERO_BALANCE; one of anycap's own, for example no_funds; "
+        "or - to read codes or whole answers from stdin, one a line",
+    )
     explaining.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -46,34 +55,117 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace, output: Output) -> int:
-    from anycap.normalize import explain
+    if options.code != "-":
+        return _explain_one(options.code, options.provider, output)
+    worst = OK
+    for line in sys.stdin:
+        if asked := line.strip():
+            worst = max(worst, _explain_one(_code_in(asked), options.provider, output))
+    return worst
 
-    row = explain(options.provider, options.code)
-    wait = "nobody says" if row.retry_after is None else f"{row.retry_after:g} s"
+
+def _code_in(text: str) -> str:
+    """The code in a line of stdin: the line itself, or `errorCode` where the line is a vendor's answer."""
+    if not text.startswith("{"):
+        return text
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return text
+    code = answer.get("errorCode")
+    return code if isinstance(code, str) and code else str(answer.get("errorId", text))
+
+
+def _explain_one(code: str, provider: str | None, output: Output) -> int:
+    from anycap.normalize import explain
+    from anycap.providers import names
+
+    if provider is not None:
+        row = explain(provider, code)
+        output.result(row_fields(row, provider, code), _row_text(row, provider, code))
+        if not row.known:
+            output.say(f"anycap: the catalog of {provider} does not list {code}; this is the fall-back", "yellow")
+        return OK
+    if (shared := _shared(code)) is not None:
+        return _explain_shared(shared, output)
+    found = [(name, row) for name in names() if (row := explain(name, code)).known]
+    if not found:
+        close = get_close_matches(code.upper(), sorted(_vendor_codes()), n=3, cutoff=0.6)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise ConfigurationError(f"no vendor's catalog lists {code}.{hint}")
+    output.result(
+        [row_fields(row, name, code) for name, row in found],
+        "\n\n".join(_row_text(row, name, code) for name, row in found),
+    )
+    return OK
+
+
+def _shared(code: str) -> Code | None:
+    try:
+        return Code(code.lower())
+    except ValueError:
+        return None
+
+
+def _explain_shared(code: Code, output: Output) -> int:
+    from anycap.providers import get, names
+
+    info = CODES[code]
+    meant = [
+        (name, vendor_code)
+        for name in names()
+        for vendor_code, row in get(name).catalog.errors.items()
+        if row.code is code
+    ]
+    fields = {
+        "code": code, "category": info.category, "retry": info.retry, "scope": info.scope, "meaning": info.meaning,
+        "vendor_codes": [{"provider": name, "vendor_code": vendor_code} for name, vendor_code in meant],
+    }  # fmt: skip
     text = "\n".join([
-        f"{options.code} at {options.provider}",
-        f"  shared code  {row.code} ({CODES[row.code].meaning})",
+        f"{code}, one of anycap's own codes",
+        f"  meaning      {info.meaning}",
+        f"  category     {info.category}",
+        f"  what helps   {_HELPS[str(info.retry)]}",
+        f"  concerns     {info.scope}",
+        "",
+        table(("provider", "vendor code"), meant) if meant else "No vendor's code maps to it: anycap finds it by itself.",
+    ])  # fmt: skip
+    output.result(fields, text)
+    return OK
+
+
+def _vendor_codes() -> set[str]:
+    from anycap.providers import get, names
+
+    return {code for name in names() for code in get(name).catalog.errors}
+
+
+def _row_text(row: ErrorRow, provider: str, code: str) -> str:
+    wait = "nobody says" if row.retry_after is None else f"{row.retry_after:g} s"
+    return "\n".join([
+        f"{code} at {provider}",
+        *_paragraph("shared code", f"{row.code} ({CODES[row.code].meaning})"),
         f"  category     {row.category}",
         f"  what helps   {_HELPS[str(row.retry)]}",
         f"  concerns     {row.scope}",
         f"  wait         {wait}",
         f"  charged      {row.charged}",
-        f"  meaning      {row.meaning}",
-        f"  what to do   {row.action}",
-        f"  source       {row.source}",
+        *_paragraph("meaning", row.meaning),
+        *_paragraph("what to do", row.action),
+        *_paragraph("source", row.source),
     ])  # fmt: skip
-    output.result(row_fields(row, options.provider, options.code), text)
-    if not row.known:
-        output.say(
-            f"anycap: the catalog of {options.provider} does not list {options.code}; this is the fall-back", "yellow"
-        )
-    return OK
+
+
+def _paragraph(name: str, text: str) -> list[str]:
+    """One fact in lines that fit 80 columns; an address stays whole."""
+    lines = textwrap.wrap(text, 64, break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"  {name:<12} {lines[0]}", *(f"{'':15}{line}" for line in lines[1:])]
 
 
 _HELPS = {
     "never": "nothing, until something is changed",
     "same": "the same request again, after the wait",
-    "new_task": "only a fresh task",
+    "new_task": "only a new task",
 }
 
 
@@ -83,13 +175,26 @@ def _list(options: argparse.Namespace, output: Output) -> int:
             {"code": code, "category": info.category, "retry": info.retry, "scope": info.scope, "meaning": info.meaning}
             for code, info in CODES.items()
         ]
-        output.result(shared, table(tuple(shared[0]), [tuple(map(str, row.values())) for row in shared]))
+        output.result(
+            shared,
+            table(
+                ("code", "category", "helps", "concerns", "meaning"), [tuple(map(str, row.values())) for row in shared]
+            ),
+        )
         return OK
     from anycap.providers import get, names
 
     wanted = names() if options.provider is None else (options.provider,)
     rows = [row_fields(row, name, code) for name in wanted for code, row in get(name).catalog.errors.items()]
-    head = ("provider", "vendor_code", "code", "category", "retry", "scope", "retry_after", "charged")
-    cells = [tuple("-" if row[name] is None else str(row[name]) for name in head) for row in rows]
-    output.result(rows, table(head, cells, right=(6,)))
+    output.result(rows)
+    names_shown = ("vendor_code", "code", "retry", "retry_after", "charged")
+    for name in wanted:  # one table a vendor: with the vendor as a column none would fit a terminal
+        cells = [
+            tuple("-" if row[column] is None else str(row[column]) for column in names_shown)
+            for row in rows
+            if row["provider"] == name
+        ]
+        output.text(
+            f"{name}\n\n{table(('vendor code', 'shared code', 'helps', 'wait', 'charged'), cells, right=(3,))}\n"
+        )
     return OK

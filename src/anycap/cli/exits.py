@@ -25,6 +25,7 @@ from anycap.taxonomy import Category
 OK = 0
 FAULT = 1
 USAGE = 2
+SOME_FAILED = 19
 INTERRUPTED = 130
 
 
@@ -61,6 +62,7 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(16, "unsolved: the vendor tried and failed", "a fresh task may succeed", (Category.UNSOLVED,)),
     ExitCode(17, "refused as the vendor's policy", "accept it", (Category.REFUSED,)),
     ExitCode(18, "service: the vendor failed", "try again later", (Category.SERVICE, Category.PROGRESS)),
+    ExitCode(SOME_FAILED, "some of many failed", "see the error in each line"),
     ExitCode(20, "network: no answer from the vendor", "try again", (TransportError,)),
     ExitCode(21, "deadline: not solved in time; the ticket is kept", "wait for the ticket printed", (DeadlineError,)),
     ExitCode(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -93,23 +95,62 @@ def _lines(text: str) -> str:
     return "\n".join(map(escaped, text.split("\n")))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> str:
+COLUMN_CHARS_MIN = 12
+"""No column of a table becomes narrower than this, or than its own text, to make the table fit."""
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = (), width: int | None = None
+) -> str:
     """Columns as wide as their widest cell; the columns numbered in `right` are aligned to the right.
+
+    A table wider than `width` characters (default: the terminal, 80 where there is none) has its widest columns wrapped.
 
     >>> print(table(("task", "polls"), [("text", 2), ("token", 14)], right=(1,)))
     task   polls
     -----  -----
     text       2
     token     14
+    >>> print(table(("code", "meaning"), [("no_funds", "the balance does not cover a task")], width=30))
+    code      meaning
+    --------  --------------------
+    no_funds  the balance does not
+              cover a task
     """
     lines = [tuple(escaped(str(cell)) for cell in row) for row in rows]
     widths = [max(len(line[column]) for line in [tuple(head), *lines]) for column in range(len(head))]
+    room = (shutil.get_terminal_size((80, 24)).columns if width is None else width) - 2 * (len(widths) - 1)
+    while sum(widths) > room:
+        widest = max(range(len(widths)), key=lambda column: widths[column])
+        if widths[widest] <= COLUMN_CHARS_MIN:
+            break  # every column is at its least: the terminal itself must wrap
+        widths[widest] -= 1
 
-    def show(line: Sequence[str]) -> str:
-        cells = (
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        return "  ".join(cells).rstrip()
+    def show(line: Sequence[str]) -> Iterable[str]:
+        cells = [_wrapped(cell, width) for cell, width in zip(line, widths, strict=True)]
+        for at in range(max(map(len, cells))):
+            parts = [
+                (cell[at] if at < len(cell) else "").rjust(width)
+                if column in right
+                else (cell[at] if at < len(cell) else "").ljust(width)
+                for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            ]
+            yield "  ".join(parts).rstrip()
 
-    return "\n".join([show(head), show(["-" * width for width in widths]), *map(show, lines)])
+    shown = [tuple(head), tuple("-" * width for width in widths), *lines]
+    return "\n".join(part for line in shown for part in show(line))
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    """A cell as lines of at most `width`; names without blanks break after an underscore, or where they must."""
+    if len(cell) <= width:
+        return [cell]
+    lines: list[str] = []
+    for line in textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False) or [""]:
+        rest = line
+        while len(rest) > width:
+            cut = rest.rfind("_", 1, width) + 1 or width
+            lines.append(rest[:cut])
+            rest = rest[cut:]
+        lines.append(rest)
+    return lines
