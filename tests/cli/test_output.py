@@ -11,7 +11,7 @@ import pytest
 
 from anycap.cli.exits import TABLE, exit_code
 from anycap.cli.output import Output, error_fields, jsonable, table
-from anycap.cli.solve import solution_text
+from anycap.cli.solution import solution_text
 from anycap.errors import (
     AccountError,
     AnycapError,

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anycap.cli.arguments import PROXY_VARIABLE, add_account_options, add_journal_option, read_challenge
 from anycap.cli.exits import OK, USAGE, exit_code
 from anycap.cli.output import Output
 from anycap.cli.running import OpenTickets, run_with_client
+from anycap.cli.solution import solution_fields, solution_text
 from anycap.errors import AnycapError
-from anycap.vendor_text import escaped
 
 if TYPE_CHECKING:
     from anycap.client import Client
-    from anycap.results import Solution
-
-_TEXT_FIELDS = ("token", "text", "coordinates", "cells", "values", "cookies")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,28 +59,3 @@ def run(options: argparse.Namespace) -> int:
         return OK
 
     return run_with_client(options, output, work)
-
-
-def solution_fields(solution: Solution) -> dict[str, Any]:
-    """A solution as JSON. This is where a token is meant to be shown: it is what was asked for."""
-    from attrs import fields
-
-    shown = {field.name: getattr(solution, field.name) for field in fields(type(solution)) if field.name != "ticket"}
-    return {
-        "type": type(solution).__name__,
-        **shown,
-        "ticket": None if solution.ticket is None else solution.ticket.to_dict(),
-    }
-
-
-def solution_text(solution: Solution) -> str:
-    """The one thing a shell script wants: the token, the text, or whatever the solution is made of."""
-    import json
-
-    from anycap.cli.output import jsonable
-
-    for name in _TEXT_FIELDS:
-        value = getattr(solution, name, None)
-        if value:
-            return escaped(value) if isinstance(value, str) else json.dumps(jsonable(value))
-    return json.dumps(jsonable(solution.raw))

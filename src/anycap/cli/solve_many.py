@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from anycap.cli.exits import OK, SOME_FAILED, USAGE, exit_code
 from anycap.cli.output import Output, error_fields, jsonable
 from anycap.cli.running import OpenTickets, run_with_client
-from anycap.cli.solve import solution_fields
+from anycap.cli.solution import solution_fields
 from anycap.errors import AnycapError, InvalidChallenge
 
 if TYPE_CHECKING:

@@ -250,7 +250,7 @@ class _Resumption:
         return self._code
 
     async def _one(self, client: Client, ticket: Ticket) -> None:
-        from anycap.cli.solve import solution_fields, solution_text
+        from anycap.cli.solution import solution_fields, solution_text
 
         try:
             solution = await client.wait(ticket, timeout=self._options.timeout)

@@ -11,7 +11,7 @@ from anycap.cli.arguments import add_account_options, add_journal_option
 from anycap.cli.exits import OK, USAGE
 from anycap.cli.output import Output
 from anycap.cli.running import OpenTickets, run_with_client
-from anycap.cli.solve import solution_fields, solution_text
+from anycap.cli.solution import solution_fields, solution_text
 from anycap.tickets import Ticket
 
 if TYPE_CHECKING:
