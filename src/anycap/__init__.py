@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from anycap.client import Client as Client
     from anycap.credentials import Secret as Secret
     from anycap.engine.health import AccountHealth as AccountHealth
+    from anycap.engine.health import ClientHealth as ClientHealth
+    from anycap.engine.health import Readiness as Readiness
     from anycap.engine.runtime import Runtime as Runtime
     from anycap.errors import AccountError as AccountError
     from anycap.errors import AnycapError as AnycapError
@@ -96,7 +98,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES_IN = {
-    "engine.health": "AccountHealth",
+    "engine.health": "AccountHealth ClientHealth Readiness",
     "engine.runtime": "Runtime",
     "accounts": "Account",
     "callbacks": "CallbackAnswer",

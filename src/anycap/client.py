@@ -7,7 +7,7 @@ The other vendor methods (balance, reports, statistics) are in `vendor_methods.p
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from decimal import Decimal
 from os import PathLike
 from types import TracebackType
@@ -24,7 +24,8 @@ from anycap.core.solve import Solve
 from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession, in_doubt
 from anycap.engine.engine import Engine
-from anycap.engine.health import AccountHealth, health_of
+from anycap.engine.health import ClientHealth, health_of
+from anycap.engine.lifecycle import Phase
 from anycap.engine.recovery import Recovery
 from anycap.engine.runtime import Runtime
 from anycap.engine.solve_many import SolveMany
@@ -286,6 +287,7 @@ class Client(VendorMethods):
         def solve_one(challenge: Challenge[S]) -> Awaitable[S]:
             return self.solve(challenge, timeout=timeout, account=account)
 
+        self._engine.check_home()
         return SolveMany(solve_one, challenges, limit=1_000 if limit is None else limit)
 
     # -- what was left
@@ -328,9 +330,20 @@ class Client(VendorMethods):
         self._engine.check_open()
         return await self._restorer.receipts()
 
-    def health(self) -> Mapping[str, AccountHealth]:
-        """The state of every account, by name: windows, queues, cool-downs with reason and end, learned curves."""
-        return {name: health_of(session) for name, session in self._sessions.items()}
+    def health(self) -> ClientHealth:
+        """The state of every account, by name: readiness in one word, windows, queues, cool-downs with reason and end.
+
+        Works from any thread, sends nothing and changes nothing. `to_dict()` gives plain values for JSON.
+
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     return client.health()
+        >>> rehearse(scene)
+        {'anti-captcha': <AccountHealth anti-captcha: ready, 0 queued, 0 pending, 0 requests>}
+        """
+        is_open = self._engine.phase is Phase.OPEN
+        now = self._engine.clock() if is_open else 0.0
+        return ClientHealth(health_of(session, now, is_open=is_open) for session in self._sessions.values())
 
     def reset(self, account: str | None = None) -> None:
         """Lift every stop and cool-down of an account (None: of all), after you have mended the cause.

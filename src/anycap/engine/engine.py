@@ -32,6 +32,7 @@ from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession, Call, balance_amount
 from anycap.engine.actions import ActionRunner, wake_callers
 from anycap.engine.event_emitter import EventEmitter
+from anycap.engine.home import Home
 from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.key_rotation import KEY_RECHECK_S, read_again, watch
 from anycap.engine.lifecycle import Phase, not_open
@@ -120,6 +121,8 @@ class Engine:
         """By ticket id: ended solves whose error nobody has been given yet."""
 
         # -- its life
+        self.home: Home | None = None
+        """The loop and the process that opened this client."""
         self.phase = Phase.NEW
         self._fault = ""
         """Class names of what broke the engine."""
@@ -152,6 +155,7 @@ class Engine:
         if nursery is not None and not on_trio:
             raise ConfigurationError("open(nursery=...) is for trio; on asyncio the client owns its task")
         self.phase = Phase.OPEN
+        self.home = Home()
         self._wake_up = AnyNotifier()
         self._submits_ended = anyio.Event()
         self._closed = anyio.Event()
@@ -179,7 +183,8 @@ class Engine:
     def _start_on_trio(self, nursery: trio.Nursery | None, started: anyio.Event) -> None:
         import trio
 
-        self._use_clock(trio.current_time)
+        # The clock itself: `trio.current_time` works on the loop's own thread only, and health is read from others.
+        self._use_clock(trio.lowlevel.current_clock().current_time)
         if nursery is not None:
             nursery.start_soon(self._own, started)
             self._owner = nursery
@@ -214,6 +219,9 @@ class Engine:
         if self.phase is Phase.NEW:
             self.phase = Phase.CLOSED
             return
+        if self._closed.is_set():
+            return
+        self.check_home()
         if self.phase is Phase.OPEN:
             self.phase = Phase.CLOSING
             self._grace_s = grace_s
@@ -279,6 +287,12 @@ class Engine:
         """Raise the typed error for a client that is not open, with the caller's ticket."""
         if self.phase is not Phase.OPEN:
             raise not_open(self.phase, self._fault, ticket)
+        self.check_home()
+
+    def check_home(self) -> None:
+        """Raise ConfigurationError on another loop, in another thread or process than those of `open`."""
+        if self.home is not None:
+            self.home.check()
 
     # -- what callers do
 
@@ -354,7 +368,10 @@ class Engine:
         self._wake_up.notify()
 
     def callback_received(self, ticket_id: str) -> bool:
-        """A callback came for this ticket; False when it needs nothing."""
+        """A callback came for this ticket, in whatever thread; False when it needs nothing."""
+        if self.home is not None and not self.home.is_here:
+            self.home.call_soon(self.callback_received, ticket_id)
+            return True
         solve = self.solves.get(ticket_id)
         if solve is None or self.phase is not Phase.OPEN:
             return False

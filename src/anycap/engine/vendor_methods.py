@@ -201,6 +201,7 @@ class VendorMethods:
 
     async def user_agent(self, *, account: str | None = None, timeout: float = 30) -> str:
         """The user agent that the vendor accepts at present (CapMonster)."""
+        self._engine.check_open()
         session = self._pick_for("getUserAgent", account)
         spec = session.catalog.tasks.methods.get("getUserAgent")
         if spec is None:
@@ -282,6 +283,7 @@ class VendorMethods:
     async def _report(self, solution: Solution, *, correct: bool, timeout_s: float) -> None:
         from anycap.providers.reports import report_method  # few clients report: not at import
 
+        self._engine.check_open()
         ticket = solution.ticket
         if ticket is None or ticket.task_id is None:
             raise ReportRefused("this solution has no task at the vendor to report", ticket=ticket)

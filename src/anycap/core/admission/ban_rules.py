@@ -145,9 +145,9 @@ class SlidingWindowCounter:
         return self._expiries[0][0] if self.bad else math.inf
 
     def health(self, now: float) -> RuleHealth:
-        if self.bad:
-            self._forget(now)
-        return RuleHealth(self.rule.name, self.bad, self.submits + self.others, self.limit, self.rule.count_max)
+        # Counted, not forgotten: health is read from other threads and must change nothing.
+        bad = sum(until > now for until, _ in tuple(self._expiries))
+        return RuleHealth(self.rule.name, bad, self.submits + self.others, self.limit, self.rule.count_max)
 
     def _was_bad_for_all(self, *, stale: bool) -> bool:
         """Whether the last answer heard makes it likely that one we did not hear was bad too."""
