@@ -102,8 +102,8 @@ class TestCapMonster:
         assert caller.result(1) == {"errorId": 1, "errorCode": "ERROR_NO_SUCH_CAPCHA_ID"}
         assert caller.result("abc") == {"errorId": 1, "errorCode": "WRONG_CAPTCHA_ID"}
 
-    def test_polling_within_two_seconds_is_refused_and_the_task_lives(self) -> None:
-        caller = Caller("capmonster")
+    def test_polling_within_two_seconds_is_refused_in_strict_mode_and_the_task_lives(self) -> None:
+        caller = Caller("capmonster", strict_pacing=True)
         task_id = caller.create()["taskId"]
         assert caller.result(task_id)["status"] == "processing"
         caller.clock.advance(1.99)

@@ -98,7 +98,7 @@ class TestTime:
         assert finished[0] == finished[1]
 
     def test_speed_divides_solve_times_only(self) -> None:
-        caller = Caller("capmonster", speed=10.0)
+        caller = Caller("capmonster", speed=10.0, strict_pacing=True)
         task_id = caller.create()["taskId"]
         caller.clock.advance(1)
         assert caller.result(task_id)["status"] == "ready"

@@ -102,6 +102,7 @@ class VendorWorld:
         self.model = Vendor(
             plan.provider, clock=world.clock, rng=world.stream(f"vendor/{plan.provider}"), key="nobody's",
             solve_time=plan.solve_s, workers=plan.workers, failure_rate=plan.failure_rate, processing=plan.processing,
+            strict_pacing=True,
         )  # fmt: skip
         self.latency = world.stream(f"latency/{plan.provider}")
         self.fate = world.stream(f"fate/{plan.provider}")

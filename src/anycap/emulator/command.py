@@ -45,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="solve this many times faster than the vendors do")
     parser.add_argument("--failure-rate", type=float, default=0.0, help="part of the tasks that cannot be solved")
     parser.add_argument("--lenient", action="store_true", help="let task fields pass that the vendor does not document")
+    parser.add_argument("--strict-pacing", action="store_true", help="refuse polls that come sooner than the vendor asks "
+                        "for; otherwise they are only counted")  # fmt: skip
     parser.add_argument(
         "--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)"
     )
@@ -84,6 +86,7 @@ def _emulator(args: argparse.Namespace) -> Emulator:
         slots=args.slots,
         failure_rate=args.failure_rate,
         strict=not args.lenient,
+        strict_pacing=args.strict_pacing,
         speed=args.speed,
         epoch_s=time.time(),
         faults=_faults(args.faults),

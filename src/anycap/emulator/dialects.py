@@ -57,9 +57,10 @@ class Style(StrEnum):
 class Dialect:
     """One vendor's ways. Prices are per solved task, image and other, in `currency`.
 
-    `statuses` gives the HTTP status of an answer with this vendor code, `error_status` of every other error.
-    `solve_limit_s`: after so long an unfinished task ends with the TIMED_OUT code. `polls_end_task`: beyond the poll
-    limit the task is gone (else polls beyond it are a matter of the ban rules only).
+    `codes` has POLLED_TOO_FAST only where a page or a client gives a code for it. `statuses` gives the HTTP status of an
+    answer with this vendor code, `error_status` of every other error. `solve_limit_s`: after so long an unfinished task
+    ends with the TIMED_OUT code. `polls_end_task`: beyond the poll limit the task is gone (else polls beyond it are a
+    matter of the ban rules only).
     """
 
     provider: str
@@ -104,7 +105,6 @@ _ANTI_CAPTCHA_CODES = {
     Trouble.NO_WORKERS: "ERROR_NO_SLOT_AVAILABLE",
     Trouble.MALFORMED_ID: "ERROR_NO_SUCH_CAPCHA_ID",
     Trouble.UNKNOWN_ID: "ERROR_NO_SUCH_CAPCHA_ID",
-    Trouble.POLLED_TOO_FAST: "ERROR_NO_SUCH_CAPCHA_ID",
     Trouble.UNSOLVABLE: "ERROR_CAPTCHA_UNSOLVABLE",
     Trouble.TIMED_OUT: "ERROR_RECAPTCHA_TIMEOUT",
     Trouble.ACCESS_DENIED: "ERROR_ACCESS_DENIED",
@@ -162,7 +162,6 @@ _YESCAPTCHA_CODES = {
     Trouble.NO_WORKERS: "ERROR_NO_SLOT_AVAILABLE",
     Trouble.MALFORMED_ID: "ERROR_TASKID_INVALID",
     Trouble.UNKNOWN_ID: "ERROR_TASKID_INVALID",
-    Trouble.POLLED_TOO_FAST: "ERROR_TASKID_INVALID",
     Trouble.UNSOLVABLE: "ERROR_CAPTCHA_UNSOLVABLE",
     Trouble.TIMED_OUT: "ERROR_TASK_TIMEOUT",
     Trouble.ACCESS_DENIED: "ERROR_CLIENTKEY_UNAUTHORIZED",
@@ -227,6 +226,8 @@ DIALECTS: Mapping[str, Dialect] = {
             "capmonster", Style.CAPMONSTER, _CAPMONSTER_CODES, uuid_ids=False, numeric_error_ids=False,
             image_price=Decimal("0.0003"), price=Decimal("0.0008"), balance=Decimal(100), currency="USD",
             solve_limit_s=180.0, callbacks=True,
+            # Seen in bug reports of its own Python client, which drops the body of any answer but 200.
+            statuses={"ERROR_ZERO_BALANCE": 402, "ERROR_KEY_DOES_NOT_EXIST": 403, "ERROR_TOO_MUCH_REQUESTS": 429},
         ),
         Dialect(
             "yescaptcha", Style.YESCAPTCHA, _YESCAPTCHA_CODES, uuid_ids=True, numeric_error_ids=False,

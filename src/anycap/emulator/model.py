@@ -112,6 +112,7 @@ class Vendor:
         self.failure_rate = given.failure_rate
         self.processing = given.processing
         self.strict = given.strict
+        self.strict_pacing = given.strict_pacing
         self.speed = given.speed
         self.epoch_s = given.epoch_s
         self.accounts: dict[str, VendorAccount] = {}
@@ -122,9 +123,6 @@ class Vendor:
         """Polls beyond the number that the vendor allows for a task."""
         self._rules = rules_of(self.catalog)
         self.bans = Bans(self._rules.ban_rules, self._rules.shared_codes, self._rules.poll_bans)
-        # Vendors without a code for it ask for patience in words only, and block whoever has none.
-        early = self._rules.shared_codes.get(self.dialect.codes[Trouble.POLLED_TOO_FAST])
-        self._refuses_early_polls = early is Code.POLLED_TOO_FAST
         # One stream per concern: how often a client polls must not change how long its next task takes.
         self._task_rng, id_rng, self._flavour_rng = (_branch(rng) for _ in range(3))
         self.seed = rng.getrandbits(64)
@@ -359,13 +357,19 @@ class Vendor:
         floor_s = task.timing.min_first_s if last is None else task.timing.min_gap_s
         if now - (task.created_at if last is None else last) < floor_s - _EPSILON_S:
             self.gap_violations += 1
-            if self._refuses_early_polls:
-                return self.error(Trouble.POLLED_TOO_FAST, method)
+            if self.strict_pacing:
+                return self._too_early(task, method)
         if task.state is TaskState.PENDING:
             return answers.processing(self.dialect, task, self._flavour())
         if task.state is TaskState.SOLVED:
             task.delivered += 1
         return self._finished(task, method)
+
+    def _too_early(self, task: Task, method: str) -> Reply:
+        """The answer to an early poll in strict mode: the vendor's code for it, or "processing" where it has none."""
+        if Trouble.POLLED_TOO_FAST in self.dialect.codes:
+            return self.error(Trouble.POLLED_TOO_FAST, method)
+        return answers.processing(self.dialect, task, self._flavour())
 
     def _finished(self, task: Task, method: str) -> Reply:
         if task.state is TaskState.FAILED:

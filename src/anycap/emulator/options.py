@@ -29,6 +29,7 @@ class VendorKeywords(TypedDict, total=False):
     failure_rate: float
     processing: str
     strict: bool
+    strict_pacing: bool
     speed: float
     epoch_s: float
 
@@ -68,6 +69,9 @@ class VendorOptions:
 
     strict: bool = True
     """Refuse task fields and values that the vendor does not document."""
+
+    strict_pacing: bool = False
+    """Refuse polls that come sooner than the vendor asks for. Otherwise they are answered, and counted all the same."""
 
     speed: float = 1.0
     """Divides every solve time. Limits, windows and bans keep the vendor's own times."""

@@ -24,6 +24,9 @@ def _token(rng: random.Random, prefix: str, length: int = 96) -> str:
 
 
 def _text(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    images = task.get("images")
+    if isinstance(images, list):
+        return {"answers": ["".join(rng.choices("0123456789", k=4)) for _ in images]}
     if task.get("math") is True:
         text = str(rng.randrange(2, 100))
     elif task.get("numeric") == 1:
@@ -121,6 +124,18 @@ def _objects(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict
     return {"objects": [rng.random() < 0.5 for _ in range(count)], "labels": ["object"] * count}
 
 
+def _vision(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    if str(task.get("module", "")).startswith("rotate"):
+        return {"angle": rng.randrange(360)}
+    return {"distance": rng.randrange(300)}
+
+
+def _aws_grid(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    if str(task.get("question", "")).startswith("aws:grid"):
+        return {"objects": sorted(rng.sample(range(9), 3))}
+    return {"box": [round(rng.uniform(0, 300), 1), round(rng.uniform(0, 300), 1)]}
+
+
 def _fun_objects(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
     return {"objects": [rng.randrange(6)]}
 
@@ -163,12 +178,13 @@ def _domains(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict
 _MAKERS: tuple[tuple[str, _Make], ...] = (
     ("hcaptchaclassification", _objects),
     ("funcaptchaclassification", _fun_objects),
+    ("awswafclassification", _aws_grid),
     ("classification", _grid),
     ("gridtask", _grid),
     ("compleximage", _complex_image),
     ("coordinates", _coordinates),
     ("imagetotext", _text),
-    ("visionengine", _fun_objects),
+    ("visionengine", _vision),
     ("hcaptcha", _hcaptcha),
     ("nocaptcha", _recaptcha),
     ("recaptcha", _recaptcha),

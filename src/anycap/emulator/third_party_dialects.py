@@ -26,7 +26,7 @@ def dialect_of(catalog: Catalog) -> Dialect:
     if catalog.name in DIALECTS:
         return DIALECTS[catalog.name]
     model = DIALECTS[_MODELS[catalog.style]]
-    codes = {trouble: _code(catalog, model, trouble) for trouble in Trouble}
+    codes = {trouble: _code(catalog, model, trouble) for trouble in model.codes}
     return evolve(
         model,
         provider=catalog.name,

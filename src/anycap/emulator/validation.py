@@ -45,7 +45,7 @@ def check_task(dialect: Dialect, spec: TypeSpec, task: Mapping[str, Any], strict
     given = {name for name, value in task.items() if value is not None and not (name in PROXY_FIELDS and not value)}
     shape = _fitting(spec, task)
     if shape is not None:
-        found = _check_required(shape, task) or (_check_values(shape, task) if strict else None)
+        found = _check_required(spec, shape, task) or (_check_values(shape, task) if strict else None)
         if found is not None:
             return found
     if strict and spec.fields is not None:
@@ -54,7 +54,7 @@ def check_task(dialect: Dialect, spec: TypeSpec, task: Mapping[str, Any], strict
             trouble = Trouble.PROXY if surplus[0] in PROXY_FIELDS and spec.proxy == "none" else Trouble.FIELDS
             return Finding(trouble, surplus[0])
     if shape is not None:
-        for name in shape.images:
+        for name in (*shape.images, *(spec.instead[image] for image in shape.images if image in spec.instead)):
             found = _check_images(dialect, shape.image_rule, name, task.get(name)) if name in given else None
             if found is not None:
                 return found
@@ -72,8 +72,8 @@ def _fitting(spec: TypeSpec, task: Mapping[str, Any]) -> Shape | None:
     best: Shape | None = None
     best_rank = (-1, False)
     for shape in spec.shapes:
-        if all(task.get(name) == value or value in ("", None) for name, value in shape.constants.items()):
-            rank = (len(shape.constants), _check_required(shape, task) is None)
+        if all(_is_same(task.get(name), value) or value in ("", None) for name, value in shape.constants.items()):
+            rank = (len(shape.constants), _check_required(spec, shape, task) is None)
             if rank > best_rank:
                 best, best_rank = shape, rank
     if best is None and spec.shapes:
@@ -82,8 +82,15 @@ def _fitting(spec: TypeSpec, task: Mapping[str, Any]) -> Shape | None:
     return best
 
 
-def _check_required(shape: Shape, task: Mapping[str, Any]) -> Finding | None:
+def _is_same(given: object, constant: object) -> bool:
+    """Whether a constant is given; a number may come as text, as `"version": "4"` does from several clients."""
+    return given == constant or (isinstance(constant, int) and isinstance(given, str) and given == str(constant))
+
+
+def _check_required(spec: TypeSpec, shape: Shape, task: Mapping[str, Any]) -> Finding | None:
     for path in shape.required:
+        if task.get(spec.instead.get(path[0], "")):
+            continue
         value: Any = task
         for part in path:
             value = value.get(part) if isinstance(value, Mapping) else None
@@ -122,17 +129,17 @@ def _check_address(task: Mapping[str, Any]) -> Finding | None:
 def _check_proxy(spec: TypeSpec, task: Mapping[str, Any], given: set[str]) -> Finding | None:
     """A whole proxy or none: known type, port in range, and an address literal where the vendor wants one."""
     form = spec.proxy_rule.form
-    if form in ("url", "colon"):
-        proxy = task.get("proxy")
-        if proxy is None:
-            return Finding(Trouble.PROXY, "proxy") if spec.proxy == "required" else None
-        return _check_proxy_text(spec, form, proxy)
+    proxy = task.get("proxy")
+    if proxy is not None and (form in ("url", "colon") or (spec.fields is not None and "proxy" in spec.fields)):
+        return _check_proxy_text(spec, "url" if form == "url" else "colon", proxy)
+    if form == "url":
+        return Finding(Trouble.PROXY, "proxy") if spec.proxy == "required" else None
     if not given.intersection(PROXY_FIELDS):
         return Finding(Trouble.PROXY, "proxyAddress") if spec.proxy == "required" else None
     for name in ("proxyAddress", "proxyPort"):
         if name not in given:
             return Finding(Trouble.PROXY, name)
-    if form == "fields" and task.get("proxyType") not in spec.proxy_rule.schemes:
+    if form != "fields_without_type" and task.get("proxyType") not in spec.proxy_rule.schemes:
         return Finding(Trouble.PROXY, "proxyType")
     if spec.proxy_rule.login_required and not (task.get("proxyLogin") and task.get("proxyPassword")):
         return Finding(Trouble.PROXY, "proxyLogin")

@@ -1,6 +1,7 @@
-"""What the model takes from a vendor's catalog: error ids, ban rules, host names, and the documented task types.
+"""What the model takes from a vendor's catalog: error ids, ban rules, host names, and task types.
 
-The wire shapes are in `dialects.py`; a task is looked over in `validation.py`. Tests that compare client and emulator
+Types and fields beyond the catalog are in `documented.py`, the wire shapes in `dialects.py`; a task is looked over in
+`validation.py`. Tests that compare client and emulator
 write their expectations by hand, because both sides read the same catalog.
 """
 
@@ -18,33 +19,12 @@ from attrs import field, frozen
 from anycap import providers
 from anycap.challenges import KINDS
 from anycap.core.vendor_limits import BanRule, Timing
+from anycap.emulator.documented import FAMILIES, Names, Unmodelled, documented
 from anycap.providers.catalog import Catalog, load
 from anycap.providers.tasks import ImageRule, ProxyRule, TaskSpec
 from anycap.taxonomy import Code
 
 PROXY_FIELDS = ("proxyType", "proxyAddress", "proxyPort", "proxyLogin", "proxyPassword")
-
-# Documented types that no challenge of ours models; and what a type may be called where the catalog lists no types.
-_UNMODELLED: Mapping[str, tuple[str, ...]] = {
-    "anti-captcha": ("AntiBotCookieTask", "NoCaptchaTask", "NoCaptchaTaskProxyless"),  # the last two: older names
-    "capmonster": ("BinanceTask", "CustomTask", "ComplexImageTask", "HCaptchaTask", "HCaptchaTaskProxyless"),
-    "yescaptcha": ("CloudFlareTaskS2", "CloudFlareTaskS3", "HCaptchaTaskProxylessE1", "HCaptchaTaskProxylessM1"),
-}
-_FAMILIES = (
-    "ImageToText", "Coordinates", "Captcha", "Turnstile", "GeeTest", "Amazon", "AwsWaf", "Prosopo", "Altcha", "Yidun",
-    "Datadome", "DataDome", "VisionEngine", "CloudFlare", "Classification", "Binance",
-)  # fmt: skip
-
-# Fields that the vendor's pages or own clients have beyond what the challenges carry, by a part of the type's name.
-_MORE_FIELDS: Mapping[str, tuple[tuple[str, frozenset[str]], ...]] = {
-    "anti-captcha": (("RecaptchaV2", frozenset(("websiteSToken",))), ("GeeTest", frozenset(("version",)))),
-    "capmonster": (
-        ("RecaptchaV", frozenset(("nocache",))),
-        ("RecaptchaV3TaskProxyless", frozenset(("isEnterprise",))),
-        ("TurnstileTask", frozenset(("cloudflareTaskType", "htmlPageBase64", "userAgent"))),
-    ),
-    "yescaptcha": (("RecaptchaV3", frozenset(("minScore",))), ("HCaptchaTask", frozenset(("rqdata",)))),
-}
 
 
 @frozen
@@ -79,7 +59,7 @@ class TypeSpec:
     """One task type of a vendor, with its waits. `fields` is every documented field (None: not known, any goes).
 
     `proxy` says what becomes of proxy fields: `none`, `optional` or `required`. `image` is True for types whose main
-    input is an image; they are priced and timed as such.
+    input is an image; they are priced and timed as such. `instead` names a field that may stand for a required one.
     """
 
     name: str
@@ -89,6 +69,7 @@ class TypeSpec:
     proxy: str = "optional"
     proxy_rule: ProxyRule = field(factory=ProxyRule)
     image: bool = False
+    instead: Mapping[str, str] = {}
 
 
 def catalog_of(provider: str | Path | Catalog) -> Catalog:
@@ -127,34 +108,63 @@ def rules_of(catalog: Catalog) -> VendorRules:
 @lru_cache(maxsize=10_000)
 def type_spec(catalog: Catalog, name: str) -> TypeSpec | None:
     """What the vendor documents about this task type; None when it has no such type."""
-    provider, book = catalog.name, catalog.tasks
-    specs = [spec for spec in book.tasks if name in spec.types]
+    more, tasks = documented(catalog.name), catalog.tasks
+    listed = more.same_as.get(name, name)
+    specs = [spec for spec in tasks.tasks if listed in spec.types]
+    unmodelled = more.unmodelled.get(name)
     if not specs:
-        known = name in _UNMODELLED.get(provider, ()) if book.tasks else any(part in name for part in _FAMILIES)
-        return TypeSpec(name, book.timing_of(name), image=_is_image(name)) if known else None
+        return _without_challenge(catalog, name, unmodelled)
     shapes = tuple(_shape(spec) for spec in specs)
-    fields = {"type"}
-    fields.update(*(more for part, more in _MORE_FIELDS.get(provider, ()) if part in name))
+    proxy = _proxy(specs, listed)
+    rule = specs[0].proxy
+    fields = _fields(specs, shapes, [extra for part, extra in more.fields if part in listed], proxy, rule)
+    if unmodelled is not None:
+        # The catalog's forms are recognised by their constants; what fits none of them passes as it is.
+        shapes = (*(shape for shape in shapes if shape.constants), _loose(unmodelled))
+    return TypeSpec(
+        name, tasks.timing_of(listed), shapes, fields if unmodelled is None else None, proxy, rule, _is_image(name),
+        more.instead.get(listed, {}),
+    )  # fmt: skip
+
+
+def _without_challenge(catalog: Catalog, name: str, unmodelled: Unmodelled | None) -> TypeSpec | None:
+    timing = catalog.tasks.timing_of(name)
+    if unmodelled is not None:
+        timing = attrs.evolve(timing, sync=timing.sync or unmodelled.sync)
+        return TypeSpec(name, timing, (_loose(unmodelled),), proxy_rule=unmodelled.proxy_rule, image=_is_image(name))
+    if catalog.tasks.tasks or not any(part in name for part in FAMILIES):
+        return None
+    return TypeSpec(name, timing, image=_is_image(name))
+
+
+def _fields(
+    specs: list[TaskSpec], shapes: tuple[Shape, ...], more: list[Names], proxy: str, rule: ProxyRule
+) -> frozenset[str]:
+    fields = {"type"}.union(*more)
     for spec, shape in zip(specs, shapes, strict=True):
         fields.update(target.path[0] for targets in spec.fields.values() for target in targets if not target.top)
         fields.update(path[0] for path in shape.required)
         fields.update(constant.partition(".")[0] for constant in (*spec.constants, *spec.defaults))
-    proxy = _proxy(specs, name)
-    rule = specs[0].proxy
-    if proxy != "none":
-        forms = {"fields": PROXY_FIELDS, "fields_without_type": PROXY_FIELDS[1:]}
-        fields.update(forms.get(rule.form, ("proxy",)))
-    if name in _UNMODELLED.get(provider, ()):
-        shapes = (*(shape for shape in shapes if shape.constants), _ANY)
-        return TypeSpec(name, book.timing_of(name), shapes, None, proxy, rule, _is_image(name))
-    return TypeSpec(name, book.timing_of(name), shapes, frozenset(fields), proxy, rule, _is_image(name))
+    if proxy == "none":
+        fields.discard("proxy")
+    else:
+        fields.update(_PROXY_FORMS.get(rule.form, ("proxy",)))
+    return frozenset(fields)
 
 
-_ANY = Shape({}, (), (), ImageRule(), {}, {})
+_PROXY_FORMS: Mapping[str, tuple[str, ...]] = {
+    "fields": PROXY_FIELDS,
+    "fields_without_type": PROXY_FIELDS[1:],
+    "colon": ("proxy", *PROXY_FIELDS),
+}
+
+
+def _loose(unmodelled: Unmodelled) -> Shape:
+    return Shape({}, tuple((name,) for name in unmodelled.required), (), ImageRule(), {}, {})
 
 
 def _is_image(name: str) -> bool:
-    return any(part in name for part in ("ImageTo", "ComplexImage", "Classification", "VisionEngine"))
+    return any(part in name for part in ("ImageTo", "ComplexImage", "Classification", "VisionEngine", "GridTask"))
 
 
 def _proxy(specs: list[TaskSpec], name: str) -> str:
