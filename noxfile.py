@@ -215,6 +215,13 @@ def torture(session: nox.Session) -> None:
 
 
 @nox.session
+def clients(session: nox.Session) -> None:
+    """Run the vendors' and other people's public clients on the emulator (PyPI and npm): `nox -s clients -- unicaps`."""
+    sync(session, "test")
+    session.run("python", "-m", "tests.clients.run", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Throws damaged answers at everything that reads them: `nox -s fuzz -- 1000000`."""
     sync(session, "test")

@@ -57,7 +57,7 @@ CLIENTS = (
             *((f"anti-captcha {kind}", _BLANK_IN_PATH) for kind in ("image", "v2", "v3")),
             ("capsolver v3", "sends `RecaptchaV3TaskProxyless`; CapSolver's type is `ReCaptchaV3TaskProxyLess`"),
         ),
-    ),  # fmt: skip
+    ),
     PublicClient("pycaptcha-hub", "0.1.0", "pycaptcha_hub.py", ("anti-captcha", "capmonster"), "host"),
     PublicClient("@antiadmin/anticaptchaofficial", "1.0.56", "antiadmin.cjs", ("anti-captcha",)),
     PublicClient("@zennolab_com/capmonstercloud-client", "2.6.1", "zennolab.cjs", ("capmonster",), "serviceUrl"),

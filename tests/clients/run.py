@@ -174,7 +174,13 @@ def table(results: list[Result]) -> str:
         address = "redirected" if client.address is None else f"`{client.address}`"
         words = " | ".join(result.word(kind) for kind in KINDS)
         lines.append(f"| {client.package} {client.version} | {result.vendor} | {address} | {words} |")
-    return "\n".join(lines)
+    reasons = [
+        f"- {result.client.package}, {result.vendor}, {kind.replace('_', ' ')}: {why}."
+        for result in results
+        for kind in KINDS
+        if result.works(kind) is False and (why := dict(result.client.known).get(f"{result.vendor} {kind}"))
+    ]
+    return "\n".join((*lines, "", "What does not work:" if reasons else "", "", *reasons)).strip()
 
 
 def write(results: list[Result]) -> None:

@@ -11,7 +11,7 @@ const refuse = (host) => new Error(`the loopback guard refused ${host}`);
 
 const lookup = dns.lookup;
 dns.lookup = (host, options, callback) => {
-  if (!isLoopback(host)) return (callback || options)(refuse(host));
+  if (!isLoopback(host)) return process.nextTick(callback || options, refuse(host));
   return lookup(host, options, callback);
 };
 const connect = net.Socket.prototype.connect;
