@@ -17,7 +17,8 @@ dns.lookup = (host, options, callback) => {
 const connect = net.Socket.prototype.connect;
 net.Socket.prototype.connect = function guarded(...given) {
   const options = Array.isArray(given[0]) ? given[0][0] : given[0];
-  if (options && typeof options === 'object' && options.port && !isLoopback(options.host)) throw refuse(options.host);
+  // Names are refused by the look-up above, where the caller expects an error.
+  if (options && net.isIP(options.host) && !isLoopback(options.host)) throw refuse(options.host);
   return connect.apply(this, given);
 };
 
