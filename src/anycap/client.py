@@ -467,12 +467,13 @@ class Client(VendorMethods):
         self, session: AccountSession, solve: Solve, options: _Options, *, accepted: bool = False
     ) -> None:
         """Wait until there is something to tell. Who leaves before, or runs out of time, leaves nothing to be sent."""
-        settled = False
+        settled = timed_out = False
         try:
             settled = await self._engine.wait(solve, options.deadline, accepted=accepted)
+            timed_out = not settled
         finally:
             if not settled:
-                self._engine.leave(solve, abandon=options.on_cancel == "abandon")
+                self._engine.leave(solve, abandon=options.on_cancel == "abandon", timed_out=timed_out)
         if not settled:
             raise self._timed_out(session, solve)
 

@@ -51,7 +51,11 @@ class EventKind(StrEnum):
 
 @frozen
 class Event:
-    """One thing that happened. `at` is wall seconds since the epoch; `error` is a code or class name, never a secret."""
+    """One thing that happened. `at` is wall seconds since the epoch.
+
+    `error` is a shared code, the kind of a network failure, the name of an exception class of ours, or `cancelled`. `cause`
+    is what a solve that ran out of time was waiting on, in the same words. Neither holds a vendor's words or a secret.
+    """
 
     kind: EventKind
     at: float
@@ -59,6 +63,7 @@ class Event:
     ticket: Ticket | None = None
     error: str | None = None
     data: Mapping[str, Any] = field(factory=dict)
+    cause: str | None = None
 
 
 Hook = Callable[[Event], None]

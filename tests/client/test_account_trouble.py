@@ -222,3 +222,27 @@ async def test_new_tasks_after_failures_stay_within_the_accounts_retry_budget(wo
     assert all(error is not None for error in errors)
     # One in five of 200 first submits, plus the floor of 10.
     assert 200 < world.requests("createTask") <= 200 + 40 + 10
+
+
+@in_virtual_time
+async def test_a_deadline_behind_a_busy_vendor_names_it_in_message_and_event(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_NO_SLOT_AVAILABLE")
+    async with world.client() as client:
+        with pytest.raises(DeadlineError) as caught:
+            await client.solve(PAGE, timeout=20)
+    last = caught.value.last_error
+    assert isinstance(last, BusyError)
+    assert str(last.message) in str(caught.value)
+    assert caught.value.__cause__ is None
+    (event,) = [event for event in world.events if event.kind == "failed"]
+    assert (event.error, event.cause) == ("DeadlineError", "no_workers")
+
+
+@in_virtual_time
+async def test_a_caller_that_is_cancelled_in_the_queue_is_told_from_one_that_ran_out_of_time(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_NO_SLOT_AVAILABLE")
+    async with world.client() as client:
+        with anyio.move_on_after(10):
+            await client.solve(PAGE, timeout=300)
+    (event,) = [event for event in world.events if event.kind == "failed"]
+    assert (event.error, event.cause) == ("cancelled", "no_workers")

@@ -191,6 +191,19 @@ async def test_a_report_that_nobody_answered_in_time_is_not_sent_twice(world: Wo
 
 
 @in_virtual_time
+@pytest.mark.parametrize("timeout", [0, -1])
+async def test_a_report_without_time_to_send_it_is_not_used_up(world: World, timeout: float) -> None:
+    async with world.client("capmonster") as client:
+        solution = await client.solve(PAGE)
+        with pytest.raises(DeadlineError) as caught:
+            await client.report_incorrect(solution, timeout=timeout)
+        assert not caught.value.sent
+        assert _reports(world) == []
+        await client.report_incorrect(solution)
+    assert _kept(world, "capmonster") == ["incorrect"]
+
+
+@in_virtual_time
 async def test_a_solution_of_nobody_cannot_be_reported(world: World) -> None:
     async with world.client() as client:
         with pytest.raises(ReportRefused, match="no task"):

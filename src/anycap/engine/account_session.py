@@ -317,12 +317,14 @@ def _put(kept: OrderedDict[str, T], key: str, value: T) -> None:
 class Call:
     """One request for another method than the two of a solve, waiting for its answer. `done` is the shell's event."""
 
-    __slots__ = ("done", "method", "outcome", "request", "verdict")
+    __slots__ = ("begun", "done", "method", "outcome", "request", "verdict")
 
     def __init__(self, request: Request, method: str, done: Any) -> None:
         self.request = request
         self.method = method
         self.done = done
+        self.begun = False
+        """Whether the request was handed to the transport: it may have reached the vendor from then on."""
         self.outcome: Answer | Failure | None = None
         self.verdict: ParsedAnswer | None = None
 

@@ -346,22 +346,22 @@ class Engine:
             self.solves.pop(solve.id, None)
         self.unclaimed.pop(solve.id, None)
 
-    def leave(self, solve: Solve, *, abandon: bool) -> None:
+    def leave(self, solve: Solve, *, abandon: bool, timed_out: bool = False) -> None:
         """A caller went away without a result: send nothing that is unsent; poll on unless asked to abandon."""
         if self.phase is not Phase.OPEN or solve.callers:
             return
         if abandon:
             self.abandon(solve)
         else:
-            self._let_go(solve, self.sessions[solve.account].scheduler.withdraw(solve))
+            self._let_go(solve, self.sessions[solve.account].scheduler.withdraw(solve), timed_out=timed_out)
 
     def abandon(self, solve: Solve) -> None:
         """Poll no more for this solve; callers that wait for it get an error."""
         self._let_go(solve, self.sessions[solve.account].scheduler.abandon(solve, self.clock()))
 
-    def _let_go(self, solve: Solve, actions: Sequence[Action]) -> None:
+    def _let_go(self, solve: Solve, actions: Sequence[Action], *, timed_out: bool = False) -> None:
         self.journal_queue.write_steps_later(solve, actions)
-        self.emitter.let_go(solve, actions)
+        self.emitter.let_go(solve, actions, timed_out=timed_out)
         if solve.state is State.FAILED or solve.state is State.ABANDONED:
             self.solves.pop(solve.id, None)
             wake_callers(solve)
@@ -505,6 +505,7 @@ class Engine:
 
     async def _call(self, session: AccountSession, call: Call) -> None:
         session.guard.call_sent(self.clock(), call.method)
+        call.begun = True
         try:
             call.outcome = await self.transport.send(call.request)
             call.verdict = session.scrub(session.adapter.read_call(call.method, call.outcome))

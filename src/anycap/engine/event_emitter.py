@@ -12,7 +12,7 @@ from anycap.core.machine import Action, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession
-from anycap.errors import JournalError
+from anycap.errors import DeadlineError, JournalError
 from anycap.events import Event, EventKind, Events
 from anycap.taxonomy import Charged
 
@@ -27,6 +27,18 @@ _EVENT_OF = {
 
 _COST_IS_CLEAR = frozenset({EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT})
 """Events after which it is known what the task cost, or that nobody will say."""
+
+
+CANCELLED = "cancelled"
+"""`Event.error` of a solve whose caller was cancelled before anything was sent."""
+
+
+def _error_of(answer: ParsedAnswer | None) -> str | None:
+    if answer is None:
+        return None
+    if answer.problem is not None:
+        return str(answer.problem.code)
+    return None if answer.failure is None else str(answer.failure.kind)
 
 
 class EventEmitter:
@@ -45,13 +57,13 @@ class EventEmitter:
         """Something happened to a solve; `answer` says why, where it went wrong."""
         if not self._wanted:
             return
-        error: str | None = None
-        if answer is not None:
-            if answer.problem is not None:
-                error = str(answer.problem.code)
-            elif answer.failure is not None:
-                error = str(answer.failure.kind)
-        self._events.send(Event(kind, self._wall(), solve.account, solve.ticket(), error))
+        error, cause = _error_of(answer), None
+        if kind is EventKind.FAILED and solve.rejected_as_too_late:
+            error, cause = DeadlineError.__name__, error
+        self._send(kind, solve, error, cause)
+
+    def _send(self, kind: EventKind, solve: Solve, error: str | None, cause: str | None) -> None:
+        self._events.send(Event(kind, self._wall(), solve.account, solve.ticket(), error, cause=cause))
 
     def polled(self, session: AccountSession, solve: Solve, answer: ParsedAnswer, now: float) -> None:
         """A poll was answered, or came to nothing."""
@@ -81,12 +93,15 @@ class EventEmitter:
         if solve.state is State.FAILED and Action.WRITE_NOT_CREATED in actions:
             self.emit(EventKind.FAILED, solve, solve.last_answer)
 
-    def let_go(self, solve: Solve, actions: Sequence[Action]) -> None:
+    def let_go(self, solve: Solve, actions: Sequence[Action], *, timed_out: bool) -> None:
         """A caller went away or abandoned the task: an event where that ended the solve."""
+        if not self._wanted:
+            return
         if Action.WRITE_ABANDONED in actions:
             self.emit(EventKind.ABANDONED, solve)
         elif Action.NOTIFY in actions and solve.state is State.FAILED:
-            self.emit(EventKind.FAILED, solve)
+            error = DeadlineError.__name__ if timed_out else CANCELLED
+            self._send(EventKind.FAILED, solve, error, _error_of(solve.last_answer))
 
     def account_may_have_changed(self, session: AccountSession, answer: ParsedAnswer, now: float) -> None:
         """An event when a stop or cool-down of the account begins or ends, as far as `answer` may have done that."""

@@ -253,6 +253,10 @@ class VendorMethods:
 
     async def _send(self, session: AccountSession, call: Call, timeout_s: float, ticket: Ticket | None = None) -> None:
         now = anyio.current_time()
+        if timeout_s <= 0:
+            raise DeadlineError(
+                f"{call.method}: the timeout leaves no time to send anything", ticket=ticket, sent=False
+            )
         deadline = now + timeout_s
         while isinstance(admission := session.guard.admit_call(now, call.method), Deferred):
             problem = admission.problem
@@ -260,11 +264,11 @@ class VendorMethods:
                 wait_s = None if admission.until == math.inf else max(admission.until - now, 0.0)
                 raise error_from(problem, self._call_context(session, wait_s, sent=False), ticket=ticket)
             if now >= deadline or (admission.until > deadline and admission.until != math.inf):
-                raise DeadlineError(f"{call.method} could not be sent within the time-out", ticket=ticket, sent=False)
+                raise DeadlineError(f"{call.method} could not be sent within the timeout", ticket=ticket, sent=False)
             await anyio.sleep(min(max(admission.until - now, 0.01), 0.25))
             now = anyio.current_time()
         if not await self._engine.call(session, call, deadline):
-            raise _unanswered(call.method, timeout_s, ticket, sent=True)
+            raise _unanswered(call.method, timeout_s, ticket, sent=call.begun)
 
     def _call_error(self, session: AccountSession, verdict: ParsedAnswer, ticket: Ticket | None) -> Exception:
         problem = verdict.problem
