@@ -492,7 +492,7 @@ class Client(VendorMethods):
         elif solve.task_id is not None:
             text = "not solved within the time-out; the task goes on, and client.wait(error.ticket) takes it up again"
         elif solve.state is State.QUEUED or solve.state is State.FAILED:
-            text = "the time-out ran out before the account could send this; nothing was sent"
+            return session.not_sent_in_time(solve, self._engine.clock(), self._runtime.wall())
         else:
             text = (
                 "the time-out ran out while createTask was on its way; client.wait(error.ticket) learns what came of it"

@@ -238,7 +238,9 @@ class DeadlineError(AnycapError, TimeoutError):
     """`timeout=` ran out. The paid task goes on: `client.wait(error.ticket)` continues where this left off.
 
     `last_error` is what the solve was waiting on (None: simply not solved yet); the message says the same. If `sent` is
-    False, no request left this machine, and trying again is free.
+    False, no request left this machine, and trying again is free. `held_by` names what kept it from being sent, as the
+    `failed` event does: a limit (`max_in_flight`, `submit_window`, `retry_budget`, `ban_rule no-slot` ...) or the code of a
+    stop (`no_workers`).
     """
 
     def __init__(
@@ -248,9 +250,11 @@ class DeadlineError(AnycapError, TimeoutError):
         ticket: Ticket | None = None,
         last_error: AnycapError | None = None,
         sent: bool = True,
+        held_by: str | None = None,
     ) -> None:
         self.last_error = last_error
         self.sent = sent
+        self.held_by = held_by
         if last_error is not None:
             message = f"{message.rstrip('.')}. It was waiting on this: {last_error.message}"
         super().__init__(message, ticket=ticket)

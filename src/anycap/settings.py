@@ -22,16 +22,21 @@ class Polling:
     What is learned never goes below what the vendor asks for; `fixed` may, for tests: an event of kind `warning` says so once per
     task type, and a real vendor may block the account or the address.
 
-    `value_of_a_second` is what a second of waiting is worth against one poll: larger polls more often.
+    `value_of_a_second` is what a second of waiting is worth against one poll: larger polls more often. `page_patience_s` is
+    how long an account's polls may be answered by nothing but redirects and 4xx pages before a waiting caller is told; the
+    ticket stays good.
     """
 
     fixed: tuple[float, float] | None = None
     value_of_a_second: float = 1.0
     adaptive: bool = True
+    page_patience_s: float = 60.0
 
     def __attrs_post_init__(self) -> None:
         if not 0 < self.value_of_a_second < math.inf:
             raise ConfigurationError("settings.polling: value_of_a_second must be a positive number of polls")
+        if self.page_patience_s < 0 or math.isnan(self.page_patience_s):
+            raise ConfigurationError("settings.polling: page_patience_s must not be negative")
         if self.fixed is not None and not (0 <= self.fixed[0] < math.inf and 0 < self.fixed[1] < math.inf):
             raise ConfigurationError("settings.polling: fixed is (first_s, gap_s), first_s >= 0 and gap_s > 0")
 

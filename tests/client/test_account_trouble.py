@@ -5,7 +5,9 @@ from decimal import Decimal
 import anyio
 import pytest
 
+from anycap.accounts import Account
 from anycap.challenges import ImageToText, RecaptchaV2
+from anycap.client import Client
 from anycap.credentials import Secret
 from anycap.emulator import DEFAULT_KEY
 from anycap.errors import AccountError, AnycapError, BlockedError, BusyError, DeadlineError, RefusedError
@@ -246,3 +248,52 @@ async def test_a_caller_that_is_cancelled_in_the_queue_is_told_from_one_that_ran
             await client.solve(PAGE, timeout=300)
     (event,) = [event for event in world.events if event.kind == "failed"]
     assert (event.error, event.cause) == ("cancelled", "no_workers")
+
+
+@in_virtual_time
+async def test_a_request_that_is_held_back_says_why(world: World) -> None:
+    """In the error, in the event and in health(): the limit by its name, and the numbers."""
+    world.emulator["anti-captcha"].solve_time = 600.0
+    account = Account("anti-captcha", DEFAULT_KEY, base_url=world.emulator.base_url("anti-captcha"), max_in_flight=1)
+    async with Client(account, http=world.door, on_event=world.events.append) as client:
+        await client.submit(PAGE)
+        held: list[DeadlineError] = []
+
+        async def second() -> None:
+            with pytest.raises(DeadlineError) as caught:
+                await client.submit(PAGE, timeout=20)
+            held.append(caught.value)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(second)
+            await anyio.sleep(1)
+            health = client.health()["anti-captcha"]
+        assert health.held_back == {"RecaptchaV2": "1 waiting: max_in_flight=1 is reached (1 task unfinished)"}
+    (error,) = held
+    assert error.message == (
+        "timed out in the queue. Nothing was sent. It was waiting on this: max_in_flight=1 is reached (1 task unfinished)"
+    )
+    assert (error.sent, error.held_by) == (False, "max_in_flight")
+    assert str(error.last_error).startswith("max_in_flight=1 is reached")
+    assert [(event.error, event.cause) for event in world.events if event.kind == "failed"] == [
+        ("DeadlineError", "max_in_flight")
+    ]
+
+
+@in_virtual_time
+async def test_a_caller_whose_time_is_up_behind_a_stop_is_told_its_cause(world: World) -> None:
+    world.fault("no_slots", method="createTask", seconds=1000.0)
+    async with world.client() as client:
+        results: list[DeadlineError] = []
+
+        async def one(after_s: float) -> None:
+            await anyio.sleep(after_s)
+            with pytest.raises(DeadlineError) as caught:
+                await client.solve(PAGE, timeout=30)
+            results.append(caught.value)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one, 0.0)
+            tasks.start_soon(one, 25.0)
+    assert {error.held_by for error in results} == {"no_workers"}
+    assert all(isinstance(error.last_error, BusyError) for error in results)

@@ -164,8 +164,20 @@ async def _solved_once(world: World) -> None:
 
 
 @in_virtual_time
-async def test_three_404_pages_stop_the_polling_and_a_wait_takes_it_up_again(world: World) -> None:
-    world.fault("http", method="getTaskResult", status=404, count=3)
+@pytest.mark.parametrize("status", [302, 403, 404])
+async def test_three_pages_while_polling_are_lost_polls(world: World, status: int) -> None:
+    world.fault("http", method="getTaskResult", status=status, count=3)
+    async with world.client() as client:
+        await client.solve(PAGE)
+    assert world.requests("createTask") == 1
+    assert "stalled" not in world.kinds()
+
+
+@in_virtual_time
+async def test_a_minute_of_pages_stalls_the_task_and_a_wait_takes_it_up_again(world: World) -> None:
+    # Polls at 5 s and, each gap twice the one before, at 11, 23, 47 and 87 s: the fifth comes a minute after the first.
+    world.fault("http", method="getTaskResult", status=404, count=5)
+    world.emulator["anti-captcha"].solve_time = 80.0
     async with world.client() as client:
         with pytest.raises(Exception, match="HTTP 404") as caught:
             await client.solve(PAGE)

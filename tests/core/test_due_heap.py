@@ -32,9 +32,9 @@ def test_nothing_planned_is_nothing_due() -> None:
 def test_the_one_due_longest_comes_first_and_those_due_together_in_the_order_they_were_planned() -> None:
     schedule = DueHeap()
     late, first, second = _solve("late"), _solve("first"), _solve("second")
-    schedule.plan(late, 7.0)
-    schedule.plan(first, 5.0)
-    schedule.plan(second, 5.0)
+    schedule.put(late, 7.0)
+    schedule.put(first, 5.0)
+    schedule.put(second, 5.0)
     assert len(schedule) == 3
     assert schedule.next_due() == 5.0
     assert schedule.pop(4.9) is None
@@ -50,13 +50,13 @@ def test_the_one_due_longest_comes_first_and_those_due_together_in_the_order_the
 def test_a_plan_at_the_beginning_of_time_counts_like_any_other() -> None:
     schedule = DueHeap()
     solve = _solve()
-    schedule.plan(solve, 0.0)
-    schedule.plan(solve, 0.5)
+    schedule.put(solve, 0.0)
+    schedule.put(solve, 0.5)
     assert len(schedule) == 1
-    schedule.plan(solve, 0.0)
+    schedule.put(solve, 0.0)
     schedule.drop(solve)
     assert len(schedule) == 0
-    schedule.plan(solve, 0.5)
+    schedule.put(solve, 0.5)
     schedule.drop(solve)
     assert len(schedule) == 0
     assert schedule.pop(1.0) is None
@@ -65,9 +65,9 @@ def test_a_plan_at_the_beginning_of_time_counts_like_any_other() -> None:
 def test_a_new_plan_replaces_the_old_one() -> None:
     schedule = DueHeap()
     solve, other = _solve(), _solve("other")
-    schedule.plan(solve, 5.0)
-    schedule.plan(other, 6.0)
-    schedule.plan(solve, 8.0)
+    schedule.put(solve, 5.0)
+    schedule.put(other, 6.0)
+    schedule.put(solve, 8.0)
     assert len(schedule) == 2
     assert schedule.next_due() == 6.0
     assert schedule.pop(10.0) == (6.0, other)
@@ -78,8 +78,8 @@ def test_a_new_plan_replaces_the_old_one() -> None:
 def test_what_was_dropped_or_taken_has_no_plan_any_more() -> None:
     schedule = DueHeap()
     solve, taken = _solve(), _solve("taken")
-    schedule.plan(solve, 5.0)
-    schedule.plan(taken, 5.0)
+    schedule.put(solve, 5.0)
+    schedule.put(taken, 5.0)
     schedule.drop(solve)
     schedule.drop(solve)
     assert len(schedule) == 1
@@ -97,7 +97,7 @@ def test_it_says_what_a_plain_table_of_due_times_says(steps: list[tuple[int, str
     table: dict[int, tuple[float, int]] = {}
     for turn, (number, what, when) in enumerate(steps):
         if what == "plan":
-            schedule.plan(solves[number], float(when))
+            schedule.put(solves[number], float(when))
             if table.get(number, (None, 0))[0] != float(when):
                 table[number] = (float(when), turn)
         elif what == "drop":

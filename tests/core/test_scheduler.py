@@ -8,47 +8,46 @@ from typing import Any
 
 import pytest
 
-from anycap.core.admission.guard import ADMITTED, Deferred, Gate
+from anycap.core.admission.decisions import MAX_IN_FLIGHT_REACHED, Limit
+from anycap.core.admission.guard import ADMITTED, AddressGuard, Admitted, Deferred, Gate, Guard
 from anycap.core.jobs import Job, JobKind
 from anycap.core.machine import Action, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.scheduler import AccountScheduler
 from anycap.core.solve import Solve
 from anycap.core.vendor_limits import Timing
-from anycap.settings import Polling
+from anycap.settings import GuardSettings, Polling, RetrySettings
 from anycap.taxonomy import CODES, Charged, Code, ErrorAnswer, ErrorRow
 from anycap.transport import Delivery, Failure, FailureKind
 
 
-class OpenGuard:
-    """A guard that says what the test wants: ADMITTED, or the holds put in `submit_hold` and `poll_hold`."""
+class ScriptedGuard(Guard):
+    """A real guard whose admissions the test dictates; everything it is told is still counted."""
 
-    def __init__(self) -> None:
-        self.submit_hold: Deferred | None = None
-        self.poll_hold: Deferred | None = None
-        self.ended = 0
+    submit_answer: Admitted | Deferred = ADMITTED
+    poll_answer: Admitted | Deferred = ADMITTED
 
-    def admit_submit(self, now: float, kind: str, **_: Any) -> Any:
-        return self.submit_hold or ADMITTED
+    def admit_submit(self, *_: object, **__: object) -> Admitted | Deferred:
+        return self.submit_answer
 
-    def admit_poll(self, now: float, kind: str, *, stale: bool = False) -> Any:
-        return self.poll_hold or ADMITTED
-
-    def task_ended(self, *_: Any, **__: Any) -> None:
-        self.ended += 1
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: None
+    def admit_poll(self, *_: object, **__: object) -> Admitted | Deferred:
+        return self.poll_answer
 
 
 TIMING = Timing(first_s=5.0, gap_s=3.0, min_gap_s=2.0)
 PROCESSING = ParsedAnswer(AnswerKind.PROCESSING)
 
 
-def _lane(gate: int = 16) -> tuple[AccountScheduler, OpenGuard]:
-    guard = OpenGuard()
-    scheduler = AccountScheduler("toy", guard, Gate(gate), Polling(adaptive=False), chance=lambda: 0.0)  # type: ignore[arg-type] # stand-in
-    return scheduler, guard
+def _scheduler(gate: int = 16) -> tuple[AccountScheduler, ScriptedGuard]:
+    settings = GuardSettings()
+    guard = ScriptedGuard(
+        "toy", (), settings, RetrySettings(), AddressGuard((), settings), chance=lambda: 0.0, charges_failures=False
+    )
+    return AccountScheduler("toy", guard, Gate(gate), Polling(adaptive=False), chance=lambda: 0.0), guard
+
+
+def _stop(until: float, code: Code, **more: Any) -> Deferred:
+    return Deferred(until, Limit.STOP, _problem(code), **more)
 
 
 def _solve(scheduler: AccountScheduler, name: str = "a", kind: str = "Toy", **more: Any) -> Solve:
@@ -56,7 +55,7 @@ def _solve(scheduler: AccountScheduler, name: str = "a", kind: str = "Toy", **mo
         name, account="toy", provider="toy", task_type=kind, vendor_type=kind, pacer=scheduler.pacer(kind, TIMING),
         created_at=0.0, **more,
     )  # fmt: skip
-    scheduler.add(solve)
+    scheduler.add(solve, 0.0)
     return solve
 
 
@@ -74,7 +73,7 @@ def _accept(scheduler: AccountScheduler, solve: Solve, now: float) -> None:
 
 
 def test_a_solve_goes_through_its_life() -> None:
-    scheduler, guard = _lane()
+    scheduler, guard = _scheduler()
     solve = _solve(scheduler)
     _accept(scheduler, solve, 100.0)
     assert solve.state is State.WAITING
@@ -87,20 +86,20 @@ def test_a_solve_goes_through_its_life() -> None:
     ready = ParsedAnswer(AnswerKind.READY, solution={"text": "a"}, body={"solution": {"text": "a"}})
     assert scheduler.polled(solve, ready, 108.1) == (Action.WRITE_RESULT,)
     assert scheduler.stored(solve, 108.1) == (Action.NOTIFY,)
-    assert guard.ended == 1
+    assert guard.health(0.0).tasks == 0
     assert scheduler.delivered(solve) == (Action.WRITE_DELIVERED,)
 
 
 def test_polls_held_until_an_answer_ask_again_after_a_submit() -> None:
-    scheduler, guard = _lane()
+    scheduler, guard = _scheduler()
     waiting = _solve(scheduler, "a")
     _accept(scheduler, waiting, 0.0)
     probe = _solve(scheduler, "b")
     assert scheduler.next_job(1.0) == Job(JobKind.SUBMIT, probe)
-    guard.poll_hold = Deferred(math.inf, _problem(Code.IP_BLOCKED))
+    guard.poll_answer = _stop(math.inf, Code.IP_BLOCKED)
     assert scheduler.next_job(6.0) is None
     assert scheduler.wake_at(6.0) == math.inf
-    guard.poll_hold = None
+    guard.poll_answer = ADMITTED
     scheduler.stored(probe, 6.5)
     scheduler.submitted(probe, ParsedAnswer(AnswerKind.ACCEPTED, task_id=8), 7.0)
     assert scheduler.wake_at(7.0) <= 7.0
@@ -108,36 +107,37 @@ def test_polls_held_until_an_answer_ask_again_after_a_submit() -> None:
 
 
 def test_submits_held_until_an_answer_ask_again_after_a_poll() -> None:
-    scheduler, guard = _lane()
+    scheduler, guard = _scheduler()
     polled = _solve(scheduler, "a")
     _accept(scheduler, polled, 0.0)
     held = _solve(scheduler, "b", wait_policy=True)
-    guard.submit_hold = Deferred(math.inf, None)
+    guard.submit_answer = MAX_IN_FLIGHT_REACHED
     assert scheduler.next_job(5.0) == Job(JobKind.POLL, polled)
     assert scheduler.next_job(5.0) is None
     assert scheduler.wake_at(5.0) == math.inf
-    guard.submit_hold = None
+    guard.submit_answer = ADMITTED
     scheduler.polled(polled, PROCESSING, 5.5)
     assert scheduler.next_job(5.5) == Job(JobKind.SUBMIT, held)
 
 
-def test_submits_and_polls_take_turns_so_that_one_dead_task_is_not_every_probe_of_a_failing_vendor() -> None:
-    scheduler, guard = _lane()
+def test_submits_and_polls_alternate() -> None:
+    """So that one dead task is not every probe of a failing vendor."""
+    scheduler, guard = _scheduler()
     dead = _solve(scheduler, "dead")
     _accept(scheduler, dead, 0.0)
     assert scheduler.next_job(5.0) == Job(JobKind.POLL, dead)
     scheduler.polled(dead, ParsedAnswer(AnswerKind.LOST), 5.1)
     waits = _solve(scheduler, "waits", wait_policy=True)
-    guard.submit_hold = guard.poll_hold = Deferred(20.0, None)
+    guard.submit_answer = guard.poll_answer = _stop(20.0, Code.UNAVAILABLE)
     for now in (6.0, 7.0, 8.0, 9.0):  # however often it was asked in vain
         assert scheduler.next_job(now) is None
-    guard.submit_hold = guard.poll_hold = None
+    guard.submit_answer = guard.poll_answer = ADMITTED
     assert scheduler.next_job(20.0) == Job(JobKind.SUBMIT, waits)
     assert scheduler.next_job(20.0) == Job(JobKind.POLL, dead)
 
 
 def test_hanging_submits_leave_room_for_polls() -> None:
-    scheduler, _ = _lane(gate=8)
+    scheduler, _ = _scheduler(gate=8)
     polled = _solve(scheduler, "a")
     _accept(scheduler, polled, 0.0)
     for number in range(20):
@@ -150,44 +150,44 @@ def test_hanging_submits_leave_room_for_polls() -> None:
 
 
 def test_a_hold_with_a_problem_refuses_those_who_do_not_wait_and_keeps_the_others() -> None:
-    scheduler, guard = _lane()
+    scheduler, guard = _scheduler()
     stays = _solve(scheduler, "a")
     goes = _solve(scheduler, "b", wait_policy=False)
     late = _solve(scheduler, "c", deadline=3.0)
-    guard.submit_hold = Deferred(10.0, _problem(Code.NO_WORKERS))
+    guard.submit_answer = _stop(10.0, Code.NO_WORKERS)
     assert scheduler.next_job(1.0) is None
-    assert scheduler.take_refused() == [goes, late]
+    assert scheduler.take_rejected() == [goes, late]
     assert goes.last_answer is not None
     assert not goes.rejected_as_too_late
     assert late.rejected_as_too_late
     assert stays.state is State.QUEUED
     assert scheduler.wake_at(1.0) == 10.0
-    guard.submit_hold = None
+    guard.submit_answer = ADMITTED
     assert scheduler.next_job(10.0) == Job(JobKind.SUBMIT, stays)
 
 
 def test_a_probe_goes_out_once_and_the_queue_waits_for_it() -> None:
-    scheduler, guard = _lane()
+    scheduler, guard = _scheduler()
     first = _solve(scheduler, "a")
-    guard.submit_hold = Deferred(math.inf, _problem(Code.NO_FUNDS), probe="getBalance")
+    guard.submit_answer = _stop(math.inf, Code.NO_FUNDS, probe="getBalance")
     assert scheduler.next_job(1.0) == Job(JobKind.PROBE, None, "getBalance")
     assert scheduler.next_job(1.0) is None
-    assert scheduler.take_refused() == []
-    guard.submit_hold = None
+    assert scheduler.take_rejected() == []
+    guard.submit_answer = ADMITTED
     scheduler.probed(ParsedAnswer(AnswerKind.DONE, body={"balance": Decimal(1)}), 2.0, rtt_s=1.0)
     assert scheduler.next_job(2.0) == Job(JobKind.SUBMIT, first)
 
 
 def test_one_task_type_that_is_held_does_not_hold_another() -> None:
-    scheduler, guard = _lane()
+    scheduler, guard = _scheduler()
     _solve(scheduler, "a", kind="Dry")
     wet = _solve(scheduler, "b", kind="Wet")
-    guard.admit_submit = lambda now, kind, **_: Deferred(9.0, _problem(Code.NO_WORKERS)) if kind == "Dry" else ADMITTED  # type: ignore[method-assign] # by kind
+    guard.admit_submit = lambda now, kind, **_: _stop(9.0, Code.NO_WORKERS) if kind == "Dry" else ADMITTED  # type: ignore[method-assign] # by kind
     assert scheduler.next_job(1.0) == Job(JobKind.SUBMIT, wet)
 
 
 def test_a_request_that_never_left_comes_again_after_a_growing_wait() -> None:
-    scheduler, _ = _lane()
+    scheduler, _ = _scheduler()
     solve = _solve(scheduler)
     lost = ParsedAnswer(
         AnswerKind.LOST, Delivery.NOT_SENT, failure=Failure(Delivery.NOT_SENT, FailureKind.CONNECT, "x")
@@ -205,32 +205,32 @@ def test_a_request_that_never_left_comes_again_after_a_growing_wait() -> None:
 
 
 def test_a_withdrawn_solve_is_never_sent() -> None:
-    scheduler, _ = _lane()
+    scheduler, _ = _scheduler()
     first, second = _solve(scheduler, "a"), _solve(scheduler, "b")
-    assert scheduler.withdraw(first) == (Action.NOTIFY,)
+    assert scheduler.withdraw(first, 0.0) == (Action.NOTIFY,)
     assert scheduler.next_job(0.0) == Job(JobKind.SUBMIT, second)
-    assert scheduler.withdraw(second) == ()
+    assert scheduler.withdraw(second, 0.0) == ()
     assert scheduler.stored(second, 0.0) == (Action.WRITE_NOT_CREATED, Action.NOTIFY)
     assert scheduler.in_progress == 0
 
 
 def test_ten_thousand_withdrawn_solves_leave_nothing_behind() -> None:
-    scheduler, guard = _lane()
-    guard.submit_hold = Deferred(math.inf, None)
+    scheduler, guard = _scheduler()
+    guard.submit_answer = MAX_IN_FLIGHT_REACHED
     solves = [_solve(scheduler, str(number)) for number in range(10_000)]
     for solve in solves:
-        scheduler.withdraw(solve)
+        scheduler.withdraw(solve, 0.0)
     assert scheduler.queued == 0
-    assert len(scheduler._queues["Toy"].solves) <= 130
+    assert len(scheduler._lines["Toy", False]._rows[None]) <= 130
 
 
 def test_the_end_of_a_tasks_life_is_an_unsolved_task() -> None:
-    scheduler, guard = _lane()
+    scheduler, guard = _scheduler()
     solve = Solve(
         "a", account="toy", provider="toy", task_type="Toy", vendor_type="Toy", created_at=0.0,
         pacer=scheduler.pacer("Toy", Timing(first_s=1.0, gap_s=1.0, polls_max=2)),
     )  # fmt: skip
-    scheduler.add(solve)
+    scheduler.add(solve, 0.0)
     _accept(scheduler, solve, 0.0)
     for _ in range(2):
         now = scheduler.wake_at(0.0)
@@ -241,4 +241,4 @@ def test_the_end_of_a_tasks_life_is_an_unsolved_task() -> None:
     assert solve.last_answer is not None
     assert solve.last_answer.problem is not None
     assert solve.last_answer.problem.code is Code.SOLVE_TIMEOUT
-    assert guard.ended == 1
+    assert guard.health(0.0).tasks == 0

@@ -19,7 +19,7 @@ IDS = BanRule("ids", 20, 60.0, 600.0, "X", Scope.ADDRESS, codes=frozenset({Code.
 KIND = "RecaptchaV2"
 
 
-def _lane(*rules: BanRule) -> AccountScheduler:
+def _scheduler(*rules: BanRule) -> AccountScheduler:
     settings = GuardSettings()
     address = AddressGuard(rules, settings)
     guard = Guard("v", rules, settings, RetrySettings(), address, chance=lambda: 0.0, charges_failures=False)
@@ -48,7 +48,7 @@ def _jobs(scheduler: AccountScheduler, now: float) -> list[Job]:
 
 
 def test_a_day_that_the_wall_clock_jumped_does_not_end_a_living_task() -> None:
-    scheduler = _lane()
+    scheduler = _scheduler()
     solve = _solve(scheduler, "a", CAPMONSTER)
     scheduler.restore(solve, 1000.0, age_s=86_400.0, backlog=1)
     due = scheduler.wake_at(1000.0)
@@ -64,13 +64,13 @@ def test_a_day_that_the_wall_clock_jumped_does_not_end_a_living_task() -> None:
 
 
 def test_dead_tickets_step_aside_for_a_living_task() -> None:
-    scheduler = _lane(IDS)
+    scheduler = _scheduler(IDS)
     for number in range(30):
         solve = _solve(scheduler, f"old {number}", ANTI_CAPTCHA, number)
-        scheduler.add(solve)
+        scheduler.add(solve, 0.0)
     now = 0.0
-    lane_solves: list[Solve] = []
-    while len(lane_solves) < 30:  # accept them all
+    accepted: list[Solve] = []
+    while len(accepted) < 30:  # accept them all
         for job in _jobs(scheduler, now):
             if job.solve is not None and job.solve.state is State.RECORDING:
                 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
@@ -78,7 +78,7 @@ def test_dead_tickets_step_aside_for_a_living_task() -> None:
                 scheduler.stored(job.solve, now)
                 scheduler.submitted(job.solve, ParsedAnswer(AnswerKind.ACCEPTED, task_id=1), now)
                 scheduler.stored(job.solve, now)
-                lane_solves.append(job.solve)
+                accepted.append(job.solve)
     # Nobody looked for 100 s (asleep, an outage): every one of them may have expired.
     now = 100.0
     fresh = _solve(scheduler, "fresh", ANTI_CAPTCHA, 99)

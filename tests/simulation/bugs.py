@@ -11,9 +11,9 @@ from typing import Any
 from unittest import mock
 
 from anycap.core import classify
-from anycap.core import scheduler as lane_module
+from anycap.core import scheduler as scheduler_module
 from anycap.core.admission.circuit_breaker import CircuitBreaker
-from anycap.core.admission.guard import Guard
+from anycap.core.admission.open_breakers import OpenBreakers
 from anycap.core.admission.retry_budget import RetryBudget
 from anycap.core.admission.windows import SlowStart, TaskWindow
 from anycap.core.machine import Action, Event, State
@@ -41,7 +41,7 @@ def _window_never_shrinks() -> AbstractContextManager[Any]:
 
 def _cool_down_per_solve() -> AbstractContextManager[Any]:
     """A refused solve waits, and all the others of the account go on."""
-    return mock.patch.object(Guard, "_stopped", return_value=None)
+    return mock.patch.object(OpenBreakers, "check", return_value=None)
 
 
 def _probe_not_single() -> AbstractContextManager[Any]:
@@ -85,7 +85,7 @@ def _resend_on_read_timeout() -> Iterator[None]:
             return Event.NOT_SENT
         return event_of(verdict, **options)
 
-    with mock.patch.object(lane_module, "submit_event", trusting):
+    with mock.patch.object(scheduler_module, "submit_event", trusting):
         yield
 
 
@@ -103,10 +103,10 @@ def _deliver_twice() -> AbstractContextManager[Any]:
 def _forget_on_cancel() -> AbstractContextManager[Any]:
     withdraw = AccountScheduler.withdraw
 
-    def careless(self: AccountScheduler, solve: Any) -> tuple[Action, ...]:
+    def careless(self: AccountScheduler, solve: Any, now: float) -> tuple[Action, ...]:
         if solve.state is State.WAITING:
             self._schedule.drop(solve)
-        return withdraw(self, solve)
+        return withdraw(self, solve, now)
 
     return mock.patch.object(AccountScheduler, "withdraw", careless)
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from anycap.core.admission.guard import AddressGuard, Deferred, Gate, Guard
-from anycap.core.jobs import Job, JobKind
+from anycap.core.admission.guard import AddressGuard, Gate, Guard
+from anycap.core.jobs import Call, Job, JobKind
 from anycap.core.machine import ENDS, Action, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.records import record_for
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SUBMIT_TIMEOUT_S, POLL_TIMEOUT_S = 30.0, 20.0
 SHORTEST_SLEEP_S = 0.001
+BALANCES_AT_ONCE = 3
+"""Callers who ask for the balance together."""
 
 
 class AccountSession:
@@ -86,8 +88,8 @@ class Process:
             has_image=prepared.has_image,
         )  # fmt: skip
         self.solves[solve.id] = solve
-        self.present.add(solve.id)
-        session.scheduler.add(solve)
+        self._come(solve)
+        session.scheduler.add(solve, world.mono())
         world.tickets += 1
         world.later(min(arrival.timeout_s, arrival.leaves_after), self._gone, solve, arrival)
         self.pump(session)
@@ -96,11 +98,12 @@ class Process:
         """The caller's time is up, or it was cancelled; it may come back for its ticket."""
         if not self.alive or solve.id not in self.present:
             return
-        self.present.discard(solve.id)
+        self._leave(solve)
         session = self.sessions[solve.account]
         before = solve.state
         abandons = arrival.abandons and arrival.leaves_after < arrival.timeout_s
-        actions = session.scheduler.abandon(solve, self.world.mono()) if abandons else session.scheduler.withdraw(solve)
+        leave = session.scheduler.abandon if abandons else session.scheduler.withdraw
+        actions = leave(solve, self.world.mono())
         if abandons and before is not State.QUEUED:
             self.world.abandoned.add(solve.id)
         records = self._records(solve, actions)
@@ -114,12 +117,22 @@ class Process:
     def _comes_back(self, solve: Solve) -> None:
         if self.alive and solve.state not in ENDS:
             solve.caller_gave_up = False
-            self.present.add(solve.id)
-            if solve.state is State.STALLED:
+            if solve.state is State.STALLED or solve.state is State.WAITING:
                 session = self.sessions[solve.account]
-                session.scheduler.resume_polling(solve, self.world.mono())
+                session.scheduler.waited_for(solve, self.world.mono())
+                self._come(solve)
                 self.pump(session)
+            else:
+                self._come(solve)
             self._tell(solve)
+
+    def _come(self, solve: Solve) -> None:
+        self.present.add(solve.id)
+        solve.callers = ("caller",)
+
+    def _leave(self, solve: Solve) -> None:
+        self.present.discard(solve.id)
+        solve.callers = ()
 
     def take_up(self) -> None:
         """Resume what the journal holds."""
@@ -137,13 +150,13 @@ class Process:
                 created_at=world.wall(),
             )  # fmt: skip
             self.solves[ticket] = solve
-            self.present.add(ticket)
+            self._come(solve)
             solve.task_id = line.task_id
             if line.kind is RecordKind.ACCEPTED:
                 age_s = max(world.wall() - (line.accepted_at or 0.0), 0.0)
                 session.scheduler.restore(solve, world.mono(), age_s=age_s, backlog=len(lines))
             elif line.kind is RecordKind.RESULT:
-                session.scheduler.hold_solved(solve)
+                session.scheduler.restore_solved(solve)
                 self._tell(solve)
             else:
                 solve.state = State.IN_DOUBT
@@ -159,9 +172,10 @@ class Process:
         now = world.mono()
         while (job := scheduler.next_job(now)) is not None:
             self._begin(session, job)
-        for solve in scheduler.take_refused():
-            session.watch.refused(solve)
+        for solve in scheduler.take_rejected():
+            session.watch.rejected(solve)
             self._tell(solve)
+        scheduler.take_rejected_calls()
         wakes_at = scheduler.wake_at(now)
         if wakes_at < math.inf:
             at = max(wakes_at, now + SHORTEST_SLEEP_S) + world.mono_offset_s
@@ -185,6 +199,9 @@ class Process:
                 self, session.account, job.method, fields, SUBMIT_TIMEOUT_S, "",
                 lambda verdict: self._probed(session, job.method, verdict, sent),
             )  # fmt: skip
+            return
+        if job.call is not None:
+            self._call(session, job.call)
             return
         assert solve is not None
         if job.kind is JobKind.POLL:
@@ -240,26 +257,28 @@ class Process:
         self.pump(session)
 
     def ask_balance(self, account: Account) -> None:
-        """The user asks for the balance, as `client.balance()` does; it is not sent when the guard holds it."""
+        """The user asks for the balance, as `client.balance()` does, several at once."""
         session = self.sessions[account.plan.name]
-        if isinstance(session.guard.admit_call(self.world.mono(), "getBalance"), Deferred):
-            return
-        session.guard.call_sent(self.world.mono(), "getBalance")
-        session.watch.sent("call", "getBalance")
+        for _ in range(BALANCES_AT_ONCE):
+            session.scheduler.add_call(Call("getBalance", deadline=self.world.mono() + SUBMIT_TIMEOUT_S))
+        self.pump(session)
+
+    def _call(self, session: AccountSession, call: Call) -> None:
+        session.watch.sent("call", call.method)
+        sent = self.world.mono()
         self.world.send(
-            self, account, "getBalance", {"clientKey": account.key}, SUBMIT_TIMEOUT_S, "",
-            lambda verdict: self._balance(session, verdict),
+            self, session.account, call.method, {"clientKey": session.account.key}, SUBMIT_TIMEOUT_S, "",
+            lambda verdict: self._called(session, call, verdict, sent),
         )  # fmt: skip
 
-    def _balance(self, session: AccountSession, verdict: ParsedAnswer) -> None:
-        session.watch.answered("call", "getBalance", verdict)
+    def _called(self, session: AccountSession, call: Call, verdict: ParsedAnswer, sent: float) -> None:
+        session.watch.answered("call", call.method, verdict)
         now = self.world.mono()
-        session.guard.call_answered(now, "getBalance", verdict)
         if verdict.kind is AnswerKind.DONE and verdict.body is not None:
             amount = self.world.decimal(verdict.body["balance"])
             session.guard.balance_seen(now, amount)
             session.watch.balance_seen(amount)
-        session.scheduler.look_again()
+        session.scheduler.called(call, verdict, now, rtt_s=now - sent)
         self.pump(session)
 
     # -- what comes of it
@@ -290,13 +309,13 @@ class Process:
         if solve.id not in self.present:
             return
         if solve.state is State.SOLVED:
-            self.present.discard(solve.id)
+            self._leave(solve)
             self.world.delivered(solve)
             actions = self.sessions[solve.account].scheduler.delivered(solve)
             self._write(self._records(solve, actions), None)
             self._note_end(solve)
         elif solve.state in ENDS or solve.state is State.STALLED:
-            self.present.discard(solve.id)
+            self._leave(solve)
 
     def _note_end(self, solve: Solve) -> None:
         if solve.state in ENDS:

@@ -182,7 +182,7 @@ class Watch:
         elif refusal.until <= self._world.now:
             refusal.until, refusal.held, refusal.trial = until, held, None
 
-    def refused(self, solve: Solve) -> None:
+    def rejected(self, solve: Solve) -> None:
         """A solve was stopped here: there must be a reason, or a deadline."""
         if solve.last_answer is None and not solve.rejected_as_too_late and math.isinf(solve.deadline):
             self._world.fault(f"{solve.id} was refused for no reason")

@@ -1,36 +1,40 @@
-"""Which event of the solve's life an answer is: verdicts in, events of `machine.py` out. The table of design section 4.
+"""Which event of the solve's life an answer is: parsed answers in, events of `machine.py` out. The table of design section 4.
 
 Pure decisions on values; the decoding of bytes is in `providers/`, the waiting after a busy answer in `guard.py`.
 """
 
+from anycap.core.admission.firewall import is_bare_page
 from anycap.core.machine import Event
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.taxonomy import Category, Charged, Code, ErrorAnswer, OnPoll, Retry
 from anycap.transport.port import Delivery, FailureKind
 
-STRIKES_MAX = 3
-"""An unknown code, or a 4xx page without JSON, ends the polling the third time in a row."""
+UNKNOWN_CODES_MAX = 3
+"""An unknown code ends the polling the third time in a row: it may say that the task is over, and nobody can tell."""
 OVERSIZED_MAX = 2
-"""An answer over the size limit ends the polling the second time in a row."""
+"""An answer over the size limit ends the polling the second time in a row: the third would be as large."""
 
 
-def submit_event(verdict: ParsedAnswer, *, wait_when_blocked: bool = False) -> Event:
+def submit_event(parsed: ParsedAnswer, *, wait_when_blocked: bool = False) -> Event:
     """What the answer to createTask means.
 
     A problem with `retry = same` made nothing and is sent again later, except `internal_error` whose row does not say
     that it is free: a server that failed half way may have made a task. Blocks are waited for only when asked.
     """
-    match verdict.kind:
+    match parsed.kind:
         case AnswerKind.ACCEPTED:
             return Event.TASK_ID_RECEIVED
         case AnswerKind.READY:
             return Event.READY
         case AnswerKind.ERROR:
-            problem = verdict.problem
-            assert problem is not None  # noqa: S101 - a PROBLEM verdict has one
+            if parsed.task_id is not None:
+                # It names a task, so sending it again could pay twice, whatever the error says.
+                return Event.TASK_ID_RECEIVED if parsed.keeps_task else Event.TASK_ENDED
+            problem = parsed.problem
+            assert problem is not None  # noqa: S101 - an ERROR has one
             return _submit_problem(problem, wait_when_blocked)
         case AnswerKind.LOST:
-            return Event.NOT_SENT if verdict.delivery is Delivery.NOT_SENT else Event.OUTCOME_UNKNOWN
+            return Event.NOT_SENT if parsed.delivery is Delivery.NOT_SENT else Event.OUTCOME_UNKNOWN
         case AnswerKind.REDIRECT:
             return Event.REJECTED
         case AnswerKind.PROCESSING | AnswerKind.DONE:
@@ -46,49 +50,54 @@ def _submit_problem(problem: ErrorAnswer, wait_when_blocked: bool) -> Event:
     return Event.BUSY if row.retry is Retry.SAME else Event.REJECTED
 
 
-def poll_event(verdict: ParsedAnswer, *, strikes: int, oversized: int) -> Event:
-    """What the answer to getTaskResult means, given how many strikes and oversized answers came in a row, this one included.
+def poll_event(parsed: ParsedAnswer, *, unknown_codes: int, oversized: int, out_of_patience: bool) -> Event:
+    """What the answer to getTaskResult means.
 
-    `is_strike` and `is_oversized` say which answers count.
+    `unknown_codes` and `oversized` such answers came in a row, this one included (`is_unknown_code` and `is_oversized` say
+    which answers count). `out_of_patience`: the account's polls have been answered by pages only (`is_page`) for too long.
     """
-    match verdict.kind:
+    if is_page(parsed):
+        return Event.POLLING_STUCK if out_of_patience else Event.POLL_LOST
+    match parsed.kind:
         case AnswerKind.READY:
             return Event.READY
         case AnswerKind.PROCESSING | AnswerKind.ACCEPTED | AnswerKind.DONE:
             return Event.PROCESSING
         case AnswerKind.REDIRECT:
-            return Event.POLLING_STUCK
+            return Event.POLL_LOST
         case AnswerKind.LOST:
             return Event.POLLING_STUCK if oversized >= OVERSIZED_MAX else Event.POLL_LOST
         case AnswerKind.ERROR:
-            problem = verdict.problem
-            assert problem is not None  # noqa: S101 - a PROBLEM verdict has one
-            if _is_bare_4xx(problem):
-                return Event.POLLING_STUCK if strikes >= STRIKES_MAX else Event.POLL_LOST
+            problem = parsed.problem
+            assert problem is not None  # noqa: S101 - an ERROR has one
             match problem.row.on_poll:
                 case OnPoll.KEEPS:
                     return Event.POLL_LOST
                 case OnPoll.ENDS:
                     return Event.TASK_ENDED
                 case OnPoll.ENDS_THIRD_TIME:
-                    return Event.TASK_ENDED if strikes >= STRIKES_MAX else Event.POLL_LOST
+                    return Event.TASK_ENDED if unknown_codes >= UNKNOWN_CODES_MAX else Event.POLL_LOST
 
 
-def is_strike(verdict: ParsedAnswer) -> bool:
-    """Whether this answer to a poll counts towards `STRIKES_MAX`."""
-    problem = verdict.problem
-    if verdict.kind is not AnswerKind.ERROR or problem is None:
+def is_page(parsed: ParsedAnswer) -> bool:
+    """Whether a poll reached something in front of the vendor: a redirect, or a 4xx status without the vendor's JSON.
+
+    429 is not among them: it may well be the vendor's own, and the guard waits for it.
+    """
+    if parsed.kind is AnswerKind.REDIRECT:
+        return True
+    problem = parsed.problem
+    if parsed.kind is not AnswerKind.ERROR or problem is None or problem.http_status is None:
         return False
-    return _is_bare_4xx(problem) or problem.row.on_poll is OnPoll.ENDS_THIRD_TIME
+    return is_bare_page(problem) and 400 <= problem.http_status < 500 and problem.http_status != 429
 
 
-def is_oversized(verdict: ParsedAnswer) -> bool:
+def is_unknown_code(parsed: ParsedAnswer) -> bool:
+    """Whether this answer to a poll counts towards `UNKNOWN_CODES_MAX`."""
+    problem = parsed.problem
+    return parsed.kind is AnswerKind.ERROR and problem is not None and problem.row.on_poll is OnPoll.ENDS_THIRD_TIME
+
+
+def is_oversized(parsed: ParsedAnswer) -> bool:
     """Whether this answer was over the body limit."""
-    return verdict.failure is not None and verdict.failure.kind is FailureKind.TOO_LARGE
-
-
-def _is_bare_4xx(problem: ErrorAnswer) -> bool:
-    status = problem.http_status
-    if problem.vendor_code is not None or problem.vendor_id is not None or status is None:
-        return False
-    return 400 <= status < 500 and status != 429
+    return parsed.failure is not None and parsed.failure.kind is FailureKind.TOO_LARGE

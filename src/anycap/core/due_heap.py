@@ -6,9 +6,9 @@ from anycap.core.solve import Solve
 
 
 class DueHeap:
-    """Solves by the monotonic second at which they are due. A solve is planned at most once; re-planning replaces.
+    """Solves by the monotonic second at which they are due. A solve is in it at most once; putting it again replaces.
 
-    A changed plan leaves its old heap entry behind; it is recognised by its time and dropped when it comes up.
+    A changed due time leaves its old heap entry behind; it is recognised by its time and dropped when it comes up.
     """
 
     __slots__ = ("_heap", "_live", "_seq")
@@ -21,7 +21,7 @@ class DueHeap:
     def __len__(self) -> int:
         return self._live
 
-    def plan(self, solve: Solve, due: float) -> None:
+    def put(self, solve: Solve, due: float) -> None:
         """Have `solve` come up at `due`."""
         if solve.due < 0.0:
             self._live += 1
@@ -30,13 +30,13 @@ class DueHeap:
         heappush(self._heap, (due, self._seq, solve))
 
     def drop(self, solve: Solve) -> None:
-        """Forget the plan of `solve`, if it has one."""
+        """Take `solve` out, if it is in."""
         if solve.due >= 0.0:
             solve.due = -1.0
             self._live -= 1
 
     def next_due(self) -> float | None:
-        """When the next solve is due; None when nothing is planned."""
+        """When the next solve is due; None when there is none."""
         heap = self._heap
         while heap:
             due, _, solve = heap[0]
@@ -46,7 +46,7 @@ class DueHeap:
         return None
 
     def pop(self, now: float) -> tuple[float, Solve] | None:
-        """The solve that is due longest at `now` and when it was due, or None. Its plan is used up."""
+        """The solve that is due longest at `now` and when it was due, or None. It is taken out."""
         heap = self._heap
         while heap:
             due, _, solve = heap[0]

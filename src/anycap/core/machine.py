@@ -9,8 +9,9 @@ The rules, in prose:
 3. A request that certainly never left, or an answer that says "busy, nothing was made", goes back to QUEUED.
    An answer that may have made a task whose id nobody knows is IN_DOUBT: it is never sent again.
 4. Nothing that happens to a poll loses the task. Only the vendor's word that the task is over (TASK_ENDED), or the end of the
-   task's life (LIFE_OVER), makes it FAILED. Where polling cannot go on for a reason of ours (three 4xx pages in a row, an
-   answer over the size limit twice, a redirect) the task is STALLED: the caller is told, the ticket stays good.
+   task's life (LIFE_OVER), makes it FAILED. Where polling cannot go on for a reason that is not the task's (the account's
+   polls have been answered by nothing but pages for a minute, an answer is over the size limit twice) the task is STALLED:
+   the caller is told, the ticket stays good.
 5. A caller that cancels changes nothing here. ABANDON is a wish of its own, and an unsent solve may be WITHDRAWN.
 
 Every (state, event) pair is either in `TRANSITIONS` or impossible: `step` raises on it and a test walks all pairs. The
@@ -161,6 +162,8 @@ TRANSITIONS: dict[State, dict[Event, Step]] = {
         E.NOT_SENT: (S.QUEUED, (A.WRITE_NOT_CREATED, A.REQUEUE)),
         E.BUSY: (S.QUEUED, (A.WRITE_NOT_CREATED, A.REQUEUE)),
         E.REJECTED: (S.FAILED, (A.WRITE_NOT_CREATED, A.NOTIFY)),
+        # An error beside a task id: the id is kept, because the task may be on the vendor's bill.
+        E.TASK_ENDED: (S.FAILED, (A.WRITE_ACCEPTED, A.WRITE_FAILED, A.NOTIFY)),
         E.OUTCOME_UNKNOWN: (S.IN_DOUBT, (A.WRITE_IN_DOUBT, A.NOTIFY)),
         E.WITHDRAWN: (S.SUBMITTING, ()),
         E.ABANDON: (S.SUBMITTING, ()),

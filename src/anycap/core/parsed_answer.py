@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from anycap.taxonomy import ErrorAnswer
+from anycap.taxonomy import ErrorAnswer, OnPoll
 from anycap.tickets import TaskId
 from anycap.transport.port import Delivery, Failure
 
@@ -53,3 +53,14 @@ class ParsedAnswer:
     location_host: str | None = None
     http_status: int | None = None
     """The HTTP status of the answer, where it alone decided (CapMonster's 500/503 while polling, a page without JSON)."""
+
+    @property
+    def keeps_task(self) -> bool:
+        """Whether createTask was answered with an error beside a task id, and the error leaves that task alive."""
+        problem = self.problem
+        return (
+            self.kind is AnswerKind.ERROR
+            and self.task_id is not None
+            and problem is not None
+            and problem.row.on_poll is OnPoll.KEEPS
+        )

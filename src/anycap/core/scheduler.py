@@ -1,90 +1,100 @@
 """One account: which request to send next, and what its answer does. The engine and the simulator both drive this.
 
-A scheduler composes the life of each solve (`machine.py`), the guard (`guard.py`), one pacer per task type (`polling.py`) and
-the heap of due times (`schedule.py`). Time comes in as `now` (monotonic seconds), chance as a function; no I/O.
+A scheduler composes the life of each solve (`machine.py`), the guard (`admission/guard.py`), one pacer per task type
+(`polling/schedule.py`) and the heap of due times (`due_heap.py`). Time comes in as `now` (monotonic seconds), chance as a
+function; no I/O.
 
 How it is driven: `add` or `restore` a solve; `next_job(now)` says what to send (None: nothing now, look again at
-`wake_at(now)` or after the next answer); report what came of it with `stored`, `submitted`, `polled` or `probed`. These
-return the actions that are left for the shell (writing records, telling callers). Solves that were stopped here, before
-anything was sent, are handed out by `take_refused`.
+`wake_at(now)` or after the next answer); report what came of it with `stored`, `submitted`, `polled`, `called` or `probed`.
+These return the actions that are left for the shell (writing records, waking callers). `take_rejected` returns the solves
+that were rejected before any request was sent, `take_rejected_calls` the calls.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from anycap.core.admission.guard import Deferred, Gate, Guard
-from anycap.core.classify import is_oversized, is_strike, poll_event, submit_event
+from anycap.core.admission.decisions import GATE_FULL, UNTIL_AN_ANSWER, Deferred
+from anycap.core.admission.guard import Gate, Guard
+from anycap.core.call_line import CallLine
+from anycap.core.classify import is_oversized, is_page, is_unknown_code, poll_event, submit_event
 from anycap.core.due_heap import DueHeap
-from anycap.core.jobs import Job, JobKind
+from anycap.core.jobs import Call, Job, JobKind
 from anycap.core.machine import Action, Event, State, step
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.polling.callback_trust import PER_TASK_MAX, CallbackTrust
+from anycap.core.polling.page_patience import PagePatience, page_stretch
+from anycap.core.polling.poll_lateness import PollLateness
 from anycap.core.polling.schedule import Pacer
 from anycap.core.solve import Solve
 from anycap.core.task_end import exhausted, took_s
 from anycap.core.vendor_limits import Timing
-from anycap.core.waiting_line import WaitingLine, refuse
+from anycap.core.waiting_line import NOT_HELD, WaitingLine, reject
 from anycap.settings import Polling
 from anycap.taxonomy import Category, Code, Scope
 
 REPEAT_DELAY_S = 0.5
-"""Wait before a request that never left is tried again; doubles with each attempt of the same solve."""
+"""Wait before a request that never left is tried again; doubles with each attempt of the same solve. A lost packet or a
+restarting proxy is over in that time."""
 REPEAT_DELAY_MAX_S = 30.0
-HINTS_MAX = 3
-"""Callbacks of one task that are acted upon: a replayed one must not use up the poll limit."""
-HINT_TRUST = 3
-"""Tasks in a row that were ready without a callback, after which callbacks are no longer relied on."""
-HINTED_STRETCH = 4.0
-"""How much longer gaps are while callbacks arrive (within the life of a finished result, as always)."""
 SUBMIT_SHARE = 0.75
 """Part of the gate that createTask requests may fill: a vendor that hangs on them must not keep polls from going out."""
+CALL_SHARE = 0.25
+"""Part of the gate that other methods may fill: they go first, and must not keep paid tasks from being polled."""
 STALE_RECHECK_S = 1.0
 """A task that the vendor may have dropped asks again after so long, at most ten times so long, when it was held."""
-LATENESS_WEIGHT = 0.05
-"""Weight of one poll's lateness in the moving mean from which all gaps are widened."""
+POLLED_TOO_FAST_S = 2.0
+"""How much longer gaps get when the vendor says that a task is polled too fast and names no wait: CapMonster's minimum."""
+DEFAULT_POLL_GAP_S = 3.0
+"""Gap between polls before any task type is known: what most vendors advise."""
 
-# Members that every request meets: a look-up on the enum's class costs several times as much as one here.
-_PLAN_POLL, _REQUEUE, _FREE_TASK = Action.SCHEDULE_POLL, Action.REQUEUE, Action.RELEASE_TASK_SLOT
-_OURS = frozenset({Action.SCHEDULE_POLL, Action.REQUEUE, Action.RELEASE_TASK_SLOT})
-_QUEUED, _RECORDING, _STORING = State.QUEUED, State.RECORDING, State.STORING
-_SUBMIT, _POLL = JobKind.SUBMIT, JobKind.POLL
-_DUE, _SLOT, _STORED = Event.POLL_DUE, Event.SLOT_GRANTED, Event.STORED
-_ACCEPTED, _PROCESSING, _READY = Event.TASK_ID_RECEIVED, Event.PROCESSING, Event.READY
-_IS_PROCESSING, _IS_READY = AnswerKind.PROCESSING, AnswerKind.READY
+_OWN_ACTIONS = frozenset({Action.SCHEDULE_POLL, Action.REQUEUE, Action.RELEASE_TASK_SLOT})
+"""Done here; the others are the shell's."""
 
 
 class AccountScheduler:
     """The work of one account, in order: what may be sent now, and what is due when."""
 
-    def __init__(
-        self,
-        name: str,
-        guard: Guard,
-        gate: Gate,
-        polling: Polling,
-        *,
-        chance: Callable[[], float],
-    ) -> None:
+    def __init__(self, name: str, guard: Guard, gate: Gate, polling: Polling, *, chance: Callable[[], float]) -> None:
         self.name = name
         self.guard = guard
+        self.pacers: dict[str, Pacer] = {}
+        """The poll schedules by the vendor's task type; made once and shared, because they learn."""
         self._gate = gate
         self._polling = polling
         self._chance = chance
-        self._pacers: dict[str, Pacer] = {}
-        self._queues: dict[str, WaitingLine] = {}
+
+        # -- what waits
+        # By task type, and repeats apart from first submits: a repeat that waits for a token must hold nobody else.
+        self._lines: dict[tuple[str, bool], WaitingLine] = {}
+        self._call_lines: dict[str, CallLine] = {}
+        # Tasks that wait for a poll, and solves that wait before they are tried again.
         self._schedule = DueHeap()
-        self._refused: list[Solve] = []
+        self._rejected: list[Solve] = []
+        self._rejected_calls: list[Call] = []
+
+        # -- what is on its way
         self._in_progress = 0
         self._submits = 0
+        self._calls = 0
+        # The method of the probe in flight: until it is answered no submit can be admitted.
         self._probing: str | None = None
-        self._polls_held_until = -math.inf
+
+        # -- polls
+        # Polls are held until then; why, in `_poll_deferral`.
+        self._polls_held_until = NOT_HELD
+        self._poll_deferral: Deferred | None = None
+        # Submits and polls take turns: also as the probe of a failing vendor, where one dead task must not be all of them.
         self._poll_turn = False
-        """Submits and polls take turns: also as the probe of a failing vendor, where one dead task must not be all of them."""
-        self._lateness_s = 0.0
-        self._gap_s = 3.0
-        self._hints_missed = HINT_TRUST
-        self._limit = gate.limit(0.0, 0, self._gap_s)
+        # The shortest usual gap of any task type seen so far: lateness is measured against the busiest of them.
+        self._poll_gap_s = DEFAULT_POLL_GAP_S
+        self._lateness = PollLateness()
+        self._callbacks = CallbackTrust()
+        self._patience = PagePatience(polling.page_patience_s)
+
+        # As `next_job` has last found it.
+        self._limit = gate.limit(0)
 
     # -- what there is
 
@@ -96,42 +106,63 @@ class AccountScheduler:
     @property
     def queued(self) -> int:
         """Solves that wait for a slot."""
-        return sum(map(len, self._queues.values()))
+        return sum(map(len, self._lines.values()))
 
     @property
     def planned(self) -> int:
         """Tasks that wait for their next poll (and solves that wait to be tried again)."""
         return len(self._schedule)
 
-    def pacer(self, kind: str, timing: Timing) -> Pacer:
-        """The poll schedule of a task type; made once and shared, because it learns."""
-        pacer = self._pacers.get(kind)
+    def pacer(self, vendor_type: str, timing: Timing) -> Pacer:
+        """The poll schedule of a task type."""
+        pacer = self.pacers.get(vendor_type)
         if pacer is None:
-            pacer = self._pacers[kind] = Pacer(timing, self._polling)
-            self._gap_s = min(self._gap_s, max(pacer.gap_s, 0.1))
+            pacer = self.pacers[vendor_type] = Pacer(timing, self._polling)
+            # A tenth of a second at least: it is divided by.
+            self._poll_gap_s = min(self._poll_gap_s, max(pacer.gap_s, 0.1))
         return pacer
 
-    @property
-    def pacers(self) -> dict[str, Pacer]:
-        return self._pacers
+    def held_back(self, now: float) -> Iterator[tuple[str, int, Deferred]]:
+        """What waits and why: a task type, a method or "polls", how many, and the deferral. For `health()`."""
+        for (task_type, _), line in self._lines.items():
+            deferral = self._why_held(line, now)
+            if len(line) and deferral is not None:
+                yield task_type, len(line), deferral
+        if self._poll_deferral is not None and self._polls_held_until > now and len(self._schedule):
+            yield "polls", len(self._schedule), self._poll_deferral
 
-    # -- solves come in
+    def why_queued(self, solve: Solve, now: float) -> Deferred | None:
+        """What holds an unsent solve; None when it is about to be sent, or waits to be tried again."""
+        line = self._lines.get((solve.task_type, solve.is_repeat))
+        return None if line is None or not solve.place else self._why_held(line, now)
 
-    def add(self, solve: Solve) -> None:
+    def _why_held(self, line: WaitingLine, now: float) -> Deferred | None:
+        if line.held_until > now:
+            return line.deferral
+        return GATE_FULL if self._in_progress >= self._limit or not self._may_submit() else None
+
+    # -- what comes in
+
+    def add(self, solve: Solve, now: float) -> None:
         """Queue a new solve."""
-        queue = self._queues.get(solve.task_type)
-        if queue is None:
-            queue = self._queues[solve.task_type] = WaitingLine()
-        queue.put(solve)
+        self._queue(solve, now)
+
+    def add_call(self, call: Call) -> None:
+        """Queue a call."""
+        line = self._call_lines.get(call.method)
+        if line is None:
+            line = self._call_lines[call.method] = CallLine()
+        line.put(call)
 
     def restore(self, solve: Solve, now: float, *, age_s: float, backlog: int) -> None:
         """Take up a task that an earlier process left, accepted `age_s` ago, one of `backlog` such tasks."""
         solve.state = State.WAITING
         solve.accepted_mono = now - age_s
+        # Past the guard: the task exists and is paid for, so a full window is no reason not to poll it.
         self.guard.task_restored(now, solve.task_type)
-        self._schedule.plan(solve, solve.accepted_mono + solve.pacer.resume_age_s(age_s, self._chance(), backlog))
+        self._schedule.put(solve, solve.accepted_mono + solve.pacer.resume_age_s(age_s, self._chance(), backlog))
 
-    def hold_solved(self, solve: Solve) -> None:
+    def restore_solved(self, solve: Solve) -> None:
         """Take up a solved task whose solution nobody has fetched yet."""
         solve.state = State.SOLVED
 
@@ -139,29 +170,42 @@ class AccountScheduler:
 
     def next_job(self, now: float) -> Job | None:
         """What to send now; None when nothing may or need be sent. Counts the request as sent."""
-        limit = self._limit = self._gate.limit(now, len(self._schedule), self._gap_s)
+        limit = self._limit = self._gate.limit(len(self._schedule))
         if self._in_progress >= limit:
             return None
-        may_submit = self._submits < max(limit * SUBMIT_SHARE, 1)
+        if self._call_lines:
+            job = self._next_call(now)
+            if job is not None:
+                return job
+        may_submit = self._may_submit()
         if self._poll_turn or not may_submit:
             return self._next_poll(now) or (self._next_submit(now) if may_submit else None)
         return self._next_submit(now) or self._next_poll(now)
 
     def wake_at(self, now: float) -> float:
         """When to call `next_job` again if nothing is answered before; `math.inf`: only after an answer."""
-        limit = self._limit  # as next_job has just found it
-        if self._in_progress >= limit:
+        if self._in_progress >= self._limit:
             return math.inf
         soonest = math.inf
         due = self._schedule.next_due()
         if due is not None:
             soonest = max(due, self._polls_held_until)
-        if self._probing is not None or self._submits >= max(limit * SUBMIT_SHARE, 1):
+        for call_line in self._call_lines.values():
+            if call_line.head() is not None and self._may_call():
+                soonest = min(soonest, max(call_line.held_until, now))
+        if self._probing is not None or not self._may_submit():
             return soonest
-        for queue in self._queues.values():
-            if queue.head() is not None:
-                soonest = min(soonest, max(queue.held_until, now))
+        for line in self._lines.values():
+            if len(line):
+                soonest = min(soonest, max(line.held_until, now))
         return soonest
+
+    def _may_submit(self) -> bool:
+        # At least one: a gate of one would otherwise never submit.
+        return self._submits < max(self._limit * SUBMIT_SHARE, 1)
+
+    def _may_call(self) -> bool:
+        return self._calls < max(self._limit * CALL_SHARE, 1)
 
     def _next_poll(self, now: float) -> Job | None:
         if self._polls_held_until > now:
@@ -169,66 +213,91 @@ class AccountScheduler:
         schedule = self._schedule
         while (next_one := schedule.pop(now)) is not None:
             due, solve = next_one
-            if solve.state is _QUEUED:
-                self.add(solve)
+            if solve.state is State.QUEUED:
+                self._queue(solve, now)
                 continue
             stale = solve.pacer.may_be_gone(now - solve.accepted_mono, solve.processing_age_s)
             admission = self.guard.admit_poll(now, solve.task_type, stale=stale)
-            if isinstance(admission, Deferred):
-                if stale and not isinstance(self.guard.admit_poll(now, solve.task_type), Deferred):
-                    # Only tasks that may be dead are held: they must not stand in the way of the living.
-                    schedule.plan(solve, max(now + STALE_RECHECK_S, min(admission.until, now + 10 * STALE_RECHECK_S)))
-                    continue
-                schedule.plan(solve, due)
-                self._polls_held_until = admission.until
-                if admission.probe is not None:
-                    return self._probe(admission.probe, now)
-                return None
-            self.guard.poll_sent(now, solve.task_type, stale=stale)
-            self._poll_turn = False
-            self._in_progress += 1
-            self._lateness_s += LATENESS_WEIGHT * (now - due - self._lateness_s)
-            solve.state, _ = step(solve.state, _DUE)
-            solve.poll_sent_age_s = now - solve.accepted_mono
-            solve.polls += 1
-            solve.callback_pending = False
-            return Job(_POLL, solve)
+            if not isinstance(admission, Deferred):
+                return self._poll(solve, now, late_s=now - due, stale=stale)
+            if stale and not isinstance(self.guard.admit_poll(now, solve.task_type), Deferred):
+                # Only tasks that may be dead are held: they must not stand in the way of the living.
+                recheck_at = min(admission.until, now + 10 * STALE_RECHECK_S)
+                schedule.put(solve, max(now + STALE_RECHECK_S, recheck_at))
+                continue
+            schedule.put(solve, due)
+            self._polls_held_until, self._poll_deferral = admission.until, admission
+            return None if admission.probe is None else self._probe(admission.probe, now)
         return None
+
+    def _poll(self, solve: Solve, now: float, *, late_s: float, stale: bool) -> Job:
+        self.guard.poll_sent(now, solve.task_type, stale=stale)
+        self._poll_turn = False
+        self._in_progress += 1
+        self._lateness.sent(late_s)
+        solve.state, _ = step(solve.state, Event.POLL_DUE)
+        solve.poll_sent_age_s = now - solve.accepted_mono
+        solve.polls += 1
+        solve.callback_pending = False
+        return Job(JobKind.POLL, solve)
 
     def _next_submit(self, now: float) -> Job | None:
         if self._probing is not None:
             return None
-        for queue in self._queues.values():
-            if queue.held_until > now:
+        for key, line in self._lines.items():
+            if line.held_until > now:
                 continue
-            while (solve := queue.head()) is not None and queue.held_until <= now:
-                admission = self.guard.admit_submit(now, solve.task_type, repeat=solve.is_repeat, proxy=solve.proxy)
-                if not isinstance(admission, Deferred):
-                    queue.take()
-                    if len(self._queues) > 1:
-                        self._rotate(solve.task_type)
-                    self.guard.submit_sent(now, solve.task_type, repeat=solve.is_repeat, proxy=solve.proxy)
-                    self._poll_turn = True
-                    self._in_progress += 1
-                    self._submits += 1
-                    solve.submitted_mono = now
-                    solve.attempts += 1
-                    solve.state, _ = step(solve.state, _SLOT)
-                    return Job(_SUBMIT, solve)
-                if admission.probe is not None:
-                    return self._probe(admission.probe, now)
-                problem = admission.problem
-                if problem is not None and problem.row.scope is Scope.PROXY:
-                    queue.take()
-                    refuse(solve, admission, late=False)
-                    self._refused.append(solve)
-                    continue
-                self._refused += queue.hold(admission)
+            job = self._first_admitted(line, now)
+            if job is not None:
+                if job.kind is JobKind.SUBMIT and len(self._lines) > 1:
+                    # Let the other task types go first next time.
+                    self._lines[key] = self._lines.pop(key)
+                return job
         return None
 
-    def _rotate(self, kind: str) -> None:
-        """Let the other task types go first next time."""
-        self._queues[kind] = self._queues.pop(kind)
+    def _first_admitted(self, line: WaitingLine, now: float) -> Job | None:
+        while (solve := line.head()) is not None and line.held_until <= now:
+            admission = self.guard.admit_submit(now, solve.task_type, repeat=solve.is_repeat, proxy=solve.proxy)
+            if not isinstance(admission, Deferred):
+                line.take(solve)
+                return self._submit(solve, now)
+            if admission.probe is not None:
+                return self._probe(admission.probe, now)
+            problem = admission.problem
+            if problem is not None and problem.row.scope is Scope.PROXY:
+                # The solves behind it have other proxies.
+                line.take(solve)
+                reject(solve, admission, late=False)
+                self._rejected.append(solve)
+                continue
+            self._rejected += line.defer(admission)
+        return None
+
+    def _submit(self, solve: Solve, now: float) -> Job:
+        self.guard.submit_sent(now, solve.task_type, repeat=solve.is_repeat, proxy=solve.proxy)
+        self._poll_turn = True
+        self._in_progress += 1
+        self._submits += 1
+        solve.submitted_mono = now
+        solve.attempts += 1
+        solve.state, _ = step(solve.state, Event.SLOT_GRANTED)
+        return Job(JobKind.SUBMIT, solve)
+
+    def _next_call(self, now: float) -> Job | None:
+        if not self._may_call():
+            return None
+        for line in self._call_lines.values():
+            while line.held_until <= now and (call := line.head()) is not None:
+                admission = self.guard.admit_call(now, call.method)
+                if not isinstance(admission, Deferred):
+                    line.take()
+                    # Counted as it is admitted: a hundred calls in one turn of the loop must not all find the door open.
+                    self.guard.call_sent(now, call.method)
+                    self._in_progress += 1
+                    self._calls += 1
+                    return Job(JobKind.CALL, None, call.method, call)
+                self._rejected_calls += line.defer(admission)
+        return None
 
     def _probe(self, method: str, now: float) -> Job:
         self._probing = method
@@ -237,162 +306,195 @@ class AccountScheduler:
         return Job(JobKind.PROBE, None, method)
 
     @property
-    def has_refused(self) -> bool:
-        """Whether `take_refused` has any."""
-        return bool(self._refused)
+    def has_rejected(self) -> bool:
+        """Whether `take_rejected` or `take_rejected_calls` has any."""
+        return bool(self._rejected or self._rejected_calls)
 
-    def take_refused(self) -> list[Solve]:
-        """Solves that were stopped here since the last call: `last.problem` says why, `late` that the deadline did."""
-        refused = self._refused
-        if refused:
-            self._refused = []
-        return refused
+    def take_rejected(self) -> list[Solve]:
+        """Solves that were rejected here since the last call: `deferral` says why, `rejected_as_too_late` that time did."""
+        rejected = self._rejected
+        if rejected:
+            self._rejected = []
+        return rejected
+
+    def take_rejected_calls(self) -> list[Call]:
+        """Calls that were rejected here since the last call: `deferral` says why."""
+        rejected = self._rejected_calls
+        if rejected:
+            self._rejected_calls = []
+        return rejected
 
     # -- what came of it
 
     def stored(self, solve: Solve, now: float, *, ok: bool = True) -> tuple[Action, ...]:
         """The journal has written what the last actions asked for, or could not."""
-        was = solve.state
-        if was is _RECORDING and (not ok or solve.caller_gave_up):
+        before = solve.state
+        if before is State.RECORDING and (not ok or solve.caller_gave_up):
             self._in_progress -= 1
             self._submits -= 1
             self.guard.submit_unsent(now, solve.task_type)
-            self._changed()
-            solve.state, actions = step(was, Event.WITHDRAWN if ok else Event.STORE_FAILED)
+            self._release(slot_may_be_free=True)
+            solve.state, actions = step(before, Event.WITHDRAWN if ok else Event.STORE_FAILED)
             return actions
-        solve.state, actions = step(was, _STORED if ok else Event.STORE_FAILED)
-        if was is _STORING and solve.abandon_requested:
+        solve.state, actions = step(before, Event.STORED if ok else Event.STORE_FAILED)
+        if before is State.STORING and solve.abandon_requested:
             solve.state, actions = step(State.STORING, Event.ABANDON)
-        return self._inside(solve, actions, now)
+        return self._do_own(solve, actions, now)
 
-    def submitted(self, solve: Solve, verdict: ParsedAnswer, now: float) -> tuple[Action, ...]:
+    def submitted(self, solve: Solve, parsed: ParsedAnswer, now: float) -> tuple[Action, ...]:
         """createTask was answered, or was not."""
         self._in_progress -= 1
         self._submits -= 1
         self._gate.answered(now - solve.submitted_mono)
-        self.guard.submit_answered(now, solve.task_type, verdict, proxy=solve.proxy)
-        self._changed()
-        event = submit_event(verdict, wait_when_blocked=solve.wait_policy is True)
-        if event is _ACCEPTED or event is _READY:
-            solve.task_id = verdict.task_id
+        parsed = self.guard.judge_page(now, parsed)
+        first = solve.attempts == 1 and not solve.is_repeat
+        self.guard.submit_answered(now, solve.task_type, parsed, proxy=solve.proxy, first=first)
+        self._release(slot_may_be_free=True)
+        event = submit_event(parsed, wait_when_blocked=solve.wait_policy is True)
+        solve.task_id = parsed.task_id
+        if event is Event.TASK_ID_RECEIVED or event is Event.READY:
             solve.accepted_mono = now
             solve.last_answer = None
-            solve.body = verdict.body if event is _READY else None
+            solve.body = parsed.body if event is Event.READY else None
         else:
-            solve.last_answer = verdict
-            if event is Event.NOT_SENT:
-                solve.is_repeat = True
-            elif event is Event.BUSY:
-                problem = verdict.problem
-                # A busy answer made nothing: coming again is no retry. A failing service is one.
-                solve.is_repeat = problem is not None and problem.category is Category.SERVICE
-                if solve.wait_policy is False:
-                    event = Event.REJECTED
-            if solve.caller_gave_up and event in (Event.NOT_SENT, Event.BUSY):
-                event = Event.REJECTED
+            solve.last_answer = parsed
+            event = self._unless_unwanted(solve, event, parsed)
         solve.state, actions = step(solve.state, event)
-        return self._inside(solve, actions, now)
+        return self._do_own(solve, actions, now)
 
-    def polled(self, solve: Solve, verdict: ParsedAnswer, now: float) -> tuple[Action, ...]:
+    def _unless_unwanted(self, solve: Solve, event: Event, parsed: ParsedAnswer) -> Event:
+        """The event of a createTask that may be sent again, or the end of it where nobody wants that."""
+        if event is Event.NOT_SENT:
+            solve.is_repeat = True
+        elif event is Event.BUSY:
+            # A busy answer made nothing: coming again is no retry. A failing service is one.
+            solve.is_repeat = parsed.problem is not None and parsed.problem.category is Category.SERVICE
+            if solve.wait_policy is False:
+                return Event.REJECTED
+        if solve.caller_gave_up and event in (Event.NOT_SENT, Event.BUSY):
+            return Event.REJECTED
+        return event
+
+    def polled(self, solve: Solve, parsed: ParsedAnswer, now: float) -> tuple[Action, ...]:
         """getTaskResult was answered, or was not."""
         self._in_progress -= 1
         solve.poll_ended_age_s = now - solve.accepted_mono
         self._gate.answered(solve.poll_ended_age_s - solve.poll_sent_age_s)
         pacer = solve.pacer
         stale = pacer.may_be_gone(solve.poll_sent_age_s, solve.processing_age_s)
-        self.guard.poll_answered(now, solve.task_type, verdict, proxy=solve.proxy, stale=stale)
-        self._answered()
-        event = self._poll_event(solve, verdict)
-        if event is _PROCESSING and pacer.outlived(solve.poll_sent_age_s):
+        self.guard.poll_answered(now, solve.task_type, parsed, proxy=solve.proxy, stale=stale)
+        self._release(slot_may_be_free=False)
+        event = self._poll_event(solve, parsed, now)
+        if event is Event.PROCESSING:
+            self._still_in_work(solve, parsed, now)
+        elif event is Event.READY:
+            solve.last_answer = None
+            self._callbacks.ready(solve)
+            solve.body = parsed.body
+            pacer.solved(
+                after_age_s=solve.processing_age_s, by_age_s=solve.poll_sent_age_s, exact_age_s=took_s(parsed.body)
+            )
+        else:
+            solve.last_answer = parsed
+            problem = parsed.problem
+            if problem is not None and problem.code is Code.POLLED_TOO_FAST:
+                solve.extra_gap_s += problem.row.retry_after or POLLED_TOO_FAST_S
+        solve.state, actions = step(solve.state, event)
+        return self._do_own(solve, actions, now)
+
+    def _poll_event(self, solve: Solve, parsed: ParsedAnswer, now: float) -> Event:
+        """What the answer to a poll means, given what came in a row before it."""
+        if parsed.kind is AnswerKind.PROCESSING or parsed.kind is AnswerKind.READY:
+            solve.unknown_codes_in_a_row = solve.oversized_in_a_row = solve.pages_in_a_row = 0
+            self._patience.vendor_answered()
+            return Event.PROCESSING if parsed.kind is AnswerKind.PROCESSING else Event.READY
+        out_of_patience = False
+        if is_page(parsed):
+            solve.pages_in_a_row += 1
+            out_of_patience = self._patience.page_came(now)
+        elif parsed.kind is AnswerKind.ERROR:
+            solve.pages_in_a_row = 0
+            self._patience.vendor_answered()
+        solve.unknown_codes_in_a_row = solve.unknown_codes_in_a_row + 1 if is_unknown_code(parsed) else 0
+        solve.oversized_in_a_row = solve.oversized_in_a_row + 1 if is_oversized(parsed) else 0
+        return poll_event(
+            parsed,
+            unknown_codes=solve.unknown_codes_in_a_row,
+            oversized=solve.oversized_in_a_row,
+            out_of_patience=out_of_patience,
+        )
+
+    def _still_in_work(self, solve: Solve, parsed: ParsedAnswer, now: float) -> None:
+        solve.last_status = parsed.status
+        if solve.pacer.outlived(solve.poll_sent_age_s):
             # It lives, so it is not that old: the wall clock that told the age of a resumed task was wrong.
             solve.accepted_mono = now
             solve.poll_sent_age_s = solve.poll_ended_age_s = solve.processing_age_s = 0.0
-        elif event is _PROCESSING:
-            solve.last_answer = None
-            pacer.processing(after_age_s=solve.processing_age_s, by_age_s=solve.poll_sent_age_s)
-            solve.processing_age_s = solve.poll_sent_age_s
-            solve.extra_gap_s = 0.0
-        elif event is _READY:
-            solve.last_answer = None
-            if solve.callback_url is not None:
-                self._hints_missed = 0 if solve.callbacks_used else self._hints_missed + 1
-            solve.body = verdict.body
-            pacer.solved(
-                after_age_s=solve.processing_age_s, by_age_s=solve.poll_sent_age_s, exact_age_s=took_s(verdict.body)
-            )
-        else:
-            solve.last_answer = verdict
-            problem = verdict.problem
-            if problem is not None and problem.code is Code.POLLED_TOO_FAST:
-                solve.extra_gap_s += problem.row.retry_after or 2.0
-            if event is Event.TASK_ENDED:
-                pacer.unsolved(after_age_s=solve.processing_age_s)
-        solve.state, actions = step(solve.state, event)
-        return self._inside(solve, actions, now)
+            return
+        solve.last_answer = None
+        solve.pacer.processing(after_age_s=solve.processing_age_s, by_age_s=solve.poll_sent_age_s)
+        solve.processing_age_s = solve.poll_sent_age_s
+        solve.extra_gap_s = 0.0
 
-    def _poll_event(self, solve: Solve, verdict: ParsedAnswer) -> Event:
-        """What the answer to a poll means, given what came in a row before it."""
-        kind = verdict.kind
-        if kind is _IS_PROCESSING or kind is _IS_READY:
-            solve.refused_polls_in_a_row = solve.oversized = 0
-            return _PROCESSING if kind is _IS_PROCESSING else _READY
-        solve.refused_polls_in_a_row = solve.refused_polls_in_a_row + 1 if is_strike(verdict) else 0
-        solve.oversized = solve.oversized + 1 if is_oversized(verdict) else 0
-        return poll_event(verdict, strikes=solve.refused_polls_in_a_row, oversized=solve.oversized)
+    def called(self, call: Call, parsed: ParsedAnswer, now: float, *, rtt_s: float) -> None:
+        """A call was answered, or was not."""
+        self._in_progress -= 1
+        self._calls -= 1
+        self._gate.answered(rtt_s)
+        self.guard.call_answered(now, call.method, parsed)
+        self.look_again()
 
-    def probed(self, verdict: ParsedAnswer, now: float, *, rtt_s: float) -> None:
+    def probed(self, parsed: ParsedAnswer, now: float, *, rtt_s: float) -> None:
         """A probe of the account was answered; the guard has been told by the caller what the balance is."""
         method, self._probing = self._probing, None
         self._in_progress -= 1
         self._gate.answered(rtt_s)
-        self.guard.call_answered(now, method or "", verdict)
-        self._changed()
-        self._polls_held_until = -math.inf
+        self.guard.call_answered(now, method or "", parsed)
+        self.look_again()
 
     # -- callers
 
-    def withdraw(self, solve: Solve) -> tuple[Action, ...]:
-        """The caller is gone and the deadline over: send nothing if nothing was sent yet."""
+    def withdraw(self, solve: Solve, now: float) -> tuple[Action, ...]:
+        """The caller is gone, or its time is up: send nothing if nothing was sent yet."""
         solve.caller_gave_up = True
         if solve.state is not State.QUEUED:
             return ()
+        self._leave_queue(solve, now)
         solve.state, actions = step(solve.state, Event.WITHDRAWN)
-        self._forget_queued(solve)
         return actions
 
     def abandon(self, solve: Solve, now: float) -> tuple[Action, ...]:
         """The caller wants nothing more of this task: no more polls. What was sent is not called back."""
         solve.caller_gave_up = True
         solve.abandon_requested = True
-        was = solve.state
-        if was is State.RECORDING or was is State.STORING:
+        before = solve.state
+        if before is State.RECORDING or before is State.STORING:
             return ()
-        solve.state, actions = step(was, Event.ABANDON)
-        if was is State.QUEUED:
-            self._forget_queued(solve)
-        return self._inside(solve, actions, now)
+        if before is State.QUEUED:
+            self._leave_queue(solve, now)
+        solve.state, actions = step(before, Event.ABANDON)
+        return self._do_own(solve, actions, now)
 
-    def resume_polling(self, solve: Solve, now: float) -> None:
-        """Somebody waits for this ticket: a stalled one is polled again."""
+    def waited_for(self, solve: Solve, now: float) -> None:
+        """Somebody waits for this ticket (again): a stalled one is polled again, a rarely polled one as usual."""
         solve.state, actions = step(solve.state, Event.WAITED_FOR)
         if Action.SCHEDULE_POLL in actions:
-            solve.refused_polls_in_a_row = solve.oversized = 0
+            solve.unknown_codes_in_a_row = solve.oversized_in_a_row = solve.pages_in_a_row = 0
+            self._patience.vendor_answered()
             self.guard.task_restored(now, solve.task_type)
-            soonest = solve.accepted_mono + solve.pacer.soonest_age_s(
-                ended_age_s=solve.poll_ended_age_s if solve.polls else None
-            )
-            self._schedule.plan(solve, max(soonest, now + self._gap_s * self._chance()))
+            self._schedule.put(solve, max(self._soonest(solve), now + self._poll_gap_s * self._chance()))
+        elif solve.usual_due >= 0.0 and solve.state is State.WAITING:
+            self._schedule.put(solve, min(solve.due, max(solve.usual_due, now)))
 
     def callback_received(self, solve: Solve, now: float) -> bool:
         """The vendor says that the task is done: poll as soon as its minimum gap allows. False: nothing to be done."""
-        if solve.callbacks_used >= HINTS_MAX:
+        if solve.callbacks_used >= PER_TASK_MAX:
             return False
         if solve.state is State.WAITING and not solve.callback_pending:
-            soonest = solve.pacer.soonest_age_s(ended_age_s=solve.poll_ended_age_s if solve.polls else None)
-            due = max(solve.accepted_mono + soonest, now)
+            due = max(self._soonest(solve), now)
             if due >= solve.due >= 0.0:
                 return False
-            self._schedule.plan(solve, due)
+            self._schedule.put(solve, due)
         elif solve.state not in (State.SUBMITTING, State.STORING, State.POLLING) or solve.callback_pending:
             return False
         solve.callbacks_used += 1
@@ -410,81 +512,104 @@ class AccountScheduler:
         self.look_again()
 
     def look_again(self) -> None:
-        """Something outside changed (a key, a top-up): ask the guard again about everything."""
-        self._changed()
-        self._polls_held_until = -math.inf
+        """Something that concerns all requests changed (a key, a top-up): ask the guard again about everything."""
+        self._release(slot_may_be_free=True)
+        self._polls_held_until = NOT_HELD
+        for line in self._call_lines.values():
+            line.held_until = NOT_HELD
 
     # -- inside
 
-    def _changed(self) -> None:
-        """A submit was answered or a task ended: every held queue may ask again."""
-        for queue in self._queues.values():
-            queue.held_until = -math.inf
-        if self._polls_held_until == math.inf:
-            self._polls_held_until = -math.inf
+    def _queue(self, solve: Solve, now: float, *, first: bool = False) -> None:
+        key = (solve.task_type, solve.is_repeat)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = WaitingLine()
+        if not line.put(solve, now, first=first):
+            self._rejected.append(solve)
 
-    def _answered(self) -> None:
-        """A poll was answered: what was held until something is answered may ask again."""
-        if self._polls_held_until == math.inf:
-            self._polls_held_until = -math.inf
-        for queue in self._queues.values():
-            if queue.held_until == math.inf:
-                queue.held_until = -math.inf
-
-    def _forget_queued(self, solve: Solve) -> None:
-        if solve.due >= 0.0:
+    def _leave_queue(self, solve: Solve, now: float) -> None:
+        """Take a solve out of where it waits, and note what it waited for."""
+        solve.deferral = deferral = self.why_queued(solve, now)
+        if deferral is not None and deferral.problem is not None and solve.last_answer is None:
+            solve.last_answer = ParsedAnswer(AnswerKind.ERROR, problem=deferral.problem)
+        if solve.place:
+            self._lines[solve.task_type, solve.is_repeat].take(solve)
+        else:
             self._schedule.drop(solve)
-            return
-        queue = self._queues[solve.task_type]
-        queue.forget_one()
 
-    def _inside(self, solve: Solve, actions: tuple[Action, ...], now: float) -> tuple[Action, ...]:
+    def _release(self, *, slot_may_be_free: bool) -> None:
+        """Let what is held ask the guard again.
+
+        Every answer releases what waited for one. An answered submit and an ended task can also free a slot, so
+        then the submits that wait for a time may ask as well. A poll frees none.
+        """
+        for line in self._lines.values():
+            if slot_may_be_free or line.held_until == UNTIL_AN_ANSWER:
+                line.held_until = NOT_HELD
+        for call_line in self._call_lines.values():
+            if call_line.held_until == UNTIL_AN_ANSWER:
+                call_line.held_until = NOT_HELD
+        if self._polls_held_until == UNTIL_AN_ANSWER:
+            self._polls_held_until = NOT_HELD
+
+    def _do_own(self, solve: Solve, actions: tuple[Action, ...], now: float) -> tuple[Action, ...]:
         """Do the actions that are ours; hand the rest on."""
-        if _OURS.isdisjoint(actions):
+        if _OWN_ACTIONS.isdisjoint(actions):
             return actions
-        outside: tuple[Action, ...] = ()
+        others: tuple[Action, ...] = ()
         for action in actions:
-            if action is _PLAN_POLL:
-                outside += self._plan_poll(solve, now)
-            elif action is _REQUEUE:
+            if action is Action.SCHEDULE_POLL:
+                others += self._schedule_poll(solve, now)
+            elif action is Action.REQUEUE:
                 self._requeue(solve, now)
-            elif action is _FREE_TASK:
+            elif action is Action.RELEASE_TASK_SLOT:
                 self._schedule.drop(solve)
-                self.guard.task_ended(now, solve.task_type, solve.last_answer)
-                self._changed()
+                self.guard.task_ended(solve.task_type)
+                self._release(slot_may_be_free=True)
             else:
-                outside += (action,)
-        return outside
+                others += (action,)
+        return others
 
     def _requeue(self, solve: Solve, now: float) -> None:
         if solve.is_repeat:
             delay_s = min(REPEAT_DELAY_S * 2 ** min(solve.attempts - 1, 10), REPEAT_DELAY_MAX_S)
-            self._schedule.plan(solve, now + delay_s * (0.5 + self._chance() / 2))
-            return
-        self.add(solve)
-        self._queues[solve.task_type].last_comes_first()
+            # Half of it fixed, half by chance: those that failed together do not come back together.
+            self._schedule.put(solve, now + delay_s * (0.5 + self._chance() / 2))
+        else:
+            self._queue(solve, now, first=True)
 
-    def _plan_poll(self, solve: Solve, now: float) -> tuple[Action, ...]:
+    def _soonest(self, solve: Solve) -> float:
+        """The earliest moment at which the vendor lets the task be asked about."""
+        age_s = solve.pacer.soonest_age_s(ended_age_s=solve.poll_ended_age_s if solve.polls else None)
+        return solve.accepted_mono + age_s
+
+    def _schedule_poll(self, solve: Solve, now: float) -> tuple[Action, ...]:
+        stretch = 1.0
         if solve.polls == 0:
             age_s: float | None = solve.pacer.first_age_s(self._chance())
         else:
-            stretch = 1.0 + max(self._lateness_s, 0.0) / self._gap_s
-            if solve.callback_url is not None and self._hints_missed < HINT_TRUST:
-                stretch *= HINTED_STRETCH
+            stretch = self._lateness.stretch(self._poll_gap_s)
             age_s = solve.pacer.next_age_s(
                 sent_age_s=solve.poll_sent_age_s,
                 ended_age_s=solve.poll_ended_age_s,
                 polls=solve.polls,
-                stretch=stretch,
+                stretch=stretch * self._callbacks.stretch(solve) * page_stretch(solve.pages_in_a_row),
                 widen_s=solve.extra_gap_s,
             )
-        if solve.callback_pending and age_s is not None:
+        if age_s is None:
+            solve.last_answer = ParsedAnswer(AnswerKind.ERROR, problem=exhausted(solve))
+            solve.state, actions = step(solve.state, Event.LIFE_OVER)
+            return self._do_own(solve, actions, now)
+        # Without the stretch: a gate that is too small must not take the rarer polls for less work.
+        self._gate.planned((age_s - solve.poll_sent_age_s) / stretch)
+        solve.usual_due = -1.0
+        if solve.polls and not solve.callers:
+            unwatched_age_s = solve.pacer.unwatched_age_s(age_s, sent_age_s=solve.poll_sent_age_s)
+            if unwatched_age_s > age_s:
+                solve.usual_due, age_s = solve.accepted_mono + age_s, unwatched_age_s
+        if solve.callback_pending:
             # The callback came while the request was on its way.
-            age_s = min(age_s, solve.pacer.soonest_age_s(ended_age_s=solve.poll_ended_age_s if solve.polls else None))
-        if age_s is not None:
-            self._schedule.plan(solve, max(solve.accepted_mono + age_s, now))
-            return ()
-        solve.pacer.unsolved(after_age_s=solve.poll_sent_age_s)
-        solve.last_answer = ParsedAnswer(AnswerKind.ERROR, problem=exhausted(solve))
-        solve.state, actions = step(solve.state, Event.LIFE_OVER)
-        return self._inside(solve, actions, now)
+            age_s = min(age_s, self._soonest(solve) - solve.accepted_mono)
+        self._schedule.put(solve, max(solve.accepted_mono + age_s, now))
+        return ()

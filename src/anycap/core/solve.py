@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from anycap.core.admission.decisions import Deferred
 from anycap.core.machine import State
 from anycap.core.parsed_answer import ParsedAnswer
 from anycap.credentials import Secret
@@ -89,12 +90,16 @@ class Solve:
     attempts: int = 0
     """createTask requests sent so far."""
     submitted_mono: float = 0.0
+    place: int = 0
+    """Its place in a waiting line; 0: it stands in none."""
     is_repeat: bool = False
     """The next createTask comes out of the retry budget."""
     rejected_locally: bool = False
     """Stopped here before anything was sent; `last_answer` says why, if a problem did it."""
     rejected_as_too_late: bool = False
     """Stopped here because its deadline comes before the moment at which it could be sent."""
+    deferral: Deferred | None = None
+    """What it was rejected for, or what held it when its caller's time was up."""
     not_before: float = math.inf
     """Where it was rejected here: the monotonic second from which another try makes sense."""
 
@@ -112,9 +117,15 @@ class Solve:
     """Age at which the last poll that found it in work was sent."""
     extra_gap_s: float = 0.0
     """Added to each gap since the vendor said that this task is polled too fast."""
-    refused_polls_in_a_row: int = 0
-    oversized: int = 0
-    """Answers over the size limit in a row."""
+    last_status: str | None = None
+    """The vendor's last status word for it, where one came."""
+    usual_due: float = -1.0
+    """Where its next poll comes later because nobody waits for it: the monotonic second at which it would come otherwise."""
+    unknown_codes_in_a_row: int = 0
+    pages_in_a_row: int = 0
+    """Polls answered by an HTTP status alone, a redirect or a wrong certificate since the last answer of the vendor's."""
+    oversized_in_a_row: int = 0
+    """Answers over the size limit."""
     callbacks_used: int = 0
     """Callbacks for this task that were acted upon."""
     callback_pending: bool = False

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from attrs import evolve
+
 from anycap.core.solve import Solve
-from anycap.taxonomy import Code, ErrorAnswer, ErrorRow, row_of_ours
+from anycap.taxonomy import Charged, Code, ErrorAnswer, ErrorRow, Retry, row_of_ours
 
 TOOK_MAX_S = 3600.0
 
@@ -31,11 +33,16 @@ def exhausted(solve: Solve) -> ErrorAnswer:
 
 
 def life_over(provider: str) -> ErrorRow:
-    """The row of a task whose life, or whose polls, ran out. Ours: no vendor says it."""
-    return row_of_ours(
+    """The row of a task whose life, or whose polls, ran out. Ours: no vendor says it, and none says what it cost.
+
+    So it is never followed by another paid task by itself, unlike the vendor's own time-out.
+    """
+    row = row_of_ours(
         provider,
         Code.SOLVE_TIMEOUT,
-        meaning="the vendor keeps a task and answers polls for it only so long, and no solution came in that time",
-        action="Try a new task; look at the vendor's load if it happens often.",
+        meaning="no solution came in the time in which the vendor keeps a task and answers polls for it, or may be hoped to",
+        action="Look at the vendor's dashboard whether it was charged; look at its load if it happens often.",
         source="the vendor's poll limit and task life, from its catalog",
+        charged=Charged.UNKNOWN,
     )
+    return evolve(row, retry=Retry.NEVER)

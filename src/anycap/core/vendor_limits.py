@@ -7,6 +7,10 @@ from attrs import frozen
 
 from anycap.taxonomy import Code, Scope
 
+ASSUMED_LIFE_S = 3600.0
+"""Ours: vendors that name a life keep tasks for 2 to 5 minutes, and give up on tokens after 2 to 10. An hour loses nobody's
+task, AntiGate's scenarios included, and ends one that the vendor has forgotten."""
+
 
 @frozen
 class Timing:
@@ -15,7 +19,8 @@ class Timing:
     `first_s` is the wait from acceptance to the first poll, `gap_s` the usual wait between polls (send to send). `min_first_s`
     and `min_gap_s` are the vendor's floors, which nothing learned goes below: from acceptance to the first poll, and from the
     end of a poll to the next send of the same task. `polls_max` polls may be sent in all; after `life_s` the vendor has
-    dropped the task. `result_life_s` is how long a finished result is kept. `token_life_s` is how long the solution is of
+    dropped the task. Where no source gives that number, a task that is not solved after `assumed_life_s` is taken for one that
+    never will be. `result_life_s` is how long a finished result is kept. `token_life_s` is how long the solution is of
     use. None means that no source gives a number. `sync` types are answered in the createTask response.
     """
 
@@ -25,6 +30,7 @@ class Timing:
     min_gap_s: float = 0.0
     polls_max: int | None = None
     life_s: float | None = None
+    assumed_life_s: float = ASSUMED_LIFE_S
     result_life_s: float | None = None
     token_life_s: float | None = None
     sync: bool = False

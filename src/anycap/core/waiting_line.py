@@ -1,99 +1,137 @@
 """Solves of one task type that wait for a slot: first in first out, held while the guard says so. Part of a scheduler.
 
-Why a line is held is the guard's decision (`guard.py`); who may go on waiting behind that reason is decided here.
+Why a line is held is the guard's decision (`guard.py`); who may go on waiting behind that reason is decided here. Ten
+thousand may wait, and each pause, each end of a task asks again: so a deferral touches only those that it rejects. They are
+found without looking at the others because solves stand in one row for each wait policy, and in a heap by their deadlines.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from heapq import heapify, heappop, heappush
 
 from anycap.core.admission.decisions import Deferred
-from anycap.core.machine import Event, State, step
+from anycap.core.machine import Event, step
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
 from anycap.taxonomy import Category, ErrorAnswer
 
 STALE_MAX = 64
-"""Withdrawn solves that may stand in a line before it is swept, as long as they are not more than half of it."""
+"""Entries of solves that have left that are kept, as long as they are not more than half: then they are swept out."""
+
+NOT_HELD = -math.inf
 
 
 class WaitingLine:
     """A line of solves. `held_until` is the monotonic second before which its head need not ask the guard again."""
 
-    __slots__ = ("_stale", "held_until", "solves")
+    __slots__ = ("_by_deadline", "_first", "_last", "_length", "_rows", "deferral", "held_until")
 
     def __init__(self) -> None:
-        self.solves: deque[Solve] = deque()
-        self.held_until = -math.inf
-        self._stale = 0
+        # By wait policy: solves in the order of their places. `Solve.place` is the solve's own copy; an entry with another
+        # one is of a solve that has left.
+        self._rows: dict[bool | None, deque[tuple[int, Solve]]] = {None: deque(), True: deque(), False: deque()}
+        # Those with a deadline.
+        self._by_deadline: list[tuple[float, int, Solve]] = []
+        self._length = 0
+        # Places given out at either end. Zero is no place.
+        self._first = -1
+        self._last = 1
+        self.held_until = NOT_HELD
+        # Why the line is held, as the guard last said.
+        self.deferral: Deferred | None = None
 
     def __len__(self) -> int:
-        return len(self.solves) - self._stale
+        return self._length
 
-    def put(self, solve: Solve) -> None:
-        """Let one more wait. It may be one that does not wait for what holds the line: the guard is asked again."""
-        self.solves.append(solve)
-        self.held_until = -math.inf
-
-    def last_comes_first(self) -> None:
-        """The one that came last was here before: those who came first stay first."""
-        self.solves.rotate(1)
+    def put(self, solve: Solve, now: float, *, first: bool = False) -> bool:
+        """Let one more wait; `first`: before all the others, as it was before. False: what holds the line rejects it."""
+        deferral = self.deferral
+        if deferral is not None and self.held_until > now:
+            if deferral.problem is not None and not waits_for(solve.wait_policy, deferral.problem):
+                reject(solve, deferral, late=False)
+                return False
+            if _is_hopeless(deferral, solve.deadline):
+                reject(solve, deferral, late=True)
+                return False
+        row = self._rows[solve.wait_policy]
+        if first:
+            solve.place = self._first
+            self._first -= 1
+            row.appendleft((solve.place, solve))
+        else:
+            solve.place = self._last
+            self._last += 1
+            row.append((solve.place, solve))
+        if solve.deadline < math.inf:
+            heappush(self._by_deadline, (solve.deadline, solve.place, solve))
+            if len(self._by_deadline) > 2 * self._length + STALE_MAX:
+                self._by_deadline = [entry for entry in self._by_deadline if entry[2].place == entry[1]]
+                heapify(self._by_deadline)
+        self._length += 1
+        return True
 
     def head(self) -> Solve | None:
-        """The next one, without those who have left."""
-        solves = self.solves
-        while solves and solves[0].state is not State.QUEUED:
-            solves.popleft()
-            self._stale -= 1
-        return solves[0] if solves else None
+        """The next one."""
+        best: tuple[int, Solve] | None = None
+        for row in self._rows.values():
+            while row and row[0][1].place != row[0][0]:
+                row.popleft()
+            if row and (best is None or row[0][0] < best[0]):
+                best = row[0]
+        return None if best is None else best[1]
 
-    def take(self) -> Solve:
-        """The head, which leaves the line."""
-        return self.solves.popleft()
+    def take(self, solve: Solve) -> None:
+        """The solve leaves the line: it is sent, or was withdrawn."""
+        solve.place = 0
+        self._length -= 1
+        row = self._rows[solve.wait_policy]
+        if len(row) > 2 * self._length + STALE_MAX:
+            self._rows[solve.wait_policy] = deque(entry for entry in row if entry[1].place == entry[0])
 
-    def forget_one(self) -> None:
-        """One of the line has left; it is swept out with the next ones."""
-        self._stale += 1
-        if self._stale > STALE_MAX and self._stale * 2 > len(self.solves):
-            self.solves = deque(solve for solve in self.solves if solve.state is State.QUEUED)
-            self._stale = 0
+    def defer(self, deferral: Deferred) -> list[Solve]:
+        """Hold the line; those that do not wait for this, or cannot wait that long, are rejected and given back."""
+        self.held_until, self.deferral = deferral.until, deferral
+        rejected: list[Solve] = []
+        if deferral.problem is not None:
+            for policy, row in self._rows.items():
+                if row and not waits_for(policy, deferral.problem):
+                    rejected += [solve for place, solve in row if solve.place == place]
+                    row.clear()
+            for solve in rejected:
+                self._reject(solve, deferral, late=False)
+        by_deadline = self._by_deadline
+        while by_deadline and _is_hopeless(deferral, by_deadline[0][0]):
+            _, place, solve = heappop(by_deadline)
+            if solve.place == place:
+                self._reject(solve, deferral, late=True)
+                rejected.append(solve)
+        return rejected
 
-    def hold(self, hold: Deferred) -> list[Solve]:
-        """Hold the line back; those who do not wait for this, or cannot wait that long, are refused and given back."""
-        self.held_until = hold.until
-        problem = hold.problem
-        finite = hold.until < math.inf
-        if problem is None and not finite:
-            return []
-        stays: deque[Solve] = deque()
-        refused: list[Solve] = []
-        for solve in self.solves:
-            if solve.state is not State.QUEUED:
-                continue
-            impatient = problem is not None and not waits_for(solve, problem)
-            if impatient or (finite and hold.until > solve.deadline):
-                refuse(solve, hold, late=not impatient)
-                refused.append(solve)
-            else:
-                stays.append(solve)
-        self.solves = stays
-        self._stale = 0
-        return refused
+    def _reject(self, solve: Solve, deferral: Deferred, *, late: bool) -> None:
+        self.take(solve)
+        reject(solve, deferral, late=late)
 
 
-def waits_for(solve: Solve, problem: ErrorAnswer) -> bool:
-    """Whether the caller queues behind this problem: as asked, else only for a busy or failing vendor."""
-    if solve.wait_policy is not None:
-        return solve.wait_policy
+def _is_hopeless(deferral: Deferred, deadline: float) -> bool:
+    """Whether a deadline comes before the earliest moment at which the request could be sent."""
+    return not deferral.maybe_sooner and deadline < deferral.until < math.inf
+
+
+def waits_for(policy: bool | None, problem: ErrorAnswer) -> bool:
+    """Whether a caller queues behind this problem: as asked, else only for a busy or failing vendor."""
+    if policy is not None:
+        return policy
     return problem.category in (Category.BUSY, Category.SERVICE)
 
 
-def refuse(solve: Solve, hold: Deferred, *, late: bool) -> None:
+def reject(solve: Solve, deferral: Deferred, *, late: bool) -> None:
     """Stop a solve here, before anything is sent; `late`: only its deadline stands against waiting."""
     solve.state, _ = step(solve.state, Event.REJECTED)
-    solve.rejected_as_too_late = late
     solve.rejected_locally = True
-    solve.not_before = hold.until
-    if hold.problem is not None:
-        solve.last_answer = ParsedAnswer(AnswerKind.ERROR, problem=hold.problem)
+    solve.rejected_as_too_late = late
+    solve.deferral = deferral
+    solve.not_before = deferral.until
+    if deferral.problem is not None:
+        solve.last_answer = ParsedAnswer(AnswerKind.ERROR, problem=deferral.problem)

@@ -241,17 +241,27 @@ class AccountSession:
             return in_doubt(ticket, solve.last_answer)
         if solve.state is State.ABANDONED:
             return TicketError("this task was abandoned: it is not polled any more", ticket=ticket)
-        reason = self._reason(solve, ticket, now, wall)
         if solve.rejected_as_too_late:
-            return DeadlineError(
-                "the time-out would pass before the account may send this; nothing was sent",
-                ticket=ticket,
-                last_error=reason,
-                sent=False,
-            )
+            return self.not_sent_in_time(solve, now, wall)
+        reason = self._reason(solve, ticket, now, wall)
         if reason is None:
             return TicketError("this was given up before anything was sent", ticket=ticket)
         return reason
+
+    def not_sent_in_time(self, solve: Solve, now: float, wall: float) -> DeadlineError:
+        """The error for a solve whose time is up, or would be, before it could be sent: it names what held it."""
+        ticket, deferral = solve.ticket(), solve.deferral
+        text = "the timeout would pass in the queue" if solve.rejected_as_too_late else "timed out in the queue"
+        last = self._reason(solve, ticket, now, wall)
+        if deferral is not None:
+            why = self.guard.explain(deferral, solve.task_type, now)
+            if last is None:
+                last = AnycapError(why, ticket=ticket)
+            else:
+                text += f": {why}"
+        text += ". Nothing was sent" if solve.attempts == 0 else ". No task was made"
+        held_by = None if deferral is None else deferral.word
+        return DeadlineError(text, ticket=ticket, last_error=last, sent=False, held_by=held_by)
 
     def _reason(self, solve: Solve, ticket: Ticket, now: float, wall: float) -> AnycapError | None:
         verdict = solve.last_answer
@@ -284,7 +294,7 @@ class AccountSession:
         context = ErrorContext(
             account=self.name,
             phase="poll" if made_task else "submit",
-            sent=not solve.rejected_locally,
+            sent=made_task or (solve.attempts > 0 and not solve.rejected_locally),
             retry_after=retry_after,
             retry_at=retry_at,
             charged=charged,

@@ -300,7 +300,7 @@ class Engine:
         """Queue a solve."""
         session = self.sessions[solve.account]
         self.solves[solve.id] = solve
-        session.scheduler.add(solve)
+        session.scheduler.add(solve, self.clock())
         self.emitter.emit(EventKind.QUEUED, solve)
         self._wake_up.notify()
 
@@ -317,8 +317,8 @@ class Engine:
 
     async def wait(self, solve: Solve, deadline: float, *, accepted: bool = False) -> bool:
         """Wait until the solve has an outcome (with `accepted`: or a task id); False when `deadline` came first."""
-        if solve.state is State.STALLED:
-            self.sessions[solve.account].scheduler.resume_polling(solve, self.clock())
+        if solve.state is State.STALLED or solve.state is State.WAITING:
+            self.sessions[solve.account].scheduler.waited_for(solve, self.clock())
             self._wake_up.notify()
         caller = self._new_notifier()
         solve.callers = (*solve.callers, caller)
@@ -353,7 +353,9 @@ class Engine:
         if abandon:
             self.abandon(solve)
         else:
-            self._let_go(solve, self.sessions[solve.account].scheduler.withdraw(solve), timed_out=timed_out)
+            self._let_go(
+                solve, self.sessions[solve.account].scheduler.withdraw(solve, self.clock()), timed_out=timed_out
+            )
 
     def abandon(self, solve: Solve) -> None:
         """Poll no more for this solve; callers that wait for it get an error."""
@@ -407,7 +409,7 @@ class Engine:
                     self._begin(session, job)
                 while session.calls:
                     self._tasks.start_soon(self._call, session, session.calls.popleft())
-                if scheduler.has_refused or session.key_rejected:
+                if scheduler.has_rejected or session.key_rejected:
                     self._end_refused(session, now)
                 soonest = min(soonest, scheduler.wake_at(now))
             self._sleep_until = on_grid(soonest)
@@ -437,7 +439,7 @@ class Engine:
         job = scheduler.next_job(now)
         if job is not None and job.kind is JobKind.SUBMIT:
             self._submitting += 1
-        if scheduler.has_refused or session.key_rejected:
+        if scheduler.has_rejected or session.key_rejected:
             self._end_refused(session, now)
         look_again_at = scheduler.wake_at(now)
         if look_again_at <= now or look_again_at < self._sleep_until - WAKE_GRID_S:
@@ -518,7 +520,7 @@ class Engine:
     def _end_refused(self, session: AccountSession, now: float) -> None:
         """Give their errors to the solves that the guard refused; where the key was rejected, see whether it has changed."""
         refused_for_key = False
-        for solve in session.scheduler.take_refused():
+        for solve in session.scheduler.take_rejected():
             problem = solve.last_answer.problem if solve.last_answer is not None else None
             refused_for_key = refused_for_key or (problem is not None and problem.code is Code.INVALID_KEY)
             self.emitter.emit(EventKind.FAILED, solve, solve.last_answer)

@@ -33,6 +33,11 @@ CANCELLED = "cancelled"
 """`Event.error` of a solve whose caller was cancelled before anything was sent."""
 
 
+def _held_by(solve: Solve) -> str | None:
+    """What an unsent solve waited for: the limit or stop that held it, else what its last createTask came to."""
+    return _error_of(solve.last_answer) if solve.deferral is None else solve.deferral.word
+
+
 def _error_of(answer: ParsedAnswer | None) -> str | None:
     if answer is None:
         return None
@@ -59,7 +64,7 @@ class EventEmitter:
             return
         error, cause = _error_of(answer), None
         if kind is EventKind.FAILED and solve.rejected_as_too_late:
-            error, cause = DeadlineError.__name__, error
+            error, cause = DeadlineError.__name__, _held_by(solve)
         self._send(kind, solve, error, cause)
 
     def _send(self, kind: EventKind, solve: Solve, error: str | None, cause: str | None) -> None:
@@ -101,7 +106,7 @@ class EventEmitter:
             self.emit(EventKind.ABANDONED, solve)
         elif Action.NOTIFY in actions and solve.state is State.FAILED:
             error = DeadlineError.__name__ if timed_out else CANCELLED
-            self._send(EventKind.FAILED, solve, error, _error_of(solve.last_answer))
+            self._send(EventKind.FAILED, solve, error, _held_by(solve))
 
     def account_may_have_changed(self, session: AccountSession, answer: ParsedAnswer, now: float) -> None:
         """An event when a stop or cool-down of the account begins or ends, as far as `answer` may have done that."""

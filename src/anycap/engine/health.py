@@ -43,6 +43,7 @@ class AccountHealth:
 
     `queued` solves wait for a slot, `pending` tasks wait for their next poll, `requests` are in progress. `guard` has the
     windows, cool-downs and budgets; `polling` the learned schedule by vendor task type. `key` is the key's fingerprint.
+    `held_back` says what waits for which limit: by task type (or "polls"), how many and why.
     """
 
     account: str
@@ -52,6 +53,7 @@ class AccountHealth:
     pending: int
     requests: int
     key: str | None
+    held_back: Mapping[str, str]
     guard: GuardHealth
     polling: Mapping[str, PacerCurve]
 
@@ -114,6 +116,10 @@ def _read(session: AccountSession, now: float, *, is_open: bool) -> AccountHealt
         pending=scheduler.planned,
         requests=scheduler.in_progress,
         key=None if key is None else key.fingerprint,
+        held_back={
+            name: f"{count} waiting: {session.guard.explain(deferral, name, now)}"
+            for name, count, deferral in scheduler.held_back(now)
+        },
         guard=guard,
         polling={kind: pacer.curve() for kind, pacer in tuple(scheduler.pacers.items())},
     )

@@ -188,7 +188,7 @@ class Recovery:
     def _solved(self, session: AccountSession, solve: Solve, entry: Entry) -> None:
         solve.body = entry.result
         solve.ended_at = entry.ended_at
-        session.scheduler.hold_solved(solve)
+        session.scheduler.restore_solved(solve)
         past = entry.expires_at is not None and entry.expires_at <= self._wall()
         if entry.result is None or past or session.has_expired(solve, self._wall()):
             raise TicketError("the solution of this ticket has expired and was erased", ticket=ticket_of(entry))

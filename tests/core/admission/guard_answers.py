@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from anycap.core.admission.decisions import UNTIL_AN_ANSWER, Deferred, Limit
 from anycap.core.admission.guard import AddressGuard, Guard
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.vendor_limits import BanRule
@@ -31,6 +32,11 @@ EZCAPTCHA_POLL = BanRule(
     "key-on-poll", 30, 60.0, 60.0, "ERROR_REQUEST_BANNED", Scope.ACCOUNT,
     codes=frozenset({Code.INVALID_KEY, Code.NO_FUNDS}), methods=frozenset({"getTaskResult"}),
 )  # fmt: skip
+
+
+def waits_for_the_probe(code: Code) -> Deferred:
+    """What somebody is told who asks while one request finds out whether `code` is over."""
+    return Deferred(UNTIL_AN_ANSWER, Limit.PROBE, name=str(code))
 
 
 def row(
@@ -85,17 +91,17 @@ def make(
     )
 
 
-def submit(guard: Guard, now: float, verdict: ParsedAnswer, kind: str = "RecaptchaV2") -> None:
+def submit(guard: Guard, now: float, parsed: ParsedAnswer, kind: str = "RecaptchaV2") -> None:
     """One createTask that is let through and answered at once."""
     from anycap.core.admission.guard import ADMITTED
 
     assert guard.admit_submit(now, kind) is ADMITTED
     guard.submit_sent(now, kind)
-    guard.submit_answered(now, kind, verdict)
+    guard.submit_answered(now, kind, parsed, first=True)
 
 
 def prove(guard: Guard, now: float = 0.0, count: int = 6, kind: str = "RecaptchaV2") -> None:
     """Accepted and ended tasks: the key is good, the windows are open (six doublings: 64)."""
     for _ in range(count):
         submit(guard, now, ACCEPTED, kind)
-        guard.task_ended(now, kind, READY)
+        guard.task_ended(kind)

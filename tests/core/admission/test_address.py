@@ -17,9 +17,9 @@ NEVER_LEFT = ParsedAnswer(
 NO_ANSWER = ParsedAnswer(AnswerKind.LOST, Delivery.MAYBE_SENT)
 
 
-def _fails(guard: AddressGuard, action: RequestKind, verdict: ParsedAnswer, times: int) -> None:
+def _fails(guard: AddressGuard, action: RequestKind, parsed: ParsedAnswer, times: int) -> None:
     for turn in range(times):
-        guard.heard(float(turn), action, verdict, "toy", lambda: 0.0)
+        guard.answered(float(turn), action, parsed, "toy", lambda: 0.0)
 
 
 def test_a_vendor_that_cannot_be_reached_is_told_with_its_name_the_count_and_what_to_do() -> None:
@@ -45,9 +45,9 @@ def test_requests_that_may_have_arrived_are_told_as_unanswered() -> None:
 def test_the_vendor_is_put_aside_after_so_many_failures_in_a_row(action: RequestKind, times: int) -> None:
     guard = AddressGuard((), GuardSettings())
     _fails(guard, action, NO_ANSWER, times - 1)
-    assert not guard.stops
+    assert not guard.breakers
     _fails(guard, action, NO_ANSWER, 1)
-    (stop,) = guard.stops.values()
+    (stop,) = guard.breakers.values()
     assert isinstance(stop.problem, ErrorAnswer)
     assert stop.problem.row.meaning == f"{times} requests in a row got no usable answer"
     assert stop.covers(RequestKind.SUBMIT, "createTask")
@@ -58,20 +58,20 @@ def test_the_vendor_is_put_aside_after_so_many_failures_in_a_row(action: Request
 def test_one_good_answer_begins_the_count_anew(action: RequestKind) -> None:
     guard = AddressGuard((), GuardSettings())
     _fails(guard, action, NO_ANSWER, 4)
-    guard.heard_well(action)
+    guard.answered_well(action)
     _fails(guard, action, NO_ANSWER, 4)
-    assert not guard.stops
+    assert not guard.breakers
 
 
 def test_a_poll_and_a_submit_are_counted_apart_and_polls_with_calls() -> None:
     guard = AddressGuard((), GuardSettings())
     _fails(guard, RequestKind.SUBMIT, NO_ANSWER, 4)
     _fails(guard, RequestKind.POLL, NO_ANSWER, 5)
-    guard.heard_well(RequestKind.SUBMIT)
+    guard.answered_well(RequestKind.SUBMIT)
     _fails(guard, RequestKind.CALL, NO_ANSWER, 4)
-    assert not guard.stops
+    assert not guard.breakers
     _fails(guard, RequestKind.POLL, NO_ANSWER, 1)
-    assert len(guard.stops) == 1
+    assert len(guard.breakers) == 1
 
 
 def test_processing_by_a_5xx_is_a_vendor_failure_and_plain_processing_is_none() -> None:

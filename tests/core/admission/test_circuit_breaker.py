@@ -4,11 +4,23 @@ import math
 
 import pytest
 
+from anycap.core.admission.decisions import Limit
 from anycap.core.admission.guard import ADMITTED, AddressGuard, Deferred, Guard
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.settings import GuardSettings
 from anycap.taxonomy import Category, Code, Scope
-from tests.core.admission.guard_answers import ACCEPTED, DONE, PROCESSING, READY, lost, make, problem, prove, submit
+from tests.core.admission.guard_answers import (
+    ACCEPTED,
+    DONE,
+    PROCESSING,
+    READY,
+    lost,
+    make,
+    problem,
+    prove,
+    submit,
+    waits_for_the_probe,
+)
 
 KIND, OTHER = "RecaptchaV2", "ImageToText"
 
@@ -18,14 +30,14 @@ def _hold(answer: object) -> Deferred:
     return answer
 
 
-def _submit_stop(guard: Guard, now: float, verdict: ParsedAnswer) -> float:
-    """How long submits are held after `verdict`."""
-    submit(guard, now, verdict, KIND)
+def _submit_stop(guard: Guard, now: float, parsed: ParsedAnswer) -> float:
+    """How long submits are held after `parsed`."""
+    submit(guard, now, parsed, KIND)
     return _hold(guard.admit_submit(now, KIND)).until - now
 
 
 @pytest.mark.parametrize(
-    ("verdict", "wait_s"),
+    ("parsed", "wait_s"),
     [
         (problem(Code.NO_WORKERS), 3.0),  # settings.guard.busy_backoff_s
         (problem(Code.NO_WORKERS, row_wait=5.0), 5.0),  # 2captcha: wait 5 s
@@ -52,8 +64,8 @@ def _submit_stop(guard: Guard, now: float, verdict: ParsedAnswer) -> float:
         (problem(Code.UNKNOWN, category=Category.BLOCKED, scope=Scope.ADDRESS), 600.0),
     ],
 )
-def test_first_wait(verdict: ParsedAnswer, wait_s: float) -> None:
-    assert _submit_stop(make(), 1000.0, verdict) == pytest.approx(wait_s)
+def test_first_wait(parsed: ParsedAnswer, wait_s: float) -> None:
+    assert _submit_stop(make(), 1000.0, parsed) == pytest.approx(wait_s)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +85,7 @@ def test_one_bad_request_pauses_nobody(code: Code) -> None:
 @pytest.mark.parametrize(
     ("code", "polls_go_on", "calls_go_on"),
     [
-        (Code.INVALID_KEY, False, False),
+        (Code.INVALID_KEY, True, False),  # one poll, as a probe
         (Code.ACCOUNT_SUSPENDED, False, False),
         (Code.IP_NOT_ALLOWED, False, False),
         (Code.IP_BLOCKED, False, False),
@@ -160,10 +172,10 @@ def test_after_a_cool_down_a_single_probe_goes_first() -> None:
     guard = make()
     prove(guard)
     submit(guard, 0.0, problem(Code.NO_WORKERS), KIND)
-    assert guard.admit_submit(2.9, KIND) == Deferred(3.0, _hold(guard.admit_submit(2.9, KIND)).problem)
+    assert guard.admit_submit(2.9, KIND) == Deferred(3.0, Limit.STOP, _hold(guard.admit_submit(2.9, KIND)).problem)
     assert guard.admit_submit(3.0, KIND) is ADMITTED
     guard.submit_sent(3.0, KIND)
-    assert all(guard.admit_submit(3.0, KIND) == Deferred(math.inf, None) for _ in range(999))
+    assert all(guard.admit_submit(3.0, KIND) == waits_for_the_probe(Code.NO_WORKERS) for _ in range(999))
     guard.submit_answered(3.1, KIND, ACCEPTED)
     # The probe closed the pause (and a dry queue is filled up again from one place, two for each acceptance).
     assert guard.admit_submit(3.1, KIND) is ADMITTED
@@ -198,7 +210,7 @@ def test_a_success_starts_the_next_wait_small_again() -> None:
     _submit_stop(guard, 0.0, problem(Code.NO_WORKERS))
     _submit_stop(guard, 3.0, problem(Code.NO_WORKERS))
     submit(guard, 9.0, ACCEPTED)
-    guard.task_ended(9.0, KIND, READY)
+    guard.task_ended(KIND)
     assert _submit_stop(guard, 9.0, problem(Code.NO_WORKERS)) == pytest.approx(3.0)
 
 
@@ -224,7 +236,7 @@ def test_the_probe_waits_for_requests_that_are_still_on_their_way() -> None:
     for _ in range(2):
         guard.submit_sent(0.0, KIND)
     guard.submit_answered(0.1, KIND, problem(Code.NO_WORKERS))
-    assert guard.admit_submit(5.0, KIND) == Deferred(math.inf, None)
+    assert guard.admit_submit(5.0, KIND) == waits_for_the_probe(Code.NO_WORKERS)
     guard.submit_answered(6.0, KIND, problem(Code.INVALID_FIELDS))
     assert guard.admit_submit(6.0, KIND) is ADMITTED
 
@@ -327,9 +339,9 @@ def test_ten_failed_polls_in_a_row_across_tasks_put_the_vendor_aside() -> None:
 
 def test_one_good_poll_breaks_the_row() -> None:
     guard = make()
-    for verdict in [lost()] * 9 + [PROCESSING] + [lost()] * 9:
+    for parsed in [lost()] * 9 + [PROCESSING] + [lost()] * 9:
         guard.poll_sent(0.0, KIND)
-        guard.poll_answered(0.0, KIND, verdict)
+        guard.poll_answered(0.0, KIND, parsed)
     assert guard.admit_poll(0.0, KIND) is ADMITTED
 
 

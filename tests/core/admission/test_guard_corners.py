@@ -1,16 +1,25 @@
 """What is left of the guard: rare answers, rare orders."""
 
-import math
-
 import pytest
 
+from anycap.core.admission.decisions import POLL_WINDOW_FULL, TASK_TYPE_FULL, Limit
 from anycap.core.admission.guard import ADMITTED, Deferred
 from anycap.core.admission.windows import TaskWindow
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.vendor_limits import BanRule
 from anycap.settings import RetrySettings
 from anycap.taxonomy import Code, Scope
-from tests.core.admission.guard_answers import ACCEPTED, DONE, PROCESSING, READY, lost, make, problem, prove, submit
+from tests.core.admission.guard_answers import (
+    ACCEPTED,
+    DONE,
+    PROCESSING,
+    lost,
+    make,
+    problem,
+    prove,
+    submit,
+    waits_for_the_probe,
+)
 
 KIND, OTHER = "RecaptchaV2", "ImageToText"
 
@@ -25,11 +34,11 @@ def test_the_window_of_a_dry_task_type_holds_only_that_type() -> None:
     for _ in range(5):
         submit(guard, 0.0, ACCEPTED, OTHER)
     submit(guard, 0.0, problem(Code.NO_WORKERS), OTHER)
-    assert guard.admit_submit(3.0, OTHER) == Deferred(math.inf, None)  # five are at work, four fit
+    assert guard.admit_submit(3.0, OTHER) is TASK_TYPE_FULL  # five are at work, four fit
     assert guard.admit_submit(3.0, KIND) is ADMITTED
-    guard.task_ended(4.0, OTHER, READY)
-    assert guard.admit_submit(4.0, OTHER) == Deferred(math.inf, None)
-    guard.task_ended(4.0, OTHER, READY)
+    guard.task_ended(OTHER)
+    assert guard.admit_submit(4.0, OTHER) is TASK_TYPE_FULL
+    guard.task_ended(OTHER)
     assert guard.admit_submit(4.0, OTHER) is ADMITTED
 
 
@@ -42,15 +51,6 @@ def test_another_key_has_other_limits() -> None:
     guard.key_changed(1.0)
     assert guard.health(1.0).task_window == 10_000
     assert guard.admit_submit(1.0, KIND) is ADMITTED
-
-
-def test_a_solved_task_clears_its_proxy_even_when_told_late() -> None:
-    guard = make()
-    guard.submit_sent(0.0, KIND)
-    guard.submit_answered(0.0, KIND, problem(Code.PROXY_REFUSED), proxy="p1")
-    guard.task_restored(0.0, KIND)
-    guard.task_ended(1.0, KIND, READY, proxy="p1")
-    assert guard.admit_submit(1.0, KIND, proxy="p1") is ADMITTED
 
 
 def test_a_proxy_error_without_a_known_proxy_pauses_nothing() -> None:
@@ -75,7 +75,7 @@ def test_only_calls_that_a_rule_covers_count_under_it() -> None:
 
 def test_a_full_repeat_budget_is_a_hold_without_a_problem() -> None:
     guard = make(retry=RetrySettings(budget_ratio=0.0, budget_floor=0))
-    assert guard.admit_submit(0.0, KIND, repeat=True) == Deferred(60.0, None)
+    assert guard.admit_submit(0.0, KIND, repeat=True) == Deferred(60.0, Limit.RETRY_BUDGET, maybe_sooner=True)
 
 
 def test_a_probe_of_a_block_that_never_left_is_repeated_at_once() -> None:
@@ -128,8 +128,8 @@ def test_the_end_of_a_pause_that_both_a_submit_and_a_poll_asked_for_frees_both()
 def test_a_task_that_ends_twice_frees_one_place() -> None:
     guard = make()
     submit(guard, 0.0, ACCEPTED)
-    guard.task_ended(1.0, KIND, READY)
-    guard.task_ended(1.0, KIND, READY)
+    guard.task_ended(KIND)
+    guard.task_ended(KIND)
     assert guard.health(1.0).tasks == 0
 
 
@@ -145,7 +145,7 @@ def test_a_reset_account_polls_one_task_first_again() -> None:
     prove(guard)
     guard.reset(1.0)
     guard.poll_sent(1.0, KIND)
-    assert guard.admit_poll(1.0, KIND) == Deferred(math.inf, None)
+    assert guard.admit_poll(1.0, KIND) is POLL_WINDOW_FULL
 
 
 def test_polls_that_are_served_again_do_not_wait_for_money() -> None:
@@ -189,7 +189,7 @@ def test_rules_that_are_not_about_ids_do_not_care_how_old_a_task_is() -> None:
 
 
 def test_old_bad_polls_are_forgotten() -> None:
-    rule = BanRule("ids", 20, 60.0, 60.0, "X", Scope.ADDRESS, codes=frozenset({Code.TASK_NOT_FOUND}), assumed=True)
+    rule = BanRule("ids", 80, 60.0, 60.0, "X", Scope.ADDRESS, codes=frozenset({Code.TASK_NOT_FOUND}), assumed=True)
     guard = make(rule)
     prove(guard)
     for minute in range(4):
@@ -224,7 +224,7 @@ def test_late_refusals_of_one_burst_do_not_shrink_the_window_again() -> None:
         guard.submit_sent(0.0, KIND)
     guard.submit_answered(0.1, KIND, problem(Code.CONCURRENCY_LIMIT))
     for _ in range(20):
-        guard.task_ended(0.2, KIND, READY)
+        guard.task_ended(KIND)
     guard.submit_answered(0.3, KIND, problem(Code.CONCURRENCY_LIMIT))  # sent when 50 were at work
     assert guard.health(0.3).task_window == 40
 
@@ -263,9 +263,9 @@ def test_a_lost_poll_after_a_dead_ticket_counts_only_if_its_task_may_be_dead_too
     rule = BanRule("ids", 20, 60.0, 60.0, "X", Scope.ADDRESS, codes=frozenset({Code.TASK_NOT_FOUND}), assumed=True)
     guard = make(rule)
     prove(guard)
-    for stale, verdict in [(True, problem(Code.TASK_NOT_FOUND)), (False, lost()), (True, lost())]:
+    for stale, parsed in [(True, problem(Code.TASK_NOT_FOUND)), (False, lost()), (True, lost())]:
         guard.poll_sent(0.0, KIND, stale=stale)
-        guard.poll_answered(0.0, KIND, verdict, stale=stale)
+        guard.poll_answered(0.0, KIND, parsed, stale=stale)
     assert guard.health(0.0).rules[0].bad == 2
 
 
@@ -275,4 +275,4 @@ def test_whoever_asks_after_a_long_pause_is_still_the_single_probe() -> None:
     submit(guard, 0.0, problem(Code.CONCURRENCY_LIMIT))
     assert guard.admit_submit(7200.0, KIND) is ADMITTED
     guard.submit_sent(7200.0, KIND)
-    assert guard.admit_submit(7200.0, KIND) == Deferred(math.inf, None)
+    assert guard.admit_submit(7200.0, KIND) == waits_for_the_probe(Code.CONCURRENCY_LIMIT)

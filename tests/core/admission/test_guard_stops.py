@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from anycap.core.admission.decisions import SUBMIT_WINDOW_FULL, Limit
 from anycap.core.admission.guard import ADMITTED, Deferred, Guard
+from anycap.core.parsed_answer import ParsedAnswer
 from anycap.taxonomy import Code, ErrorAnswer
 from tests.core.admission.guard_answers import (
     ACCEPTED,
@@ -17,6 +19,7 @@ from tests.core.admission.guard_answers import (
     problem,
     prove,
     submit,
+    waits_for_the_probe,
 )
 
 KIND = "RecaptchaV2"
@@ -70,7 +73,7 @@ def test_a_top_up_lifts_the_stop_and_one_submit_goes_first() -> None:
     assert guard.admit_submit(60.0, KIND) is ADMITTED
     guard.submit_sent(60.0, KIND)
     # The others wait for its answer; they are not refused for a balance that is no longer empty.
-    assert guard.admit_submit(60.0, KIND) == Deferred(math.inf, None)
+    assert guard.admit_submit(60.0, KIND) == waits_for_the_probe(Code.NO_FUNDS)
     guard.submit_answered(60.1, KIND, ACCEPTED)
     assert guard.admit_submit(60.1, KIND) is ADMITTED
     assert guard.health(60.1).cooldowns == ()
@@ -102,12 +105,12 @@ def test_only_one_balance_probe_at_a_time() -> None:
     assert hold.probe is None
 
 
-@pytest.mark.parametrize("verdict", [lost(), lost(sent=False), problem(Code.UNAVAILABLE), problem(Code.RATE_LIMITED)])
-def test_a_balance_probe_that_fails_waits_longer(verdict: object) -> None:
+@pytest.mark.parametrize("parsed", [lost(), lost(sent=False), problem(Code.UNAVAILABLE), problem(Code.RATE_LIMITED)])
+def test_a_balance_probe_that_fails_waits_longer(parsed: object) -> None:
     guard = make()
     submit(guard, 0.0, problem(Code.NO_FUNDS))
     guard.probe_sent(60.0, "getBalance")
-    guard.call_answered(60.0, "getBalance", verdict)  # type: ignore[arg-type]  # parametrized verdicts
+    guard.call_answered(60.0, "getBalance", parsed)  # type: ignore[arg-type]  # parametrized answers
     assert _hold(guard.admit_submit(60.0, KIND)).until == pytest.approx(180.0)
 
 
@@ -127,7 +130,7 @@ def test_a_pause_of_calls_postpones_the_balance_probe() -> None:
     guard.call_sent(55.0, "getQueueStats")
     guard.call_answered(55.0, "getQueueStats", problem(Code.RATE_LIMITED, header_wait=30.0))
     hold = _hold(guard.admit_submit(61.0, KIND))
-    assert hold == Deferred(85.0, hold.problem)
+    assert hold == Deferred(85.0, Limit.STOP, hold.problem)
     assert _why(hold) is Code.NO_FUNDS
 
 
@@ -151,9 +154,16 @@ def test_an_empty_balance_told_to_a_poll_pauses_polls_and_one_poll_tries_again()
     assert _hold(guard.admit_submit(60.1, KIND)).probe == "getBalance"  # submits still want to see money
 
 
-def test_a_wrong_key_is_not_sent_again_until_it_changes() -> None:
+def _poll(guard: Guard, now: float, parsed: ParsedAnswer) -> None:
+    assert guard.admit_poll(now, KIND) is ADMITTED
+    guard.poll_sent(now, KIND)
+    guard.poll_answered(now, KIND, parsed)
+
+
+def test_a_key_that_a_poll_rejects_is_not_sent_again_until_it_changes() -> None:
     guard = make()
     submit(guard, 0.0, problem(Code.INVALID_KEY))
+    _poll(guard, 0.0, problem(Code.INVALID_KEY))
     for now in (0.0, 60.0, 3600.0, 1e6):
         for answer in (
             guard.admit_submit(now, KIND),
@@ -167,6 +177,88 @@ def test_a_wrong_key_is_not_sent_again_until_it_changes() -> None:
     assert guard.next_change(1e6) == math.inf
 
 
+def test_a_key_that_create_task_rejects_lets_one_poll_of_a_paid_task_try_it() -> None:
+    guard = make()
+    prove(guard)
+    submit(guard, 0.0, problem(Code.INVALID_KEY))
+    guard.poll_sent(0.0, KIND)
+    for _ in range(20):
+        assert guard.admit_poll(0.0, KIND) == waits_for_the_probe(Code.INVALID_KEY)
+    guard.poll_answered(0.1, KIND, PROCESSING)
+    for _ in range(20):
+        assert guard.admit_poll(0.1, KIND) is ADMITTED
+        guard.poll_sent(0.1, KIND)
+
+
+def test_a_poll_answered_well_lets_one_create_task_try_the_key_and_no_second_one() -> None:
+    guard = make()
+    prove(guard)
+    submit(guard, 0.0, problem(Code.INVALID_KEY))
+    assert _why(_hold(guard.admit_submit(0.0, KIND))) is Code.INVALID_KEY
+    _poll(guard, 0.0, PROCESSING)
+    assert guard.admit_submit(0.0, KIND) is ADMITTED
+    guard.submit_sent(0.0, KIND)
+    assert guard.admit_submit(0.0, KIND) == waits_for_the_probe(Code.INVALID_KEY)
+    guard.submit_answered(0.1, KIND, problem(Code.INVALID_KEY))
+    for now in (0.1, 3600.0, 1e6):
+        _poll(guard, now, PROCESSING)  # paid tasks are worth it
+        assert _why(_hold(guard.admit_submit(now, KIND))) is Code.INVALID_KEY
+        assert _why(_hold(guard.admit_call(now, "getBalance"))) is Code.INVALID_KEY
+
+
+def test_a_create_task_answered_well_ends_the_stop_of_a_rejected_key() -> None:
+    guard = make()
+    prove(guard)
+    submit(guard, 0.0, problem(Code.INVALID_KEY))
+    _poll(guard, 0.0, PROCESSING)
+    submit(guard, 0.0, ACCEPTED)
+    assert guard.admit_call(0.0, "getBalance") is ADMITTED
+    assert guard.health(0.0).cooldowns == ()
+
+
+def test_a_rejected_key_that_a_poll_confirms_later_stops_everything() -> None:
+    guard = make()
+    prove(guard)
+    submit(guard, 0.0, problem(Code.INVALID_KEY))
+    _poll(guard, 0.0, PROCESSING)
+    _poll(guard, 5.0, problem(Code.INVALID_KEY))
+    assert _why(_hold(guard.admit_poll(5.0, KIND))) is Code.INVALID_KEY
+    assert _why(_hold(guard.admit_submit(5.0, KIND))) is Code.INVALID_KEY
+
+
+def test_a_lost_poll_neither_confirms_a_rejected_key_nor_ends_its_stop() -> None:
+    guard = make()
+    prove(guard)
+    submit(guard, 0.0, problem(Code.INVALID_KEY))
+    _poll(guard, 0.0, lost())
+    assert _why(_hold(guard.admit_submit(0.0, KIND))) is Code.INVALID_KEY
+    _poll(guard, 0.0, PROCESSING)
+    assert guard.admit_submit(0.0, KIND) is ADMITTED
+
+
+def test_late_news_about_a_rejected_key_does_not_stop_polls_again() -> None:
+    guard = make()
+    prove(guard)
+    for _ in range(3):
+        guard.submit_sent(0.0, KIND)
+    guard.submit_answered(0.1, KIND, problem(Code.INVALID_KEY))
+    _poll(guard, 0.2, PROCESSING)
+    guard.submit_answered(0.3, KIND, problem(Code.INVALID_KEY))
+    assert guard.admit_poll(0.3, KIND) is ADMITTED
+    guard.submit_answered(0.3, KIND, problem(Code.INVALID_KEY))
+    assert guard.admit_submit(0.3, KIND) is ADMITTED  # the one that the poll's answer allows
+
+
+def test_a_key_that_another_method_rejects_leaves_paid_tasks_their_polls_too() -> None:
+    guard = make()
+    prove(guard)
+    guard.call_sent(0.0, "getBalance")
+    guard.call_answered(0.0, "getBalance", problem(Code.INVALID_KEY))
+    assert _why(_hold(guard.admit_submit(0.0, KIND))) is Code.INVALID_KEY
+    _poll(guard, 0.0, PROCESSING)
+    assert guard.admit_submit(0.0, KIND) is ADMITTED
+
+
 def test_a_changed_key_starts_again_with_one_request() -> None:
     guard = make()
     prove(guard)
@@ -174,7 +266,7 @@ def test_a_changed_key_starts_again_with_one_request() -> None:
     guard.key_changed(10.0)
     assert guard.admit_submit(10.0, KIND) is ADMITTED
     guard.submit_sent(10.0, KIND)
-    assert guard.admit_submit(10.0, KIND) == Deferred(math.inf, None)
+    assert guard.admit_submit(10.0, KIND) is SUBMIT_WINDOW_FULL
 
 
 def test_answers_to_the_old_key_are_not_held_against_the_new_one() -> None:

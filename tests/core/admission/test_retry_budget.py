@@ -26,14 +26,14 @@ def test_a_new_account_has_the_floor() -> None:
 def test_first_submits_earn_a_fifth_of_a_repeat_each() -> None:
     budget = RetryBudget(0.2, 10)
     for _ in range(50):
-        budget.answered(again=False)
+        budget.earn()
     assert _repeats(budget, 0.0) == 20
 
 
 def test_a_long_good_time_saves_up_ten_floors_at_most() -> None:
     budget = RetryBudget(0.2, 10)
     for _ in range(100_000):
-        budget.answered(again=False)
+        budget.earn()
     assert _repeats(budget, 0.0) == 100
 
 
@@ -59,16 +59,6 @@ def test_no_budget_at_all_means_no_repeats() -> None:
     assert budget.wait_until(65.0) > 65.0
 
 
-def test_repeats_earn_no_repeats() -> None:
-    budget = RetryBudget(1.0, 5)
-    assert _repeats(budget, 0.0) == 5
-    for _ in range(5):
-        budget.answered(again=False)
-    assert budget.left == 0.0
-    budget.answered(again=False)
-    assert budget.left == 1.0
-
-
 def test_repeats_are_admitted_out_of_the_budget_and_first_submits_are_not() -> None:
     guard = make(retry=RetrySettings(budget_ratio=0.2, budget_floor=2))
     for _ in range(2):
@@ -92,13 +82,19 @@ def test_five_accepted_submits_buy_one_repeat() -> None:
     assert guard.admit_submit(0.0, KIND, repeat=True) is ADMITTED
 
 
-@pytest.mark.parametrize("verdict", [problem(Code.NO_WORKERS), lost(sent=False)])
-def test_a_submit_that_made_nothing_earns_nothing(verdict: object) -> None:
-    """It will be sent again, and must not earn twice."""
+def test_a_first_submit_that_fails_earns_its_part_too() -> None:
+    """Repeats are bounded as a part of first submits, and are wanted when many of those fail."""
+    guard = make(retry=RetrySettings(budget_ratio=0.2, budget_floor=0))
+    for number in range(5):
+        submit(guard, number * 100.0, lost(sent=False))
+    assert guard.health(500.0).repeats_left == pytest.approx(1.0)
+
+
+def test_what_was_sent_again_earns_nothing() -> None:
     guard = make(retry=RetrySettings(budget_ratio=0.2, budget_floor=0))
     for number in range(10):
-        submit(guard, number * 100.0, verdict)  # type: ignore[arg-type]  # parametrized verdicts
-    assert guard.health(1000.0).repeats_left == 0.0
+        guard.submit_sent(number * 100.0, KIND)
+        guard.submit_answered(number * 100.0, KIND, problem(Code.NO_WORKERS), first=False)
     guard.submit_sent(1000.0, KIND)
     guard.submit_unsent(1000.0, KIND)
     assert guard.health(1000.0).repeats_left == 0.0

@@ -1,9 +1,13 @@
 """Slow start, the task window and the gate: how many at once."""
 
-import math
-
 import pytest
 
+from anycap.core.admission.decisions import (
+    CALL_WINDOW_FULL,
+    MAX_IN_FLIGHT_REACHED,
+    POLL_WINDOW_FULL,
+    SUBMIT_WINDOW_FULL,
+)
 from anycap.core.admission.guard import ADMITTED, Deferred, Gate, Guard
 from anycap.core.admission.windows import SlowStart, TaskWindow
 from anycap.settings import GuardSettings
@@ -38,11 +42,11 @@ def test_a_task_solved_in_the_answer_to_create_task_doubles_too() -> None:
     assert _burst(guard) == 2
 
 
-@pytest.mark.parametrize("verdict", [problem(Code.INVALID_FIELDS), lost(), lost(sent=False), problem(Code.UNKNOWN)])
-def test_any_other_answer_leaves_the_submit_window(verdict: object) -> None:
+@pytest.mark.parametrize("parsed", [problem(Code.INVALID_FIELDS), lost(), lost(sent=False), problem(Code.UNKNOWN)])
+def test_any_other_answer_leaves_the_submit_window(parsed: object) -> None:
     guard = make()
     submit(guard, 0.0, ACCEPTED)
-    submit(guard, 0.0, verdict)  # type: ignore[arg-type]  # parametrized verdicts
+    submit(guard, 0.0, parsed)  # type: ignore[arg-type]  # parametrized answers
     assert guard.health(0.0).submit_window == 2
 
 
@@ -66,7 +70,7 @@ def test_a_thousand_solves_with_a_wrong_key_send_one_request() -> None:
 def test_a_full_window_names_no_problem_and_waits_for_an_answer() -> None:
     guard = make()
     assert _burst(guard) == 1
-    assert guard.admit_submit(0.0, KIND) == Deferred(math.inf, None)
+    assert guard.admit_submit(0.0, KIND) is SUBMIT_WINDOW_FULL
 
 
 def test_a_request_that_never_left_gives_its_slot_back() -> None:
@@ -99,7 +103,7 @@ def test_ten_thousand_resumed_tickets_of_a_dead_key_are_polled_once() -> None:
         guard.task_restored(0.0, KIND)
     assert guard.admit_poll(0.0, KIND) is ADMITTED
     guard.poll_sent(0.0, KIND)
-    assert guard.admit_poll(0.0, KIND) == Deferred(math.inf, None)
+    assert guard.admit_poll(0.0, KIND) is POLL_WINDOW_FULL
     guard.poll_answered(0.1, KIND, problem(Code.INVALID_KEY))
     hold = guard.admit_poll(0.1, KIND)
     assert isinstance(hold, Deferred)
@@ -126,7 +130,7 @@ def test_a_call_of_another_method_waits_its_turn_on_an_unproven_account() -> Non
     guard = make()
     assert guard.admit_call(0.0, "getBalance") is ADMITTED
     guard.call_sent(0.0, "getBalance")
-    assert guard.admit_call(0.0, "getBalance") == Deferred(math.inf, None)
+    assert guard.admit_call(0.0, "getBalance") is CALL_WINDOW_FULL
     guard.call_answered(0.1, "getBalance", DONE)
     assert guard.admit_call(0.1, "getBalance") is ADMITTED
 
@@ -135,8 +139,8 @@ def test_no_more_unfinished_tasks_than_max_in_flight() -> None:
     guard = make(settings=GuardSettings(max_in_flight=3))
     for _ in range(3):
         submit(guard, 0.0, ACCEPTED)
-    assert guard.admit_submit(0.0, KIND) == Deferred(math.inf, None)
-    guard.task_ended(9.0, KIND, READY)
+    assert guard.admit_submit(0.0, KIND) is MAX_IN_FLIGHT_REACHED
+    guard.task_ended(KIND)
     assert guard.admit_submit(9.0, KIND) is ADMITTED
 
 
@@ -178,7 +182,7 @@ def test_a_dry_queue_shrinks_only_the_window_of_its_task_type() -> None:
         submit(guard, 0.0, ACCEPTED, "ImageToText")
     submit(guard, 0.0, problem(Code.NO_WORKERS), "ImageToText")
     health = guard.health(0.0)
-    assert health.kind_windows["ImageToText"] == 8
+    assert health.task_type_windows["ImageToText"] == 8
     assert health.task_window == 10_000
     assert guard.admit_submit(0.0, "RecaptchaV2") is ADMITTED
 
@@ -233,15 +237,26 @@ def test_slow_start_restarts_at_one() -> None:
     assert window.size == 1
 
 
-def test_the_gate_is_sized_by_tasks_gap_and_round_trip() -> None:
+def test_the_gate_is_sized_by_the_polls_that_fall_due_and_the_round_trip() -> None:
     gate = Gate(1000)
     gate.answered(0.2)
+    gate.planned(3.0)
     # 3,000 tasks every 3 s are 1,000 polls a second, 200 of them on their way at 0.2 s; twice that, and 16 for the rest
-    assert gate.limit(0.0, 3000, 3.0) == 416
-    assert gate.limit(0.0, 0, 3.0) == 16
-    assert Gate(64).limit(0.0, 100_000, 3.0) == 64
-    assert Gate(64).limit(0.0, 3, 3.0) == 17  # nothing measured yet: a guess of 0.5 s
-    assert Gate(64).limit(0.0, 1, 0.0) == 64
+    assert gate.limit(3000) == 416
+    assert gate.limit(0) == 16
+    assert Gate(64).limit(100_000) == 64
+    assert Gate(64).limit(3) == 17  # nothing measured yet: a guess of 0.5 s and of a poll every 3 s
+
+
+def test_the_gate_takes_the_gaps_that_are_planned_not_those_that_the_vendor_advises() -> None:
+    gate = Gate(10_000)
+    gate.answered(0.2)
+    for _ in range(300):  # six times the memory of the mean
+        gate.planned(8.0)
+    # 10,000 tasks every 8 s are 1,250 a second, 250 on their way at 0.2 s
+    assert gate.limit(10_000) == pytest.approx(16 + 2 * 250, abs=1)
+    gate.planned(0.0)  # a callback: as soon as possible
+    assert gate.limit(10_000) < 540
 
 
 def test_the_gate_follows_a_slower_vendor_fast_and_a_faster_one_slowly() -> None:
@@ -259,4 +274,4 @@ def test_a_clock_that_goes_back_does_not_close_the_gate() -> None:
     gate = Gate(64)
     for _ in range(100):
         gate.answered(-60.0)
-    assert gate.limit(0.0, 1000, 3.0) == 16
+    assert gate.limit(1000) == 16

@@ -74,9 +74,21 @@ def test_there_is_no_poll_after_the_last_one_allowed_or_after_the_end() -> None:
     assert pacer.next_age_s(sent_age_s=298.0, ended_age_s=298.1, polls=98) is None
 
 
-def test_without_a_life_and_a_limit_polls_never_end() -> None:
+def test_without_a_life_of_the_vendors_polls_end_with_the_one_that_is_assumed() -> None:
     pacer = Pacer(ANTI_CAPTCHA_TOKEN, PLAIN)
-    assert pacer.next_age_s(sent_age_s=86_400.0, ended_age_s=86_400.1, polls=28_800) == 86_403.0
+    assert pacer.next_age_s(sent_age_s=3_500.0, ended_age_s=3_500.1, polls=1_000) == 3_503.0
+    assert pacer.next_age_s(sent_age_s=3_596.0, ended_age_s=3_596.1, polls=1_100) == 3_598.0
+    assert pacer.next_age_s(sent_age_s=3_598.0, ended_age_s=3_598.1, polls=1_101) is None
+
+
+def test_while_nobody_waits_the_gap_is_a_tenth_of_the_tasks_age() -> None:
+    pacer = Pacer(ANTI_CAPTCHA_TOKEN, PLAIN)
+    assert pacer.unwatched_age_s(23.0, sent_age_s=20.0) == 23.0  # a tenth of 20 s is less than the usual gap
+    assert pacer.unwatched_age_s(103.0, sent_age_s=100.0) == pytest.approx(110.0)
+    assert pacer.unwatched_age_s(1_003.0, sent_age_s=1_000.0) == 1_040.0  # a result lives 60 s
+    assert pacer.unwatched_age_s(3_593.0, sent_age_s=3_590.0) == 3_598.0  # the last poll
+    assert Pacer(CAPMONSTER_TOKEN, PLAIN).unwatched_age_s(293.0, sent_age_s=290.0) == 298.0
+    assert Pacer(ANTI_CAPTCHA_TOKEN, Polling(fixed=(1.0, 2.0))).unwatched_age_s(102.0, sent_age_s=100.0) == 102.0
 
 
 def test_a_result_that_lives_60_s_is_asked_for_every_40_s_at_least() -> None:
@@ -180,7 +192,7 @@ def test_the_curve_shows_the_default_before_anything_is_learned() -> None:
 # -- the bounds, whatever was learned ------------------------------------------------------------------------------
 
 age = st.floats(min_value=0.0, max_value=2_000.0)
-lesson = st.tuples(st.sampled_from(["processing", "solved", "exact", "unsolved"]), age, age)
+lesson = st.tuples(st.sampled_from(["processing", "solved", "exact"]), age, age)
 
 
 def taught(timing: Timing, lessons: list[tuple[str, float, float]], value: float = 1.0) -> Pacer:
@@ -192,10 +204,8 @@ def taught(timing: Timing, lessons: list[tuple[str, float, float]], value: float
             pacer.processing(after_age_s=after, by_age_s=by)
         elif what == "solved":
             pacer.solved(after_age_s=after, by_age_s=by, exact_age_s=None)
-        elif what == "exact":
-            pacer.solved(after_age_s=after, by_age_s=by, exact_age_s=other)
         else:
-            pacer.unsolved(after_age_s=after)
+            pacer.solved(after_age_s=after, by_age_s=by, exact_age_s=other)
     return pacer
 
 
@@ -226,12 +236,12 @@ def test_no_bound_is_broken_whatever_was_learned(
         if next_s is None:
             # Nothing but the vendor's limits may end the polling.
             used_up = timing.polls_max is not None and polls == timing.polls_max
-            at_end = timing.life_s is not None and ended_s + timing.min_gap_s >= timing.life_s - 2.0
+            at_end = ended_s + timing.min_gap_s >= (timing.life_s or timing.assumed_life_s) - 2.0
             assert used_up or at_end
             break
         assert next_s >= ended_s + timing.min_gap_s
         assert next_s <= max(sent_s + gap_max_s, ended_s + timing.min_gap_s) + 1e-9
-        assert timing.life_s is None or next_s <= timing.life_s - 2.0
+        assert next_s <= (timing.life_s or timing.assumed_life_s) - 2.0
         assert next_s > sent_s
         sent_s = next_s
     else:
@@ -284,7 +294,8 @@ def test_the_budget_reaches_to_the_end_of_the_task_whatever_was_learned(
         (ANTI_CAPTCHA_TOKEN, 200.0, 150.0, False),
         (CAPMONSTER_TOKEN, 299.0, 0.0, False),
         (CAPMONSTER_TOKEN, 301.0, 300.0, True),
-        (Timing(), 1e6, 0.0, False),
+        (Timing(), 3_599.0, 0.0, False),
+        (Timing(), 3_601.0, 3_600.0, True),
     ],
 )
 def test_a_task_may_be_gone_when_its_result_or_its_life_could_be_over(

@@ -120,13 +120,6 @@ def test_an_end_time_that_contradicts_the_polls_is_not_believed() -> None:
     assert told.curve() == unclaimed.curve()
 
 
-def test_failed_tasks_teach_nothing() -> None:
-    pacer = Pacer(TIMING, Polling())
-    for _ in range(100):
-        pacer.unsolved(after_age_s=200.0)
-    assert pacer.first_age_s(0.0) == 5.0
-
-
 # -- the estimate itself ---------------------------------------------------------------------------------------------
 
 

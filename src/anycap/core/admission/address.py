@@ -1,7 +1,7 @@
 """What all accounts of one vendor in this process share: blocks of our address, the vendor's own failures, address rules.
 
 One `AddressGuard` per provider and base address. It is never shared with other machines: an address is what the vendor
-sees from here. The stops and windows of one account are in `guard.py`.
+sees from here. The breakers and windows of one account are in `guard.py`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from anycap.core.admission.ban_rules import SlidingWindowCounter
-from anycap.core.admission.circuit_breaker import (
+from anycap.core.admission.circuit_breaker import CircuitBreaker
+from anycap.core.admission.decisions import RequestKind
+from anycap.core.admission.recovery_policy import (
+    ALL,
     POLL_PAUSE_LONGEST_S,
+    SUBMITS,
     BlockScope,
-    CircuitBreaker,
     Recovery,
     RecoveryPolicy,
     stated_wait_s,
 )
-from anycap.core.admission.decisions import RequestKind
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.vendor_limits import BanRule
 from anycap.settings import GuardSettings
@@ -29,66 +31,72 @@ SUBMIT_FAILURES_MAX = 5
 POLL_FAILURES_MAX = 10
 """Failed polls and calls in a row, across tasks (CapMonster's 500/503: ten in a row count as a vendor failure)."""
 
-# Members that every answer meets: a look-up on the enum's class costs several times as much as one here.
-_LOST, _REDIRECT = AnswerKind.LOST, AnswerKind.REDIRECT
-_PROBLEM, _PROCESSING = AnswerKind.ERROR, AnswerKind.PROCESSING
-_SUBMIT, _POLL = RequestKind.SUBMIT, RequestKind.POLL
-_SUBMIT_EJECTION = RecoveryPolicy(BlockScope.ADDRESS, frozenset({RequestKind.SUBMIT}), Recovery.WAIT, 5.0, 60.0)
-_POLL_EJECTION = RecoveryPolicy(BlockScope.ADDRESS, frozenset(RequestKind), Recovery.WAIT, 2.0, POLL_PAUSE_LONGEST_S)
+# Ours. createTask: five seconds is a restart of a web server, and a lost one may cost money. Polls cost nothing and are
+# wanted back soon.
+_SUBMITS_FAIL = RecoveryPolicy(BlockScope.ADDRESS, SUBMITS, Recovery.WAIT, 5.0, 60.0)
+_POLLS_FAIL = RecoveryPolicy(BlockScope.ADDRESS, ALL, Recovery.WAIT, 2.0, POLL_PAUSE_LONGEST_S)
 
 
 class AddressGuard:
-    """Stops, failures in a row and ban rules of scope ADDRESS and VENDOR, for one vendor as seen from this process."""
+    """Breakers, failures in a row and ban rules of scope ADDRESS and VENDOR, for one vendor as seen from this process."""
 
     def __init__(self, catalog_rules: Sequence[BanRule], settings: GuardSettings) -> None:
         self.settings = settings
         self.rules = tuple(
             SlidingWindowCounter(rule) for rule in catalog_rules if rule.scope in (Scope.ADDRESS, Scope.VENDOR)
         )
-        self.stops: dict[str, CircuitBreaker] = {}
+        self.breakers: dict[str, CircuitBreaker] = {}
         self.in_flight = dict.fromkeys(RequestKind, 0)
-        self._failures = dict.fromkeys(RequestKind, 0)
+        # createTask on one side, everything else on the other: a vendor that cannot make tasks may well give results.
+        self._failures_in_a_row = {RequestKind.SUBMIT: 0, RequestKind.POLL: 0}
 
-    def heard_well(self, action: RequestKind) -> None:
+    def answered_well(self, action: RequestKind) -> None:
         """A usable answer came: the failures of its kind are no longer in a row."""
-        self._failures[_SUBMIT if action is _SUBMIT else _POLL] = 0
+        self._failures_in_a_row[_row_of(action)] = 0
 
-    def heard(
-        self, now: float, action: RequestKind, verdict: ParsedAnswer, provider: str, chance: Callable[[], float]
+    def answered(
+        self, now: float, action: RequestKind, parsed: ParsedAnswer, provider: str, chance: Callable[[], float]
     ) -> None:
         """Count failures in a row; too many, or one with a stated wait, put the vendor aside for a growing time."""
-        row = _SUBMIT if action is _SUBMIT else _POLL
-        if not is_vendor_failure(verdict):
-            self._failures[row] = 0
+        row = _row_of(action)
+        if not is_vendor_failure(parsed):
+            self._failures_in_a_row[row] = 0
             return
-        self._failures[row] += 1
-        count = self._failures[row]
-        stated_s = stated_wait_s(verdict)
-        if stated_s is None and count < (SUBMIT_FAILURES_MAX if row is _SUBMIT else POLL_FAILURES_MAX):
+        self._failures_in_a_row[row] += 1
+        count = self._failures_in_a_row[row]
+        stated_s = stated_wait_s(parsed)
+        if stated_s is None and count < (SUBMIT_FAILURES_MAX if row is RequestKind.SUBMIT else POLL_FAILURES_MAX):
             return
-        plan = _SUBMIT_EJECTION if row is _SUBMIT else _POLL_EJECTION
-        problem = verdict.problem or silence(provider, count, verdict)
+        policy = _SUBMITS_FAIL if row is RequestKind.SUBMIT else _POLLS_FAIL
+        problem = parsed.problem or silence(provider, count, parsed)
         key = f"failing {row}"
-        stop = self.stops.get(key)
-        if stop is None:
-            stop = self.stops[key] = CircuitBreaker(plan, None, problem)
-        stop.trip(now, problem, plan, stated_s, chance())
+        breaker = self.breakers.get(key)
+        if breaker is None:
+            breaker = self.breakers[key] = CircuitBreaker(policy, None, problem)
+        breaker.trip(now, action, problem, policy, stated_s, chance())
 
 
-def is_vendor_failure(verdict: ParsedAnswer) -> bool:
+def _row_of(action: RequestKind) -> RequestKind:
+    return RequestKind.SUBMIT if action is RequestKind.SUBMIT else RequestKind.POLL
+
+
+def is_vendor_failure(parsed: ParsedAnswer) -> bool:
     """Whether the vendor itself failed: no usable answer, a redirect, a service error, a 5xx that stands for "processing"."""
-    kind = verdict.kind
-    if kind is _PROCESSING:
-        return verdict.http_status is not None and verdict.http_status >= 500
-    if kind is _PROBLEM:
-        problem = verdict.problem
-        return problem is not None and problem.category is Category.SERVICE and problem.code is not Code.UNKNOWN
-    return kind is _LOST or kind is _REDIRECT
+    match parsed.kind:
+        case AnswerKind.PROCESSING:
+            return parsed.http_status is not None and parsed.http_status >= 500
+        case AnswerKind.ERROR:
+            problem = parsed.problem
+            return problem is not None and problem.category is Category.SERVICE and problem.code is not Code.UNKNOWN
+        case AnswerKind.LOST | AnswerKind.REDIRECT:
+            return True
+        case AnswerKind.ACCEPTED | AnswerKind.READY | AnswerKind.DONE:
+            return False
 
 
-def silence(provider: str, count: int, verdict: ParsedAnswer) -> ErrorAnswer:
+def silence(provider: str, count: int, parsed: ParsedAnswer) -> ErrorAnswer:
     """The problem of a vendor that gives no usable answer."""
-    sent = verdict.delivery is not Delivery.NOT_SENT
+    sent = parsed.delivery is not Delivery.NOT_SENT
     row = row_of_ours(
         provider,
         Code.UNAVAILABLE,
@@ -97,5 +105,5 @@ def silence(provider: str, count: int, verdict: ParsedAnswer) -> ErrorAnswer:
         source="this client's own observation",
         charged=Charged.NO,
     )
-    detail = verdict.failure.detail if verdict.failure is not None else None
+    detail = parsed.failure.detail if parsed.failure is not None else None
     return ErrorAnswer(row, provider, None, None, detail)

@@ -1,6 +1,7 @@
 """The retry budget: a token bucket that keeps repeats a small part of an account's traffic.
 
-First submits earn tokens, repeats spend them; which submit is a repeat is decided in `scheduler.py`.
+First submits earn tokens, repeats spend them; which submit is a repeat is decided in `scheduler.py`. A first submit never
+waits for a token.
 """
 
 REFILL_S = 60.0
@@ -13,21 +14,21 @@ ROUNDING = 1e-9
 
 
 class RetryBudget:
-    """Repeats allowed: `ratio` of first submits plus `floor` of them.
+    """Repeats allowed: `ratio` of first submits plus `floor` of them."""
 
-    What earns is the answer to a first submit that will not be sent again. Answers cannot be told apart by what was
-    sent, so as many answers earn nothing as repeats were sent.
-    """
-
-    __slots__ = ("_capacity", "_floor", "_ratio", "_refilled_at", "_repeats", "_tokens")
+    __slots__ = ("_capacity", "_floor", "_ratio", "_refilled_at", "_tokens")
 
     def __init__(self, ratio: float, floor: int) -> None:
         self._ratio = max(0.0, ratio)
         self._floor = float(max(0, floor))
         self._capacity = max(self._floor, 1.0) * CAPACITY_FLOORS
         self._tokens = self._floor
-        self._repeats = 0
         self._refilled_at = 0.0
+
+    @property
+    def ratio(self) -> float:
+        """Repeats per first submit."""
+        return self._ratio
 
     @property
     def left(self) -> float:
@@ -35,7 +36,7 @@ class RetryBudget:
         return self._tokens
 
     def wait_until(self, now: float) -> float:
-        """`now` when a repeat may be sent, else the moment at which asking again makes sense."""
+        """`now` when a repeat may be sent, else when a token comes back by itself. First submits may earn one sooner."""
         self._refill(now)
         missing = 1.0 - self._tokens
         if missing <= ROUNDING:
@@ -46,14 +47,14 @@ class RetryBudget:
         """A repeat was sent."""
         self._refill(now)
         self._tokens = max(0.0, self._tokens - 1.0)
-        self._repeats += 1
 
-    def answered(self, *, again: bool) -> None:
-        """A submit was answered; `again`: it came to nothing (busy, never left) and will be sent once more."""
-        if self._repeats:
-            self._repeats -= 1
-        elif not again:
-            self._tokens = min(self._capacity, self._tokens + self._ratio)
+    def earn(self) -> None:
+        """The first createTask of a solve was answered, whatever the answer was.
+
+        Not only the good ones earn: repeats are bounded as a part of first submits, and it is when many of those fail that
+        repeats are wanted.
+        """
+        self._tokens = min(self._capacity, self._tokens + self._ratio)
 
     def _refill(self, now: float) -> None:
         if self._tokens < self._floor:

@@ -20,6 +20,9 @@ from anycap.settings import Polling
 
 GAP_MAX_S = 60.0
 """Longest wait between two polls where the vendor names no life of a finished result."""
+UNWATCHED_GROWTH = 0.1
+"""While nobody waits for a task the gap is at least this part of its age: noticed a tenth later at most, and a task that
+never ends costs 50 polls instead of 1,000."""
 RESULT_LIFE_USED = 2 / 3
 """Part of a result's life that may pass between two polls: 40 of anti-captcha's 60 s, the rest is for slow answers."""
 RESERVE = 3.0
@@ -77,7 +80,8 @@ class Pacer:
         self._gap_max_s = GAP_MAX_S if timing.result_life_s is None else timing.result_life_s * RESULT_LIFE_USED
         self._plan_gap_s = max(self._min_gap_s, min(GAP_MIN_S, self._gap_s))
         self._plan_first_s = max(self._min_first_s, min(self._first_s, self._plan_gap_s))
-        self._end_s = None if timing.life_s is None else max(timing.life_s - LAST_POLL_BEFORE_END_S, timing.life_s / 2)
+        self._life_s = timing.assumed_life_s if timing.life_s is None else timing.life_s
+        self._end_s = max(self._life_s - LAST_POLL_BEFORE_END_S, self._life_s / 2)
         self._price_s = 1 / polling.value_of_a_second
         learns = polling.adaptive and not self._exact and not timing.sync
         self._times = SolveTimes(self._default_hazard) if learns else None
@@ -126,7 +130,7 @@ class Pacer:
         span_s = max(self._gap_s, backlog / RESUMED_POLLS_PER_S)
         wait_s = min(self._min_gap_s + chance * span_s, self._min_gap_s + chance * (self._gap_max_s - self._min_gap_s))
         due_s = max(age_s + wait_s, self.first_age_s(chance))
-        if self._end_s is not None and age_s + self._min_gap_s <= self._end_s < due_s:
+        if age_s + self._min_gap_s <= self._end_s < due_s:
             # Its last chance: after this the vendor knows the id no more.
             return max(self._end_s - chance * (self._end_s - age_s - self._min_gap_s), age_s + self._min_gap_s)
         return due_s
@@ -141,8 +145,15 @@ class Pacer:
         return self.outlived(age_s) or (result_life_s is not None and age_s - seen_age_s > result_life_s)
 
     def outlived(self, age_s: float) -> bool:
-        """Whether a task of this age is older than the vendor keeps any."""
-        return self._timing.life_s is not None and age_s > self._timing.life_s
+        """Whether a task of this age is older than the vendor keeps any, or than one takes at all."""
+        return age_s > self._life_s
+
+    def unwatched_age_s(self, age_s: float, *, sent_age_s: float) -> float:
+        """Age of the next poll while nobody waits for the task: never earlier than `age_s`, never beyond the hard bounds."""
+        if self._exact:
+            return age_s
+        latest_s = min(sent_age_s + self._gap_max_s, self._end_s)
+        return max(age_s, min(sent_age_s * (1.0 + UNWATCHED_GROWTH), latest_s))
 
     def processing(self, *, after_age_s: float, by_age_s: float) -> None:
         """Learn that a task, unsolved at `after_age_s`, was unsolved at `by_age_s` too (ages of the polls' sends)."""
@@ -167,13 +178,6 @@ class Pacer:
         self._unseen += 1
         if moved or self._unseen >= min(max(times.known / REDRAW_PER, 1.0), REDRAW_AFTER_MAX):
             self._redraw(times)
-
-    def unsolved(self, *, after_age_s: float) -> None:
-        """A task ended unsolved, or was given up, after it was last seen processing at this age.
-
-        Nothing is left to learn: `processing` has told how long it lived, and an end for another reason (a deadline, a
-        task that cannot be solved) says nothing about when it would have been solved.
-        """
 
     def curve(self) -> PacerCurve:
         """What the pacer does now and what it knows, for people."""
@@ -221,7 +225,7 @@ class Pacer:
             left = limit - polls
             if left <= 0:
                 return None
-            if end_s is not None:
+            if self._timing.life_s is not None:
                 reserve_s = min(RESERVE * end_s / limit, self._gap_max_s)
                 gap_s = max(gap_s, end_s - sent_s - (left - 1) * reserve_s)
         gap_s = min(gap_s, self._gap_max_s) + widen_s
@@ -229,7 +233,7 @@ class Pacer:
             gap_s = max(self._gap_max_s, widen_s)
         soonest_s = ended_s + self._min_gap_s
         age_s = max(sent_s + gap_s, soonest_s)
-        if end_s is not None and age_s > end_s:
+        if age_s > end_s:
             return end_s if soonest_s <= end_s and sent_s < end_s else None
         return age_s
 

@@ -1,0 +1,225 @@
+"""The open circuit breakers that concern one account: its own, those of its proxies, and those of its address.
+
+One job: is a request stopped, which answers open, lengthen or end a stop. A part of the guard (`guard.py`), which counts
+requests and knows windows and ban rules. The breakers of an address belong to `address.py` and are shared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+from anycap.core.admission.address import AddressGuard
+from anycap.core.admission.ban_rules import RECHECK_S
+from anycap.core.admission.circuit_breaker import BALANCE_METHOD, FUNDS, CircuitBreaker
+from anycap.core.admission.decisions import UNTIL_AN_ANSWER, Deferred, Limit, RequestKind
+from anycap.core.admission.recovery_policy import BlockScope, Recovery, recovery_policy_for, stated_wait_s
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.settings import GuardSettings
+from anycap.taxonomy import ErrorAnswer
+from anycap.transport.port import Delivery
+
+PROXIES_MAX = 1024
+"""Proxies remembered as failing; the oldest is forgotten beyond that. A rotating pool has thousands, most seen once."""
+
+
+class OpenBreakers:
+    """What is stopped for one account. `in_flight(action, name)` counts its requests without an answer."""
+
+    __slots__ = ("_address", "_chance", "_in_flight", "_of_account", "_of_proxies", "_settings")
+
+    def __init__(
+        self,
+        address: AddressGuard,
+        settings: GuardSettings,
+        in_flight: Callable[[RequestKind, str | None], int],
+        chance: Callable[[], float],
+    ) -> None:
+        self._address = address
+        self._settings = settings
+        self._in_flight = in_flight
+        self._chance = chance
+        # By code, or by code and name where only a task type or method is stopped.
+        self._of_account: dict[str, CircuitBreaker] = {}
+        self._of_proxies: dict[str, CircuitBreaker] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anything but a proxy is stopped."""
+        return bool(self._of_account or self._address.breakers)
+
+    def __iter__(self) -> Iterator[CircuitBreaker]:
+        yield from self._of_account.values()
+        yield from self._address.breakers.values()
+        yield from self._of_proxies.values()
+
+    # -- may it go
+
+    def check(self, now: float, action: RequestKind, name: str) -> Deferred | None:
+        """The deferral of the strictest breaker that covers the request; None when none holds it."""
+        for breakers in (self._of_account, self._address.breakers):
+            for key in [key for key, it in breakers.items() if it.is_forgotten(now) and not it.covers(action, name)]:
+                del breakers[key]
+        strictest: Deferred | None = None
+        # Another account's answer does not wake this one's solves: without a request of its own it must look again.
+        wake = UNTIL_AN_ANSWER if self._in_flight(action, None) else now + RECHECK_S
+        for it in self._of_account.values():
+            if it.covers(action, name):
+                # A poll is told apart from a createTask that hangs, so a rejected key need not wait for those.
+                covered = (action,) if it.policy.way is Recovery.POLL else it.blocks
+                in_flight = sum(self._in_flight(kind, it.name) for kind in covered)
+                strictest = _stricter(strictest, it.check(now, action, name, in_flight, wake))
+        for it in self._address.breakers.values():
+            if it.covers(action, name):
+                in_flight = sum(self._address.in_flight[kind] for kind in it.blocks)
+                strictest = _stricter(strictest, it.check(now, action, name, in_flight, now + RECHECK_S))
+        return strictest
+
+    def check_proxy(self, now: float, proxy: str) -> Deferred | None:
+        """Whether tasks through this proxy are held."""
+        breaker = self._of_proxies.get(proxy)
+        if breaker is None:
+            return None
+        if now < breaker.until:
+            return Deferred(breaker.until, Limit.STOP, breaker.problem)
+        trial_ends = breaker.until + breaker.wait_s
+        if breaker.probe is not None and now < trial_ends:
+            # One task tries the proxy; its answer takes as long as a task does.
+            return Deferred(trial_ends, Limit.STOP, breaker.problem)
+        if now >= trial_ends + breaker.wait_s:
+            del self._of_proxies[proxy]
+        return None
+
+    # -- what was sent
+
+    def sent(self, now: float, action: RequestKind, name: str) -> None:
+        """A request goes out; it is the probe of every breaker that covers it."""
+        if not self:
+            return
+        for it in (*self._of_account.values(), *self._address.breakers.values()):
+            if it.covers(action, name):
+                it.sent(now, action)
+
+    def sent_through(self, now: float, proxy: str) -> None:
+        """A createTask whose task uses `proxy` goes out."""
+        breaker = self._of_proxies.get(proxy)
+        if breaker is not None and now >= breaker.until:
+            breaker.probe = RequestKind.SUBMIT
+
+    def not_sent(self, action: RequestKind, name: str) -> None:
+        """A request that was counted as sent never left."""
+        for it in (*self._of_account.values(), *self._address.breakers.values()):
+            if it.probe is action and it.covers(action, name):
+                it.probe_undecided()
+
+    def balance_probe_sent(self, now: float) -> None:
+        """A getBalance goes out that a deferral asked for."""
+        for it in self._of_account.values():
+            if it.policy.way is Recovery.BALANCE and now >= it.until:
+                it.probe_sent()
+
+    # -- what was answered
+
+    def open_for(
+        self, now: float, action: RequestKind, name: str, parsed: ParsedAnswer, proxy: str | None, *, old_key: bool
+    ) -> CircuitBreaker | None:
+        """Open, or lengthen, the breaker that the answer's error calls for; None where it calls for none.
+
+        `old_key`: the request was sent with a key that was changed since, so its error says nothing of the account now.
+        """
+        problem = problem_of(parsed)
+        if problem is None:
+            return None
+        stated_s = stated_wait_s(parsed)
+        policy = recovery_policy_for(problem, action, stated_s, self._settings)
+        if policy is None or (policy.scope is BlockScope.ACCOUNT and old_key):
+            return None
+        covers: str | None = None
+        key: str = problem.code
+        breakers = self._of_account
+        match policy.scope:
+            case BlockScope.ACCOUNT:
+                pass
+            case BlockScope.NAME:
+                covers, key = name, f"{problem.code} {name}"
+            case BlockScope.ADDRESS:
+                breakers = self._address.breakers
+            case BlockScope.PROXY:
+                if proxy is None:
+                    return None
+                covers, key, breakers = proxy, proxy, self._of_proxies
+        breaker = breakers.get(key)
+        if breaker is None:
+            if breakers is self._of_proxies and len(breakers) >= PROXIES_MAX:
+                del breakers[next(iter(breakers))]
+            breaker = breakers[key] = CircuitBreaker(policy, covers, problem)
+        return breaker if breaker.trip(now, action, problem, policy, stated_s, self._chance()) else None
+
+    def judge_probes(self, now: float, action: RequestKind, name: str, parsed: ParsedAnswer, *, well: bool) -> None:
+        """Decide about the breakers whose probe this answer is. One that the answer has just tripped has none any more."""
+        if self:
+            self._judge(self._of_account, now, action, name, parsed, well=well)
+            self._judge(self._address.breakers, now, action, name, parsed, well=well)
+
+    def balance_seen(self, now: float, amount: Decimal) -> None:
+        """A getBalance showed `amount`. A positive one ends the wait for money, any one that for the end of a suspension."""
+        for it in self._of_account.values():
+            if it.policy.way is Recovery.BALANCE and (amount > 0 or it.problem.code not in FUNDS):
+                it.balance_answered_well(now)
+
+    def proxy_worked(self, proxy: str) -> None:
+        """A task through this proxy was solved."""
+        self._of_proxies.pop(proxy, None)
+
+    def clear(self) -> None:
+        """Lift what belongs to the account; what belongs to the address stays."""
+        self._of_account.clear()
+        self._of_proxies.clear()
+
+    def next_change(self, now: float) -> float:
+        """The earliest moment at which one of them could let something through without an answer."""
+        return min((it.until for it in self if it.until > now and it.ends_by_itself), default=math.inf)
+
+    def _judge(
+        self,
+        breakers: dict[str, CircuitBreaker],
+        now: float,
+        action: RequestKind,
+        name: str,
+        parsed: ParsedAnswer,
+        *,
+        well: bool,
+    ) -> None:
+        ended: list[str] = []
+        for key, it in breakers.items():
+            if it.probe is not action or not (it.covers(action, name) or it.policy.way is Recovery.BALANCE):
+                continue
+            waits_for_polls = it.policy.way is Recovery.POLL or it.problem.code in FUNDS
+            if action is RequestKind.CALL and it.policy.way is Recovery.BALANCE:
+                # Lifting is `balance_seen`'s: an answer without a balance shows nothing.
+                if name == BALANCE_METHOD:
+                    it.probe_failed(now, self._chance())
+            elif parsed.delivery is Delivery.NOT_SENT:
+                it.probe_undecided()
+            elif well and action is RequestKind.POLL and waits_for_polls:
+                it.poll_answered_well()
+            elif well or (parsed.kind is AnswerKind.ERROR and it.ends_with_any_answer):
+                ended.append(key)
+            elif parsed.kind is AnswerKind.ERROR or it.policy.way is Recovery.POLL:
+                it.probe_undecided()
+            else:
+                it.probe_failed(now, self._chance())
+        for key in ended:
+            del breakers[key]
+
+
+def problem_of(parsed: ParsedAnswer) -> ErrorAnswer | None:
+    """The vendor's error in an answer; None for every other kind of answer."""
+    return parsed.problem if parsed.kind is AnswerKind.ERROR else None
+
+
+def _stricter(one: Deferred | None, other: Deferred | None) -> Deferred | None:
+    """The deferral to report of two: the later one (one without a way back is the latest)."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one if one.until >= other.until else other

@@ -1,0 +1,34 @@
+"""How far an account relies on the vendor's callbacks: while they come, polls are rare; when they stop, polls come back.
+
+A callback is a hint that a task is done, never its result (decision 0007). Which poll it brings forward is `scheduler.py`'s.
+"""
+
+from __future__ import annotations
+
+from anycap.core.solve import Solve
+
+PER_TASK_MAX = 3
+"""Callbacks of one task that are acted upon: a replayed one must not use up the poll limit."""
+MISSED_MAX = 3
+"""Tasks in a row that were ready without a callback, after which callbacks are no longer relied on."""
+STRETCH = 4.0
+"""How much longer gaps are while callbacks arrive (within the life of a finished result, as always)."""
+
+
+class CallbackTrust:
+    """Whether the callbacks of one account arrive."""
+
+    __slots__ = ("_missed",)
+
+    def __init__(self) -> None:
+        # Tasks in a row that were ready although no callback came. None has come yet: polls go at full rate.
+        self._missed = MISSED_MAX
+
+    def stretch(self, solve: Solve) -> float:
+        """How much longer this solve's gaps may be."""
+        return STRETCH if solve.callback_url is not None and self._missed < MISSED_MAX else 1.0
+
+    def ready(self, solve: Solve) -> None:
+        """A task was solved: with a callback beforehand, or without."""
+        if solve.callback_url is not None:
+            self._missed = 0 if solve.callbacks_used else self._missed + 1
