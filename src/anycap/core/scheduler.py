@@ -389,7 +389,8 @@ class AccountScheduler:
             self._still_in_work(solve, parsed, now)
         elif event is Event.READY:
             solve.last_answer = None
-            self._callbacks.ready(solve)
+            if solve.callback_url is not None:
+                self._callbacks.ready(callbacks=solve.callbacks_used)
             solve.body = parsed.body
             pacer.solved(
                 after_age_s=solve.processing_age_s, by_age_s=solve.poll_sent_age_s, exact_age_s=took_s(parsed.body)
@@ -590,11 +591,12 @@ class AccountScheduler:
             age_s: float | None = solve.pacer.first_age_s(self._chance())
         else:
             stretch = self._lateness.stretch(self._poll_gap_s)
+            rarer = 1.0 if solve.callback_url is None else self._callbacks.stretch()
             age_s = solve.pacer.next_age_s(
                 sent_age_s=solve.poll_sent_age_s,
                 ended_age_s=solve.poll_ended_age_s,
                 polls=solve.polls,
-                stretch=stretch * self._callbacks.stretch(solve) * page_stretch(solve.pages_in_a_row),
+                stretch=stretch * rarer * page_stretch(solve.pages_in_a_row),
                 widen_s=solve.extra_gap_s,
             )
         if age_s is None:

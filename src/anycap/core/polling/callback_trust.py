@@ -5,8 +5,6 @@ A callback is a hint that a task is done, never its result (decision 0007). Whic
 
 from __future__ import annotations
 
-from anycap.core.solve import Solve
-
 PER_TASK_MAX = 3
 """Callbacks of one task that are acted upon: a replayed one must not use up the poll limit."""
 MISSED_MAX = 3
@@ -24,11 +22,10 @@ class CallbackTrust:
         # Tasks in a row that were ready although no callback came. None has come yet: polls go at full rate.
         self._missed = MISSED_MAX
 
-    def stretch(self, solve: Solve) -> float:
-        """How much longer this solve's gaps may be."""
-        return STRETCH if solve.callback_url is not None and self._missed < MISSED_MAX else 1.0
+    def stretch(self) -> float:
+        """How much longer the gaps of a task with a callback address may be."""
+        return STRETCH if self._missed < MISSED_MAX else 1.0
 
-    def ready(self, solve: Solve) -> None:
-        """A task was solved: with a callback beforehand, or without."""
-        if solve.callback_url is not None:
-            self._missed = 0 if solve.callbacks_used else self._missed + 1
+    def ready(self, *, callbacks: int) -> None:
+        """A task with a callback address was solved, after so many callbacks."""
+        self._missed = 0 if callbacks else self._missed + 1
