@@ -117,7 +117,15 @@ def categories() -> str:
 def settings_page() -> str:
     """Every setting with its default, from the classes."""
     text = "# Settings\n\nEvery number a user may set. Numbers that vendors demand are catalog data, not settings.\n"
-    for name in ("Settings", "Polling", "RetrySettings", "GuardSettings", "HttpSettings", "JournalSettings"):
+    for name in (
+        "Settings",
+        "Polling",
+        "RoutingSettings",
+        "RetrySettings",
+        "GuardSettings",
+        "HttpSettings",
+        "JournalSettings",
+    ):
         cls = getattr(settings, name)
         rows = []
         for attribute in fields(cls):

@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from anycap.settings import JournalSettings as JournalSettings
     from anycap.settings import Polling as Polling
     from anycap.settings import RetrySettings as RetrySettings
+    from anycap.settings import RoutingSettings as RoutingSettings
     from anycap.settings import Settings as Settings
     from anycap.taxonomy import Category as Category
     from anycap.taxonomy import Charged as Charged
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from anycap.taxonomy import ErrorRow as ErrorRow
     from anycap.taxonomy import Retry as Retry
     from anycap.taxonomy import Scope as Scope
+    from anycap.tickets import Attempt as Attempt
     from anycap.tickets import Ticket as Ticket
     from anycap.tickets import TicketState as TicketState
     from anycap.transport.port import Transport as Transport
@@ -124,9 +126,9 @@ _NAMES_IN = {
         "Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution QueueStats "
         "RawSolution Receipt Solution TextSolution TokenSolution"
     ),
-    "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings Settings",
+    "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings RoutingSettings Settings",
     "taxonomy": "Category Charged Code ErrorRow Retry Scope",
-    "tickets": "Ticket TicketState",
+    "tickets": "Attempt Ticket TicketState",
     "transport.port": "Transport",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}

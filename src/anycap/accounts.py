@@ -5,6 +5,7 @@ The key itself is wrapped at once (`credentials.py`); what an account may send, 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -63,7 +64,8 @@ class Account(metaclass=ArgumentsHidden):
     current one, read from `ANYCAP_<PROVIDER>_KEY` or `ANYCAP_<PROVIDER>_KEY_FILE` when left out. `name` defaults to the
     provider, is unique in a client, and is what journals and tickets store, so a rotated key finds its tickets.
     `base_url` replaces the vendor's (mirrors, the emulator). `max_in_flight` bounds the unfinished tasks.
-    `polling=Polling(fixed=(first_s, gap_s))` overrides the catalog's waits.
+    `polling=Polling(fixed=(first_s, gap_s))` overrides the catalog's waits. `weight` is its share where the client routes by
+    weight.
 
     Raises ConfigurationError for what cannot be a key (empty, another type, several lines, quotes, blanks, NAME=value), a
     provider that is no name, or a bad limit. No message and no traceback shows the key.
@@ -77,6 +79,7 @@ class Account(metaclass=ArgumentsHidden):
     name: str = field(default="")
     base_url: str | None = None
     max_in_flight: int | None = None
+    weight: float = field(default=1.0, repr=False)
     polling: Polling | None = field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -91,6 +94,8 @@ class Account(metaclass=ArgumentsHidden):
             object.__setattr__(self, "name", self.provider)
         if self.max_in_flight is not None and self.max_in_flight < 1:
             raise ConfigurationError("max_in_flight must be at least 1, or None for the default")
+        if type(self.weight) not in (int, float) or not 0 < self.weight < math.inf:
+            raise ConfigurationError("an account's weight is a positive number")
         if self.base_url is not None:
             object.__setattr__(self, "base_url", _base_url(self.base_url))
 

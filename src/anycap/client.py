@@ -7,7 +7,7 @@ The other vendor methods (balance, reports, statistics) are in `vendor_methods.p
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from os import PathLike
 from types import TracebackType
@@ -20,6 +20,7 @@ from anycap.callbacks import Callbacks
 from anycap.challenges import Challenge
 from anycap.core.admission.guard import AddressGuard
 from anycap.core.machine import State
+from anycap.core.routing.candidates import patience_until
 from anycap.core.solve import Solve
 from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession, in_doubt
@@ -27,6 +28,7 @@ from anycap.engine.engine import Engine
 from anycap.engine.health import ClientHealth, health_of
 from anycap.engine.lifecycle import Phase
 from anycap.engine.recovery import Recovery
+from anycap.engine.routing import Journey, Next, Router, as_routing
 from anycap.engine.runtime import Runtime
 from anycap.engine.solve_many import SolveMany
 from anycap.engine.vendor_methods import VendorMethods
@@ -34,7 +36,6 @@ from anycap.errors import (
     AnycapError,
     ConfigurationError,
     DeadlineError,
-    InDoubtError,
     InvalidChallenge,
     SolveError,
     TicketError,
@@ -45,13 +46,13 @@ from anycap.journal import open_journal
 from anycap.journal.port import Journal
 from anycap.results import Receipt, Solution
 from anycap.settings import Settings
-from anycap.taxonomy import Charged
 from anycap.tickets import Ticket
 from anycap.transport import choose
 from anycap.transport.connections.target import parse_target
 from anycap.transport.port import AiohttpSession, HttpxClient, Transport
 
 S = TypeVar("S", bound=Solution)
+T = TypeVar("T")
 OnCancel = Literal["keep", "abandon"]
 
 
@@ -61,8 +62,10 @@ class Client(VendorMethods):
     `accounts` are `Account`s, or provider names whose key is in the environment. `journal` is None (memory), the path of
     a SQLite file, or a `Journal`. `http` is None (our own connections), an `httpx.AsyncClient`, an
     `aiohttp.ClientSession` or a `Transport`; an injected one is never closed. `on_event` is called with every
-    `anycap.events.Event`. `callback_url` is your own address that vendors with callbacks may call when a task is done: route
-    what comes below it to `client.callbacks.feed`.
+    `anycap.events.Event`. With several accounts, `routing` orders them for each solve: as given ("ordered"), at random in
+    proportion to `Account.weight` ("weighted"), or by learned price ("cheapest"; two currencies need `rates`, what one unit of
+    each is worth in a common one). `callback_url` is your own address that vendors with callbacks may call when a task is
+    done: route what comes below it to `client.callbacks.feed`.
 
     Raises ConfigurationError for unknown providers, two accounts of one name, and wrong types.
 
@@ -77,6 +80,8 @@ class Client(VendorMethods):
         journal: Journal | str | PathLike[str] | None = None,
         http: Transport | HttpxClient | AiohttpSession | None = None,
         on_event: Hook | None = None,
+        routing: Literal["ordered", "weighted", "cheapest"] = "ordered",
+        rates: Mapping[str, Decimal] | None = None,
         settings: Settings | None = None,
         callback_url: str | None = None,
         runtime: Runtime | None = None,
@@ -122,6 +127,9 @@ class Client(VendorMethods):
             wall=self._runtime.wall,
             offload=self._runtime.offload,
         )
+        self._router = Router(
+            self._sessions, as_routing(routing), self._settings, rates=rates, chance=self._runtime.chance
+        )
         self._restorer = Recovery(self._engine, self._runtime)
         self._engine.journal_queue.on_housekeeping = self._restorer.let_expired_go
         self.callbacks = Callbacks(self._engine.callback_received)
@@ -164,6 +172,8 @@ class Client(VendorMethods):
         *,
         timeout: float = 300,
         account: str | None = None,
+        accounts: Sequence[str] | None = None,
+        max_attempts: int = 3,
         max_cost: Decimal | None = None,
         on_cancel: OnCancel = "keep",
         wait_for_capacity: bool | None = None,
@@ -188,29 +198,16 @@ class Client(VendorMethods):
         >>> rehearse(scene)
         Decimal('0.002000')
         """
-        deadline = self._deadline(timeout)
-        session = self._pick(challenge, account)
-        options = _Options(deadline, on_cancel, wait_for_capacity, callback_url)
+        options = _Options(self._deadline(timeout), on_cancel, wait_for_capacity, callback_url)
         limit = self._settings.max_cost if max_cost is None else max_cost
-        spent = Decimal(0)
-        tries = 0
-        while True:
-            solve = await self._start(session, challenge, options, repeat=tries > 0)
-            try:
-                return cast("S", await self._finish(session, solve, options))
-            except SolveError as error:
-                if error.charged is not Charged.NO:
-                    spent += session.prices.get(solve.task_type, Decimal(0))
-                if not session.may_pay_again(
-                    solve, error, tries=tries, spent=spent, limit=limit, now=self._engine.clock()
-                ):
-                    raise
-                tries += 1
-            except InDoubtError:
-                spent += session.prices.get(solve.task_type, Decimal(0))  # it may have been charged
-                if tries >= 1 or not session.may_resubmit(solve, spent=spent, limit=limit):
-                    raise
-                tries += 1
+        journey = self._router.journey(
+            challenge, account=account, accounts=accounts, max_attempts=max_attempts, limit=limit
+        )
+
+        async def finish(session: AccountSession, solve: Solve) -> S:
+            return cast("S", await self._finish(session, solve, options, journey, challenge))
+
+        return await self._travel(journey, challenge, options, finish)
 
     async def submit(
         self,
@@ -218,6 +215,9 @@ class Client(VendorMethods):
         *,
         timeout: float = 300,
         account: str | None = None,
+        accounts: Sequence[str] | None = None,
+        max_attempts: int = 3,
+        max_cost: Decimal | None = None,
         wait_for_capacity: bool | None = None,
         callback_url: str | None = None,
     ) -> Ticket:
@@ -235,17 +235,23 @@ class Client(VendorMethods):
         (<TicketState.PENDING: 'pending'>, True)
         """
         options = _Options(self._deadline(timeout), "keep", wait_for_capacity, callback_url)
-        session = self._pick(challenge, account)
-        solve = await self._start(session, challenge, options)
-        solve.caller_wants_task_id = True
-        try:
-            await self._settle(session, solve, options, accepted=True)
-        finally:
-            solve.caller_wants_task_id = False
-        if solve.task_id is None and solve.state is not State.SOLVED:
-            self._engine.acknowledged(solve)
-            raise self._error(session, solve)
-        return solve.ticket()
+        limit = self._settings.max_cost if max_cost is None else max_cost
+        journey = self._router.journey(
+            challenge, account=account, accounts=accounts, max_attempts=max_attempts, limit=limit
+        )
+
+        async def accepted(session: AccountSession, solve: Solve) -> Ticket:
+            solve.caller_wants_task_id = True
+            try:
+                await self._settle(session, solve, options, journey, challenge, accepted=True)
+            finally:
+                solve.caller_wants_task_id = False
+            if solve.task_id is None and solve.state is not State.SOLVED:
+                self._engine.acknowledged(solve)
+                raise self._error(session, solve)
+            return solve.ticket()
+
+        return await self._travel(journey, challenge, options, accepted, pay_again=False)
 
     async def wait(self, ticket: Ticket, *, timeout: float = 300) -> Solution:
         """Wait for the solution of a ticket, of this client, an earlier process or another machine.
@@ -266,6 +272,12 @@ class Client(VendorMethods):
         limit: int | None = None,
         timeout: float = 300,
         account: str | None = None,
+        accounts: Sequence[str] | None = None,
+        max_attempts: int = 3,
+        max_cost: Decimal | None = None,
+        on_cancel: OnCancel = "keep",
+        wait_for_capacity: bool | None = None,
+        callback_url: str | None = None,
     ) -> SolveMany[S]:
         """Solve many at once: `async with client.solve_many(...) as outcomes: async for outcome in outcomes: ...`.
 
@@ -285,7 +297,17 @@ class Client(VendorMethods):
         """
 
         def solve_one(challenge: Challenge[S]) -> Awaitable[S]:
-            return self.solve(challenge, timeout=timeout, account=account)
+            return self.solve(
+                challenge,
+                timeout=timeout,
+                account=account,
+                accounts=accounts,
+                max_attempts=max_attempts,
+                max_cost=max_cost,
+                on_cancel=on_cancel,
+                wait_for_capacity=wait_for_capacity,
+                callback_url=callback_url,
+            )
 
         self._engine.check_home()
         return SolveMany(solve_one, challenges, limit=1_000 if limit is None else limit)
@@ -372,24 +394,6 @@ class Client(VendorMethods):
             raise ConfigurationError(f"no account is named {account!r}; this client has {', '.join(self._sessions)}")
         return session
 
-    def _pick(self, challenge: Challenge[Any], account: str | None) -> AccountSession:
-        kind = getattr(challenge, "kind", None)
-        if not isinstance(kind, str):
-            raise InvalidChallenge(f"a challenge is wanted, such as RecaptchaV2(...), not {type(challenge).__name__}")
-        if account is not None:
-            return self._session(account)
-        sessions = list(self._sessions.values())
-        if len(sessions) == 1:
-            return sessions[0]
-        fits = [session for session in sessions if "/" in kind or session.catalog.tasks.specs_for(kind)]
-        if len(fits) == 1:
-            return fits[0]
-        if not fits:
-            raise InvalidChallenge(f"none of this client's vendors solves {kind}: {', '.join(self._sessions)}")
-        raise ConfigurationError(
-            f"several accounts can solve {kind} ({', '.join(session.name for session in fits)}): name one with account="
-        )
-
     def _pick_for(self, method: str, account: str | None) -> AccountSession:
         if account is not None:
             return self._session(account)
@@ -407,8 +411,61 @@ class Client(VendorMethods):
             f"several accounts have the method {method} ({', '.join(session.name for session in fits)}): name one with account="
         )
 
+    async def _travel(
+        self,
+        journey: Journey,
+        challenge: Challenge[Any],
+        options: _Options,
+        attempt: Callable[[AccountSession, Solve], Awaitable[T]],
+        *,
+        pay_again: bool = True,
+    ) -> T:
+        """Make one attempt after the other, here or at other accounts, until one succeeds or none may follow."""
+        clock = self._engine.clock
+        while True:
+            session = self._router.choose(journey, challenge, clock())
+            assert session is not None  # noqa: S101 - `goes_on` and `cannot_encode` leave at least one account
+            started = clock()
+            others = bool(journey.route.others(session.name))
+            repeat = journey.repeats.get(session.name, 0) > 0
+            try:
+                solve = await self._start(session, challenge, options, repeat=repeat, may_go_elsewhere=others)
+            except InvalidChallenge as error:
+                self._router.cannot_encode(journey, session, error)
+                continue
+            try:
+                result = await attempt(session, solve)
+            except _GoElsewhere:
+                continue
+            except AnycapError as error:
+                step = self._router.goes_on(
+                    journey, session, solve, error, seconds=clock() - started, now=clock(), pay_again=pay_again
+                )
+                if step is Next.NOWHERE:
+                    raise
+                if step is Next.ELSEWHERE:
+                    self._emit_failover(solve, why=_short(error))
+                continue
+            if isinstance(result, Solution):
+                attempts = self._router.solved(journey, session, result.cost, clock() - started)
+                # Made for this caller a moment ago and held by nobody else yet: a frozen value gets its last field.
+                object.__setattr__(result, "attempts", attempts)
+            return result
+
+    def _emit_failover(self, solve: Solve, **data: object) -> None:
+        if self._events:
+            self._events.send(
+                Event(EventKind.FAILOVER, self._runtime.wall(), solve.account, solve.ticket(), None, data)
+            )
+
     async def _start(
-        self, session: AccountSession, challenge: Challenge[Any], options: _Options, *, repeat: bool = False
+        self,
+        session: AccountSession,
+        challenge: Challenge[Any],
+        options: _Options,
+        *,
+        repeat: bool = False,
+        may_go_elsewhere: bool = False,
     ) -> Solve:
         self._engine.check_open()
         if options.deadline <= self._engine.clock():
@@ -436,6 +493,7 @@ class Client(VendorMethods):
             secrets=() if proxy is None else proxy.secrets,
             deadline=options.deadline,
             wait_policy=options.wait_for_capacity,
+            may_go_elsewhere=may_go_elsewhere,
             has_image=prepared.has_image,
         )
         base = self._callback_base_for(session, options.callback_url)
@@ -454,8 +512,15 @@ class Client(VendorMethods):
             )
         return _callback_base(asked)
 
-    async def _finish(self, session: AccountSession, solve: Solve, options: _Options) -> Solution:
-        await self._settle(session, solve, options)
+    async def _finish(
+        self,
+        session: AccountSession,
+        solve: Solve,
+        options: _Options,
+        journey: Journey | None = None,
+        challenge: Challenge[Any] | None = None,
+    ) -> Solution:
+        await self._settle(session, solve, options, journey, challenge)
         solution = solve.solution
         if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
             self._engine.deliver(solve)
@@ -464,13 +529,35 @@ class Client(VendorMethods):
         raise self._error(session, solve)
 
     async def _settle(
-        self, session: AccountSession, solve: Solve, options: _Options, *, accepted: bool = False
+        self,
+        session: AccountSession,
+        solve: Solve,
+        options: _Options,
+        journey: Journey | None = None,
+        challenge: Challenge[Any] | None = None,
+        *,
+        accepted: bool = False,
     ) -> None:
-        """Wait until there is something to tell. Who leaves before, or runs out of time, leaves nothing to be sent."""
+        """Wait until the solve has an outcome. A caller that cancels, or runs out of time, leaves nothing to be sent.
+
+        Raises _GoElsewhere when the account was busy for longer than the caller's patience and another one is free.
+        """
         settled = timed_out = False
         try:
-            settled = await self._engine.wait(solve, options.deadline, accepted=accepted)
-            timed_out = not settled
+            if journey is not None and challenge is not None and solve.may_go_elsewhere:
+                now = self._engine.clock()
+                until = patience_until(now, patience_s=self._settings.routing.patience_s, deadline=options.deadline)
+                settled = await self._engine.wait(solve, until, accepted=accepted)
+                if not settled and solve.state is State.QUEUED:
+                    journey.busy.add(session.name)
+                    if self._router.may_go_elsewhere(journey, session, challenge, self._engine.clock()):
+                        self._engine.move_on(solve)
+                        settled = True  # nothing is left of it that a leaving caller would have to stop
+                        self._emit_failover(solve, why="busy", waited_s=self._engine.clock() - now)
+                        raise _GoElsewhere
+            if not settled:
+                settled = await self._engine.wait(solve, options.deadline, accepted=accepted)
+                timed_out = not settled
         finally:
             if not settled:
                 self._engine.leave(solve, abandon=options.on_cancel == "abandon", timed_out=timed_out)
@@ -516,6 +603,14 @@ def _callback_base(url: str) -> str:
             "callback_url is an http(s) address without query, below which a path token is put: https://my.host/captchas"
         )
     return url
+
+
+class _GoElsewhere(Exception):
+    """Inside a solve only: its account is busy and another one is free."""
+
+
+def _short(error: AnycapError) -> str:
+    return str(error.code) if isinstance(error, SolveError) else type(error).__name__
 
 
 class _Options:

@@ -33,7 +33,7 @@ from typing import Any, Literal
 from attrs import frozen
 
 from anycap.taxonomy import CODES, Category, Charged, Code, ErrorAnswer, ErrorRow, Retry, Scope
-from anycap.tickets import Ticket
+from anycap.tickets import Attempt, Ticket
 from anycap.vendor_text import VENDOR_WORDS_CHARS_MAX, printable
 
 __all__ = [
@@ -72,6 +72,8 @@ class AnycapError(Exception):
     def __init__(self, message: str = "", *, ticket: Ticket | None = None) -> None:
         self.message = message
         self.ticket = ticket
+        self.attempts: tuple[Attempt, ...] = ()
+        """Every createTask that may have been sent for the solve, over all accounts, in order."""
         super().__init__(message)
 
     def __str__(self) -> str:

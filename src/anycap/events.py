@@ -37,6 +37,8 @@ class EventKind(StrEnum):
     IN_DOUBT = "in_doubt"
     ABANDONED = "abandoned"
     RESUMED = "resumed"
+    FAILOVER = "failover"
+    """The solve goes on at another account: `data` has `why`, and `waited_s` where this one was only busy."""
     CHARGED = "charged"
     """Money was taken, or may have been: `data` has `amount`, `currency`, `charged`."""
     REPORTED = "reported"

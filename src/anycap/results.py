@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from anycap.credentials import fingerprint
 from anycap.taxonomy import Charged
-from anycap.tickets import Ticket
+from anycap.tickets import Attempt, Ticket
 
 Json: TypeAlias = Mapping[str, object]
 """A JSON object of a vendor's, as it came: numbers with a fraction are `Decimal`."""
@@ -38,6 +38,8 @@ class Solution:
     """
 
     ticket: Ticket | None = None
+    attempts: tuple[Attempt, ...] = ()
+    """Every createTask of this solve in order; the last one solved it."""
     raw: Json = field(factory=dict, repr=_redacted)
     cost: Decimal | None = None
     currency: str | None = None

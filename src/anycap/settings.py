@@ -105,6 +105,19 @@ class JournalSettings:
 
 
 @frozen
+class RoutingSettings:
+    """How solves are divided among several accounts. `patience_s`: seconds a busy account is waited for before another one
+    is asked; near a solve's deadline less.
+    """
+
+    patience_s: float = 10.0
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.patience_s < math.inf:
+            raise ConfigurationError("settings.routing: patience_s must be a number of seconds, at least 0")
+
+
+@frozen
 class Settings:
     """All settings of a client, one class per concern.
 
@@ -118,6 +131,7 @@ class Settings:
     polling: Polling = field(factory=Polling)
     http: HttpSettings = field(factory=HttpSettings)
     journal: JournalSettings = field(factory=JournalSettings)
+    routing: RoutingSettings = field(factory=RoutingSettings)
     max_cost: Decimal | None = None
     soft_id: int | str | Mapping[str, int | str] | None = None
     allow_http: bool = field(default=False)

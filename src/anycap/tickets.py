@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 
 from attrs import frozen
+
+from anycap.taxonomy import Charged
 
 TaskId = int | str
 """A vendor's task id, kept in the type it was received in: integer at some vendors, UUID string at others."""
@@ -72,3 +75,18 @@ class Ticket:
             state=TicketState(str(fields["state"])),
             created_at=datetime.fromisoformat(str(fields["created_at"])),
         )
+
+
+@frozen
+class Attempt:
+    """One createTask that may have been sent for a solve: at which account, and what it came to.
+
+    `code` is the shared code of the error, or an exception's name where no vendor said anything; None: it solved. `cost` is
+    in the account's currency and None where nobody says. `seconds` are those of the whole attempt, queueing included.
+    """
+
+    account: str
+    code: str | None
+    charged: Charged
+    cost: Decimal | None
+    seconds: float

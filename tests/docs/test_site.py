@@ -100,6 +100,7 @@ def has(page: Page, fragment: str, target: Path) -> bool:
         ("kill", "paid-tasks/"),
         ("resume", "paid-tasks/"),
         ("pytest", "testing/"),
+        ("failover", "guides/several-vendors/"),
         ("redirect", "guides/troubleshooting/"),
         ("emulator", "testing/"),
         ("ban", "explanation/guard/"),

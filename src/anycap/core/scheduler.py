@@ -371,7 +371,9 @@ class AccountScheduler:
             solve.is_repeat = parsed.problem is not None and parsed.problem.category is Category.SERVICE
             if solve.wait_policy is False:
                 return Event.REJECTED
-        if solve.caller_gave_up and event in (Event.NOT_SENT, Event.BUSY):
+        # Where another account could take it, a request that never left and a service that is down end it here at once.
+        elsewhere = solve.may_go_elsewhere and solve.is_repeat
+        if (solve.caller_gave_up or elsewhere) and event in (Event.NOT_SENT, Event.BUSY):
             return Event.REJECTED
         return event
 

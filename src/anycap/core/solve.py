@@ -81,6 +81,8 @@ class Solve:
     """A `submit` waits, which returns when the task id is stored."""
     caller_gave_up: bool = False
     """Send nothing more that costs money; what is paid for goes on."""
+    may_go_elsewhere: bool = field(default=False, kw_only=True)
+    """Another account could take it: what never left, and a vendor that is not there, ends it here at once."""
     abandon_requested: bool = False
     """Poll no more either; takes effect after a write that is on its way."""
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from anycap.accounts import Account, KeySource
+from anycap.core.admission.decisions import Deferred
 from anycap.core.admission.guard import AddressGuard, Gate, Guard
 from anycap.core.machine import State
 from anycap.core.new_task import try_new_task
@@ -97,6 +98,21 @@ class AccountSession:
         self.accepted = Volume()
         self._ended: OrderedDict[str, float] = OrderedDict()
         self._reported: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def family(self) -> str:
+        """The vendor behind the account: providers of one company share a family, and its bans."""
+        return getattr(self.catalog, "family", self.catalog.name)
+
+    def submit_held_until(self, task_type: str, now: float) -> tuple[float, ErrorAnswer | None]:
+        """Until when a createTask of this type is held here (`now` or before: not at all), and the vendor's error behind it.
+
+        A stop that only a request can lift holds nothing: somebody has to ask.
+        """
+        admission = self.guard.admit_submit(now, task_type)
+        if not isinstance(admission, Deferred) or admission.probe is not None:
+            return now, None
+        return admission.until, admission.problem
 
     # -- requests
 

@@ -357,6 +357,12 @@ class Engine:
                 solve, self.sessions[solve.account].scheduler.withdraw(solve, self.clock()), timed_out=timed_out
             )
 
+    def move_on(self, solve: Solve) -> None:
+        """Take back a solve that is still queued: its caller asks another account. No event: the solve has not ended."""
+        self.sessions[solve.account].scheduler.withdraw(solve, self.clock())
+        self.solves.pop(solve.id, None)
+        self._wake_up.notify()
+
     def abandon(self, solve: Solve) -> None:
         """Poll no more for this solve; callers that wait for it get an error."""
         self._let_go(solve, self.sessions[solve.account].scheduler.abandon(solve, self.clock()))
