@@ -55,6 +55,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     resume.add_argument("--provider", metavar="P", help="only tickets of this vendor; needed with --base-url")
     resume.add_argument("--save", metavar="FILE", help="append the solutions to this file, one JSON document a line")
 
+    line = "look for tickets whose rows cannot be read; other commands leave them out"
+    check = actions.add_parser("check", help=line, description=line[0].upper() + line[1:] + ".")
+    _common(check)
+
     line = "close an in-doubt ticket after a look at the vendor's dashboard"
     settle = actions.add_parser("settle", help=line, description=line[0].upper() + line[1:] + ".")
     _common(settle)
@@ -89,6 +93,7 @@ def run(options: argparse.Namespace) -> int:
         None: lambda: _list(options, output),
         "resume": lambda: _resume(options, output),
         "settle": lambda: _settle(options, output),
+        "check": lambda: _check(options, output),
     }
     try:
         return actions[options.action]()
@@ -165,6 +170,19 @@ def _list(options: argparse.Namespace, output: Output) -> int:
     notes = [f"{name}: {STANDINGS[name]}" for name in present]
     output.result(rows, "\n".join([table(head, cells), "", *notes]))
     return OK
+
+
+def _check(options: argparse.Namespace, output: Output) -> int:
+    bad = _look(options.journal, lambda journal: journal.unreadable())
+    rows = [{"id": ticket_id, "why": why} for ticket_id, why in bad.items()]
+    if not rows:
+        output.result([], f"every ticket in {options.journal} can be read")
+        return OK
+    text = table(("ticket", "what is wrong"), [(row["id"], row["why"]) for row in rows])
+    output.result(
+        rows, f"{text}\n\nThese were not written by anycap, or the disk has damaged them. They stay as they are."
+    )
+    return exit_code(JournalError())
 
 
 def _settle(options: argparse.Namespace, output: Output) -> int:

@@ -272,12 +272,13 @@ def test_an_owners_directory_that_cannot_be_made_is_named(path: Path) -> None:
 def test_an_owner_whose_file_cannot_be_opened_is_left_alone(path: Path) -> None:
     ownership = Ownership(path)
     ownership.take()
-    in_the_way = path.parent / "tasks.db.owners" / "other.lock"
+    other = "0" * 32
+    in_the_way = path.parent / "tasks.db.owners" / f"{other}.lock"
     in_the_way.mkdir()  # opening it fails for everybody, root included
-    assert ownership.is_alive("other")
+    assert ownership.is_alive(other)
     assert ownership.is_alive(ownership.id)
-    assert not ownership.is_alive("nobody")
-    ownership.remove_lock_of("other")  # cannot be removed: no matter
+    assert not ownership.is_alive("1" * 32)
+    ownership.remove_lock_of(other)  # cannot be removed: no matter
     assert in_the_way.exists()
     ownership.remove_lock_of(ownership.id)
     ownership.release()

@@ -52,7 +52,7 @@ class SqliteJournal:
         offload: Offload | None = None,
         observe: bool = False,
     ) -> None:
-        self.path = Path(path)
+        self.path = _place_of(path)
         self._settings = settings or JournalSettings()
         self._observe = observe
         self._offload = offload
@@ -126,6 +126,11 @@ class SqliteJournal:
         store = self._check()
         return await self._run(store, lambda: store.erase_expired(now))
 
+    async def unreadable(self) -> dict[str, str]:
+        """The tickets in the file whose rows cannot be read, and why; `entries` leaves them out."""
+        store = self._check()
+        return await self._run(store, store.unreadable)
+
     async def aclose(self) -> None:
         """Write what is left, close the file and give up ownership, within `close_grace_s`.
 
@@ -166,6 +171,17 @@ class SqliteJournal:
         result = await self._offload(job)
         await self._offload(lambda: store.rest(busy=True))
         return result
+
+
+def _place_of(path: str | os.PathLike[str]) -> Path:
+    """Where the file is, from now on: the process may change its directory, and links lead to one file.
+
+    The owners' folder is beside it, and who reached the file in another way would take living processes for dead.
+    """
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError):  # links in a circle: opening says so
+        return Path(path).absolute()
 
 
 _inherited: list[object] = []

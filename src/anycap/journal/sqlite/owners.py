@@ -12,6 +12,7 @@ the descriptor at once; else the lock would outlive its owner.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import uuid
 import weakref
@@ -42,6 +43,8 @@ else:
 
 _held: weakref.WeakSet[Ownership] = weakref.WeakSet()
 _TRIES = 16
+_OWNER = re.compile(r"[0-9a-f]{32}")
+"""What we write as an owner. Anything else in a file is somebody else's word, and never becomes part of a path."""
 
 
 def _forget_in_child() -> None:
@@ -97,6 +100,8 @@ class Ownership:
         """Whether somebody holds the lock of `owner`."""
         if owner == self.id:
             return self._descriptor is not None
+        if not _OWNER.fullmatch(owner):
+            return False
         path = self._directory / f"{owner}.lock"
         try:
             descriptor = os.open(path, os.O_RDWR)
@@ -112,7 +117,7 @@ class Ownership:
 
     def remove_lock_of(self, owner: str) -> None:
         """Remove the lock file of a dead owner, once nothing in the journal carries its id any more."""
-        if owner != self.id:
+        if owner != self.id and _OWNER.fullmatch(owner):
             _remove(self._directory / f"{owner}.lock")
 
     def release(self) -> None:

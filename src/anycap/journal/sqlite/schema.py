@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def connect(path: Path, settings: JournalSettings, *, create: bool) -> sqlite3.C
             f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=settings.busy_timeout_s, isolation_level=None,
             check_same_thread=False,
         )  # fmt: skip
+        # Whoever wrote the file may have put anything into it: bytes that are no UTF-8 must not end the reading of all.
+        connection.text_factory = _text
         _identify(connection, path)
         _prepare(connection, path, settings)
         _migrate(connection)
@@ -94,12 +97,29 @@ def connect(path: Path, settings: JournalSettings, *, create: bool) -> sqlite3.C
 
 
 def _check_place(path: Path, create: bool) -> None:
-    if path.is_dir():
+    mode = _mode(path)
+    if mode is not None and stat.S_ISDIR(mode):
         raise JournalError(f"The journal {path} is a directory; name a file in it instead. Nothing was sent.")
-    if not path.parent.is_dir():
+    parent = _mode(path.parent)
+    if parent is None or not stat.S_ISDIR(parent):
         raise JournalError(f"The journal {path} cannot be made: there is no directory {path.parent}. Make it first.")
-    if not create and not path.exists():
+    if not create and mode is None:
         raise JournalError(f"There is no journal at {path}. Check the path; a client makes the file when it opens.")
+
+
+def _mode(path: Path) -> int | None:
+    """What is at `path`; None when nothing is. Raises OSError when one may not look.
+
+    Not `Path.is_dir`: from Python 3.14 on it also says no where one may not look, and that is another trouble.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
 
 
 def _make_private(path: Path) -> None:

@@ -7,26 +7,33 @@ closed.
 
 from __future__ import annotations
 
-import json
+import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import frozen
-
 from anycap.errors import JournalError
-from anycap.journal.fields import admitted, without_keys
 from anycap.journal.port import Entry, Record, RecordKind
 from anycap.journal.projection import TicketProjection, kind_of
 from anycap.journal.sqlite.owners import Ownership
+from anycap.journal.sqlite.rows import (
+    ROW_CHARS_MAX,
+    Row,
+    UnreadableRow,
+    read_record,
+    read_ticket_id,
+    row_of,
+    unreadable,
+)
 from anycap.journal.sqlite.schema import connect, explain
 from anycap.settings import JournalSettings
 
 T = TypeVar("T")
+
+logger = logging.getLogger("anycap")
 
 ERASE_LAG_S = 1.0
 """Under steady load the write-ahead log, which may hold erased solutions, is emptied this often: each time syncs the file."""
@@ -36,72 +43,15 @@ ERASE_GAP_S = 0.05
 # A ticket whose INTENT was never written can still be met: a record of a later release, or one that came late.
 _NEW_TICKET = "INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES (?, ?)"
 _ENTRIES = """
-    SELECT t.ticket_id, t.owner, r.kind, r.at, r.fields, b.body
+    SELECT t.ticket_id, t.owner, r.kind, r.at,
+        CASE WHEN length(r.fields) <= {longest} THEN r.fields END,
+        CASE WHEN length(b.body) <= {longest} THEN b.body END
     FROM tickets t
     JOIN records r ON r.ticket_id = t.ticket_id
     LEFT JOIN bodies b ON b.ticket_id = t.ticket_id
     WHERE {where}
     ORDER BY t.number, r.seq
 """
-
-
-@frozen(repr=False)
-class Row:
-    """A record ready to be written: its JSON made, its solution apart."""
-
-    ticket_id: str
-    kind: str
-    at: float
-    fields: str
-    body: str | None
-    erase_at: float
-
-
-def _row_of(record: Record, keep_s: float) -> Row:
-    kind = record.kind
-    fields: Mapping[str, Any] = admitted(kind, record.fields)
-    strict = kind == RecordKind.INTENT
-    body: str | None = None
-    erase_at = record.at
-    if kind == RecordKind.RESULT:
-        rest = dict(fields)
-        body = _encode(without_keys(rest.pop("body", None)), strict)
-        expires_at = rest.get("expires_at")
-        erase_at = record.at + keep_s if expires_at is None else float(expires_at)
-        fields = rest
-    text = _encode(fields, strict) if fields else "{}"
-    return Row(record.ticket_id, str(kind), record.at, text, body, erase_at)
-
-
-def _encode(value: Any, strict: bool) -> str:
-    """JSON in ASCII. What is no JSON is refused when `strict`, else written as text: the task is paid for."""
-    try:
-        return (_STRICT if strict else _LENIENT).encode(value)
-    except (TypeError, ValueError) as error:
-        reason = type(error).__name__
-    raise JournalError(f"A record holds a value that is not plain JSON ({reason}). Nothing was written.")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Decimal):
-        number = float(value)
-        return number if Decimal(str(number)) == value else str(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
-        return list(value)
-    raise TypeError(type(value).__name__)
-
-
-def _plain_or_text(value: object) -> object:
-    try:
-        return _plain(value)
-    except (TypeError, ValueError):
-        return f"<{type(value).__name__}>"
-
-
-_STRICT = json.JSONEncoder(separators=(",", ":"), default=_plain, allow_nan=False)
-_LENIENT = json.JSONEncoder(separators=(",", ":"), default=_plain_or_text)
 
 
 class Store:
@@ -119,12 +69,17 @@ class Store:
         # Whether the write-ahead log may hold a solution that was erased from the tables, and when it was last emptied.
         self._log_to_empty = False
         self._log_emptied_at = 0.0
+        # Unreadable tickets that were named in the log.
+        self._named: set[str] = set()
+        # The open file's device and number. Another one at the path is not what the next process will find.
+        self._identity: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Open and check the file, become an owner and take over what dead owners left. Raises JournalError."""
         connection = connect(self.path, self._settings, create=not self._observe)
         try:
             self._connection = connection
+            self._identity = self._identity_at_path()
             if not self._observe:
                 self._ownership.take()
                 self.take_over()
@@ -163,11 +118,34 @@ class Store:
 
     def rows(self, records: Iterable[Record]) -> list[Row]:
         """Check and encode records, on the caller's side. Raises JournalError for an INTENT that must not be stored."""
-        return [_row_of(record, self._settings.keep_s) for record in records]
+        return [row_of(record, self._settings.keep_s) for record in records]
 
     def append(self, rows: Sequence[Row]) -> None:
         """Append the rows in their order, in one transaction. Raises JournalError: then none was written."""
+        if any(row.kind == RecordKind.INTENT for row in rows):
+            self._check_identity()
         self._transaction(lambda connection: self._append(connection, rows))
+
+    def _identity_at_path(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_identity(self) -> None:
+        """Before money is spent: what is written now must be what the next process finds.
+
+        SQLite goes on writing into a file that was deleted or replaced, and nobody would ever read it again.
+        """
+        at_path = self._identity_at_path()
+        if at_path != self._identity:
+            what = "is not there any more" if at_path is None else "was replaced by another file"
+            raise JournalError(
+                f"The journal {self.path} {what} since this client opened it. What is paid for now would be lost with "
+                "the old file, so nothing was sent. Open a new client; tickets of the old file are in a copy of it, if "
+                "there is one."
+            )
 
     def _append(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -263,28 +241,63 @@ class Store:
         return self._entries("1" if closed else "t.closed_at IS NULL", ())
 
     def find(self, ticket_id: str) -> Entry | None:
-        """The entry of one ticket."""
-        found = self._entries("t.ticket_id = ?", (ticket_id,))
+        """The entry of one ticket. Raises JournalError when its rows cannot be read."""
+        found, bad = self._read("t.ticket_id = ?", (ticket_id,))
+        for why in bad.values():
+            raise unreadable(self.path, ticket_id, why)
         return found[0] if found else None
 
+    def unreadable(self) -> dict[str, str]:
+        """The tickets whose rows cannot be read, and why."""
+        _, bad = self._read("1", ())
+        return bad
+
     def _entries(self, where: str, values: tuple[str, ...]) -> list[Entry]:
-        """The tickets for which `where` is true: one of our own conditions, never a caller's text."""
+        """The tickets for which `where` is true; those that cannot be read are named once and left out."""
+        entries, bad = self._read(where, values)
+        for ticket_id, why in bad.items():
+            if ticket_id not in self._named:
+                self._named.add(ticket_id)
+                logger.warning(
+                    "ticket %s in the journal %s cannot be read and is left out: %s; see `anycap tickets check`",
+                    ticket_id, self.path, why,
+                )  # fmt: skip
+        return entries
+
+    def _read(self, where: str, values: tuple[str, ...]) -> tuple[list[Entry], dict[str, str]]:
+        """What `where` (one of our own conditions, never a caller's text) finds, readable and not."""
         connection = self._open
         try:
             # One look: owners and records must be of the same moment.
             connection.execute("BEGIN")
             try:
                 alive = {owner: self._ownership.is_alive(owner) for owner in self._owners(connection)}
-                rows = connection.execute(_ENTRIES.format(where=where), values)
-                return [
-                    kept.entry(ticket_id, held=alive.get(owner, True), owned=kept.closed or owner == self._ownership.id)
-                    for ticket_id, owner, kept in _sums(rows)
-                ]
+                rows = connection.execute(_ENTRIES.format(where=where, longest=ROW_CHARS_MAX), values)
+                return self._sums(rows, alive)
             finally:
                 connection.execute("COMMIT")
-        except (sqlite3.Error, ValueError) as error:
+        except sqlite3.Error as error:
             trouble = explain(error, self.path)
         raise trouble
+
+    def _sums(self, rows: Iterable[tuple[Any, ...]], alive: dict[str, bool]) -> tuple[list[Entry], dict[str, str]]:
+        """Add up the records of each ticket; the rows come ticket by ticket."""
+        entries: list[Entry] = []
+        bad: dict[str, str] = {}
+        for (ticket_id, owner), group in groupby(rows, key=lambda row: row[:2]):
+            try:
+                read_ticket_id(ticket_id)
+                first, *later = [read_record(*row[2:]) for row in group]
+            except UnreadableRow as error:
+                bad[ascii(ticket_id)[1:-1] if isinstance(ticket_id, str) else repr(ticket_id)] = str(error)
+                continue
+            kept = TicketProjection(*first)
+            for record in later:
+                kept.add(*record)
+            entries.append(
+                kept.entry(ticket_id, held=alive.get(owner, True), owned=kept.closed or owner == self._ownership.id)
+            )
+        return entries, bad
 
     # -- forgetting
 
@@ -354,20 +367,3 @@ def _roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
     except sqlite3.Error:
         return  # SQLite has rolled back by itself: so it does after the worst errors
-
-
-def _sums(rows: Iterable[tuple[str, str, str, float, str, str | None]]) -> Iterator[tuple[str, str, TicketProjection]]:
-    """Add up the records of each ticket; the rows come ticket by ticket."""
-    for (ticket_id, owner), group in groupby(rows, key=lambda row: row[:2]):
-        first, *later = group
-        kept = TicketProjection(first[2], first[3], _fields(first))
-        for row in later:
-            kept.add(row[2], row[3], _fields(row))
-        yield ticket_id, owner, kept
-
-
-def _fields(row: tuple[str, str, str, float, str, str | None]) -> dict[str, Any]:
-    fields: dict[str, Any] = json.loads(row[4])
-    if row[2] == RecordKind.RESULT and row[5] is not None:
-        fields["body"] = json.loads(row[5])
-    return fields
