@@ -49,18 +49,28 @@ class Callbacks:
         """The address for one ticket below `base`, with a path token that cannot be guessed."""
         return f"{base.rstrip('/')}/{ticket_id}.{self._mac(ticket_id)}"
 
+    def knows(self, path_token: str) -> bool:
+        """Whether a path token was made here: ask before you read a body that a stranger sends."""
+        return self._ticket_id(path_token) is not None
+
     def feed(self, path_token: str, body: bytes = b"") -> CallbackAnswer:
         """Take a callback: `path_token` is the last part of the path that was called, `body` what came with it.
 
-        The body is checked for size (64 KiB) and otherwise left alone. Never raises; answer with `.http_status`.
+        The body is checked for size (64 KiB) and otherwise left alone. Works from any thread. Never raises; answer with
+        `.http_status`.
         """
-        ticket_id, dot, mac = path_token.rpartition(".")
-        expected = self._mac(ticket_id)
-        if not dot or not hmac.compare_digest(mac.encode("utf-8", "replace"), expected.encode()):
+        ticket_id = self._ticket_id(path_token)
+        if ticket_id is None:
             return CallbackAnswer.NOT_FOUND
         if len(body) > BODY_BYTES_MAX:
             return CallbackAnswer.TOO_LARGE
         return CallbackAnswer.WOKEN if self._nudge(ticket_id) else CallbackAnswer.KNOWN
+
+    def _ticket_id(self, path_token: str) -> str | None:
+        ticket_id, dot, mac = path_token.rpartition(".")
+        expected = self._mac(ticket_id)
+        good = hmac.compare_digest(mac.encode("utf-8", "replace"), expected.encode())
+        return ticket_id if dot and good else None
 
     def _mac(self, ticket_id: str) -> str:
         digest = hmac.new(self._secret, ticket_id.encode("utf-8", "replace"), hashlib.sha256).hexdigest()

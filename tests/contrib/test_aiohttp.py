@@ -3,16 +3,21 @@
 import asyncio
 import gc
 import json
+import signal
+import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from anycap import (
     Account,
     AccountError,
+    AnycapError,
     BusyError,
     ClientClosed,
     ConfigurationError,
@@ -20,14 +25,17 @@ from anycap import (
     ImageToText,
     InDoubtError,
     InvalidChallenge,
+    JournalError,
+    RecaptchaV2,
     RefusedError,
     SolveError,
     Ticket,
     TicketState,
+    TransportError,
     UnsolvedError,
 )
 from anycap.contrib.aiohttp import CLIENT, client_context, error_response
-from anycap.emulator import DEFAULT_KEY, Emulator
+from anycap.emulator import DEFAULT_KEY, Emulator, InProcess
 from anycap.emulator.thread import serve_in_thread
 from anycap.errors import ErrorContext
 from anycap.normalize import normalize
@@ -35,6 +43,7 @@ from anycap.taxonomy import Code, ErrorAnswer, row_of_ours
 
 pytestmark = pytest.mark.asyncio
 SESSION = web.AppKey("session", ClientSession)
+PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
 PICTURE = Path(__file__).parent / "captcha.png"
 TICKET = Ticket("t-1", 7, "main", "capmonster", "Turnstile", TicketState.PENDING, datetime(2026, 1, 2, tzinfo=UTC))
 
@@ -106,6 +115,90 @@ async def test_a_session_that_is_not_there_yet_is_said_at_start(account: Account
         await start(app)
 
 
+async def waits_for_ever(request: web.Request) -> web.Response:
+    try:
+        solution = await request.app[CLIENT].solve(PAGE, timeout=120)
+    except AnycapError as error:
+        return error_response(error)
+    return web.Response(text=solution.token)
+
+
+async def test_a_handler_that_waits_for_a_solution_does_not_hold_up_the_shutdown(tmp_path: Path) -> None:
+    emulator = Emulator(seed=3, solve_time=600.0)
+    journal = tmp_path / "tasks.db"
+    with serve_in_thread(emulator) as urls:
+        account = Account("capmonster", DEFAULT_KEY, base_url=urls["capmonster"])
+        app = web.Application()
+        app.cleanup_ctx.append(client_context(account, journal=journal, shutdown_grace=0.5))
+        app.router.add_get("/", waits_for_ever)
+        server = TestServer(app)
+        async with ClientSession() as visitor:
+            await server.start_server()
+            asking = asyncio.create_task(visitor.get(server.make_url("/")))
+            while app[CLIENT].health()["capmonster"].pending == 0:
+                await asyncio.sleep(0.01)
+            started = asyncio.get_running_loop().time()
+            await server.close()
+            assert asyncio.get_running_loop().time() - started < 2.0
+            answer = await asking
+            assert answer.status == 503
+            assert (await answer.json())["error"] == "ClientClosed"
+        # The next process continues the task, and a caller gets it.
+        again = web.Application()
+        again.cleanup_ctx.append(client_context(account, journal=journal, resume=True))
+        runner = await start(again)
+        assert again[CLIENT].health()["capmonster"].pending == 1
+        await runner.cleanup()
+
+
+SERVICE = """
+import asyncio, sys
+from aiohttp import web
+from anycap import Account
+from anycap.contrib.aiohttp import client_context
+from tests.contrib.test_aiohttp import waits_for_ever
+
+app = web.Application()
+app.cleanup_ctx.append(client_context(Account("capmonster", "emulator-key", base_url=sys.argv[1]), shutdown_grace=0.5))
+app.router.add_get("/", waits_for_ever)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[2]), print=lambda *_: print("up", flush=True))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
+async def test_a_sigterm_ends_the_service_within_its_grace() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with serve_in_thread(Emulator(seed=3, solve_time=600.0)) as urls:
+        service = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", SERVICE, urls["capmonster"], str(port), stdout=asyncio.subprocess.PIPE
+        )
+        assert service.stdout is not None
+        await asyncio.wait_for(service.stdout.readline(), 30)
+        async with ClientSession() as visitor:
+            asking = asyncio.create_task(visitor.get(f"http://127.0.0.1:{port}/"))
+            await asyncio.sleep(0.5)
+            service.send_signal(signal.SIGTERM)
+            started = asyncio.get_running_loop().time()
+            assert (await asking).status == 503
+            assert await asyncio.wait_for(service.wait(), 30) == 0
+        assert asyncio.get_running_loop().time() - started < 5.0  # 121 s without the hook on `on_shutdown`
+
+
+async def test_a_transport_for_tests_may_be_given_and_not_beside_a_session() -> None:
+    emulator = Emulator(seed=3, solve_time=0.01)
+    account = Account("yescaptcha", DEFAULT_KEY, base_url=emulator.base_url("yescaptcha"))
+    app = web.Application()
+    app.cleanup_ctx.append(client_context(account, http=InProcess(emulator)))
+    runner = await start(app)
+    assert (await app[CLIENT].solve(ImageToText(PICTURE))).text
+    await runner.cleanup()
+    both = web.Application()
+    both.cleanup_ctx.append(client_context(account, http=InProcess(emulator), session=SESSION))
+    with pytest.raises(ConfigurationError, match="session= or http=, not both"):
+        await start(both)
+
+
 def solve_error(kind: type[SolveError], code: Code, retry_after: float | None = None) -> SolveError:
     row = row_of_ours("capmonster", code, meaning="It failed.", action="Wait.", source="here")
     answer = ErrorAnswer(row, "capmonster", "ERROR_X", None, "vendor's words")
@@ -122,7 +215,10 @@ def solve_error(kind: type[SolveError], code: Code, retry_after: float | None = 
         (InvalidChallenge("website_url is empty"), 422),
         (DeadlineError("out of time"), 504),
         (InDoubtError("lost"), 502),
-        (ClientClosed("closed"), 500),
+        (ClientClosed("closed"), 503),
+        (JournalError("locked"), 503),
+        (TransportError("no answer"), 502),
+        (ConfigurationError("no key"), 500),
     ],
 )
 async def test_errors_become_answers(error: SolveError, status: int) -> None:

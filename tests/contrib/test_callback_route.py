@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
@@ -48,10 +49,71 @@ def test_a_vendors_callback_ends_the_wait() -> None:
     asyncio.run(_service(use))
 
 
-@pytest.mark.parametrize(("token", "body", "status"), [("x", b"{}", 404), ("a.b", b"", 404), ("x", b"y" * 70_000, 413)])
-def test_what_strangers_send_is_refused(token: str, body: bytes, status: int) -> None:
+def _token(app: web.Application) -> str:
+    return app[CLIENT].callbacks.url("https://my.host", "abc").rsplit("/", 1)[1]
+
+
+@pytest.mark.parametrize(("token", "body"), [("x", b"{}"), ("a.b", b""), ("x", b"y" * 70_000)])
+def test_what_strangers_send_is_not_found_and_not_read(
+    token: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unread(content: object) -> bytes:
+        raise AssertionError("a stranger's body was read")
+
+    monkeypatch.setattr("anycap.contrib.aiohttp._read", unread)
+
     async def use(visitor: TestClient[web.Request, web.Application], app: web.Application) -> None:
         answer = await visitor.post(f"/captchas/{token}", data=body)
-        assert answer.status == status
+        assert answer.status == 404
 
     asyncio.run(_service(use))
+
+
+def test_a_body_is_bounded_in_size_whether_its_length_is_said_or_not() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(70):
+            yield b"y" * 1000
+
+    async def use(visitor: TestClient[web.Request, web.Application], app: web.Application) -> None:
+        address = f"/captchas/{_token(app)}"
+        assert (await visitor.post(address, data=b"y" * 65_536)).status == 200
+        assert (await visitor.post(address, data=b"y" * 65_537)).status == 413
+        assert (await visitor.post(address, data=chunks())).status == 413
+
+    asyncio.run(_service(use))
+
+
+def test_a_body_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anycap.contrib.aiohttp.CALLBACK_READ_S", 0.1)
+
+    async def use(visitor: TestClient[web.Request, web.Application], app: web.Application) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", visitor.port)
+        writer.write(f"POST /captchas/{_token(app)} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
+        assert b" 408 " in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+
+    asyncio.run(_service(use))
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 9", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    "leave", [lambda writer: writer.close(), lambda writer: writer.write_eof(), lambda writer: writer.transport.abort()]
+)
+def test_a_caller_who_hangs_up_is_no_traceback(
+    framing: str, leave: Callable[[asyncio.StreamWriter], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def use(visitor: TestClient[web.Request, web.Application], app: web.Application) -> None:
+        for more in (b"", b"5\r\nab"):
+            _, writer = await asyncio.open_connection("127.0.0.1", visitor.port)
+            writer.write(f"POST /captchas/{_token(app)} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n".encode() + more)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            leave(writer)
+            await asyncio.sleep(0.05)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+        assert (await visitor.post(f"/captchas/{_token(app)}", data=b"{}")).status == 200
+
+    asyncio.run(_service(use))
+    assert [record.getMessage() for record in caplog.records if record.exc_info or record.levelname == "ERROR"] == []

@@ -12,23 +12,43 @@ Needs the extra `anycap[aiohttp]`.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from os import PathLike
 
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, StreamReader, web
+from aiohttp.client_exceptions import ClientError
 
 from anycap.accounts import Account
 from anycap.callbacks import BODY_BYTES_MAX
 from anycap.client import Client
-from anycap.errors import AnycapError, ConfigurationError, DeadlineError, InDoubtError, InvalidChallenge, SolveError
+from anycap.engine.runtime import Runtime
+from anycap.errors import (
+    AnycapError,
+    ClientClosed,
+    ConfigurationError,
+    DeadlineError,
+    InDoubtError,
+    InvalidChallenge,
+    JournalError,
+    SolveError,
+    TransportError,
+)
 from anycap.events import Hook
 from anycap.journal.port import Journal
 from anycap.settings import Settings
 from anycap.taxonomy import Category
 from anycap.transport.aiohttp import AiohttpTransport
+from anycap.transport.port import HttpxClient, Transport
 
 __all__ = ["CLIENT", "callback_route", "client_context", "error_response"]
+
+logger = logging.getLogger("anycap.contrib.aiohttp")
+
+CALLBACK_READ_S = 10.0
+"""How long a vendor's callback may take to send its body; theirs are small and sent at once."""
 
 CLIENT: web.AppKey[Client] = web.AppKey("anycap.client", Client)
 """The key of the application's client: `request.app[CLIENT]`."""
@@ -50,71 +70,116 @@ _STATUS = {
 def client_context(
     *accounts: Account | str,
     session: web.AppKey[ClientSession] | None = None,
+    http: Transport | HttpxClient | ClientSession | None = None,
     journal: Journal | str | PathLike[str] | None = None,
     on_event: Hook | None = None,
     settings: Settings | None = None,
     callback_url: str | None = None,
+    runtime: Runtime | None = None,
+    resume: bool = False,
+    shutdown_grace: float | None = None,
     key: web.AppKey[Client] = CLIENT,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """A context for `app.cleanup_ctx` that opens one client for the application, kept under `app[key]`.
 
-    `session` is the application key of the service's own `ClientSession`, which is shared and never closed here; put the
-    context that makes it before this one. Without it the client has a session of its own. The other arguments are those
-    of `Client`. What a crashed process left in a journal on disk is taken up with `await app[CLIENT].resume()`.
+    session: the application key of the service's own `ClientSession`, which is shared and never closed here. Append the
+        context that makes it before this one. Without it, and without `http`, the client has a session of its own.
+    http: what the client sends with instead, such as the emulator's in-process transport in tests.
+    resume: continue polling the tasks that an earlier process left in the journal. `await app[CLIENT].resume()` still
+        gives their tickets.
+    shutdown_grace: seconds that closing may take (default: `settings.journal.close_grace_s`). Handlers that wait for a
+        solution get `ClientClosed` (503 by `error_response`) when the application begins to shut down, and their tasks stay
+        in the journal. Put the context on the root application: a sub-application learns of the shutdown too late.
+    The other arguments are those of `Client`.
 
-    Raises ConfigurationError when the application starts: no key, or no session under that key yet.
+    Raises ConfigurationError when the application starts: no key, no session under that key yet, both `session` and `http`.
     """
 
     async def context(app: web.Application) -> AsyncIterator[None]:
-        shared = None
-        if session is not None:
-            shared = app.get(session)
-            if shared is None:
-                raise ConfigurationError(
-                    f"the application has no session under {session!r} yet: append the cleanup_ctx that makes it before this one"
-                )
         client = Client(
             *accounts,
             journal=journal,
-            http=AiohttpTransport(None if settings is None else settings.http) if shared is None else shared,
+            http=_http(app, session, http, settings),
             on_event=on_event,
             settings=settings,
             callback_url=callback_url,
+            runtime=runtime,
         )
         await client.open()
-        app[key] = client
-        yield
-        await client.aclose()
+        try:
+            # aiohttp waits for handlers between these two signals, up to a minute, and ours would wait for solutions.
+            if not app.on_shutdown.frozen:
+                app.on_shutdown.append(lambda _: client.aclose(shutdown_grace))
+            if resume:
+                logger.info("%d tickets of an earlier process are continued", len(await client.resume()))
+            app[key] = client
+            yield
+        finally:
+            await client.aclose(shutdown_grace)
 
     return context
+
+
+def _http(
+    app: web.Application,
+    session: web.AppKey[ClientSession] | None,
+    http: Transport | HttpxClient | ClientSession | None,
+    settings: Settings | None,
+) -> Transport | HttpxClient | ClientSession:
+    if session is None:
+        return AiohttpTransport(None if settings is None else settings.http) if http is None else http
+    if http is not None:
+        raise ConfigurationError("client_context takes session= or http=, not both")
+    shared = app.get(session)
+    if shared is None:
+        raise ConfigurationError(
+            f"the application has no session under {session!r} yet: append the cleanup_ctx that makes it before this one"
+        )
+    return shared
 
 
 def callback_route(path: str = "/anycap/callbacks", *, key: web.AppKey[Client] = CLIENT) -> web.RouteDef:
     """The route for vendors' callbacks: `app.add_routes([callback_route("/captchas")])`.
 
-    Give the client the same address from outside: `client_context(..., callback_url="https://my.host/captchas")`. What is
-    called with a path token of ours is 200, anything else 404; a body over 64 KiB is 413 and not read.
+    Give the client the same address from outside: `client_context(..., callback_url="https://my.host/captchas")`. Without a
+    path token of this client the answer is 404 and the body is not read. A body over 64 KiB is 413, one that takes longer
+    than 10 s is 408, anything else 200.
     """
 
     async def receive(request: web.Request) -> web.Response:
+        callbacks, token = request.app[key].callbacks, request.match_info["token"]
+        if not callbacks.knows(token):
+            return web.Response(status=404)
         if request.content_length is not None and request.content_length > BODY_BYTES_MAX:
             return web.Response(status=413)
-        body = b""
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > BODY_BYTES_MAX:
-                break
-        answer = request.app[key].callbacks.feed(request.match_info["token"], body)
-        return web.Response(status=answer.http_status)
+        try:
+            async with asyncio.timeout(CALLBACK_READ_S):
+                body = await _read(request.content)
+        except TimeoutError:
+            return web.Response(status=408)
+        except (ClientError, OSError, web.RequestPayloadError):  # hung up, or broken framing: nobody reads the answer
+            return web.Response(status=400)
+        return web.Response(status=callbacks.feed(token, body).http_status)
 
     return web.post(path.rstrip("/") + "/{token}", receive)
 
 
-def error_response(error: AnycapError) -> web.Response:
-    """An answer for the service's own caller: a status by whose problem it is, a JSON body, `Retry-After` where known.
+async def _read(content: StreamReader) -> bytes:
+    """The body, and no more of it than shows that it is too large."""
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            break
+    return bytes(body)
 
-    422: the caller's request, challenge or proxy. 403: refused by the vendor as policy. 502: the vendor failed or could not
-    solve it. 503: our account, or no capacity. 504: out of time. The vendor's own words are not passed on.
+
+def error_response(error: AnycapError) -> web.Response:
+    """An answer for the service's own caller: a status by the cause, a JSON body, `Retry-After` where known.
+
+    422: the caller's request, challenge or proxy. 403: refused by the vendor as policy. 502: the vendor failed, could not
+    be reached or could not solve it, or the outcome is in doubt. 503: our account, our journal, no capacity, or the service
+    is shutting down. 504: out of time. 500: a mistake of the service. The vendor's own words are not passed on.
     """
     body: dict[str, object] = {"error": type(error).__name__}
     headers: dict[str, str] = {}
@@ -129,8 +194,10 @@ def error_response(error: AnycapError) -> web.Response:
             body["meaning"] = error.message
         case DeadlineError():
             status = 504
-        case InDoubtError():
+        case InDoubtError() | TransportError():
             status = 502
+        case ClientClosed() | JournalError():
+            status = 503
         case _:
             status = 500
     if error.ticket is not None:
