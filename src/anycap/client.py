@@ -1,7 +1,7 @@
-"""`Client`: what users hold. Submitting, waiting, many at once, taking up what was left, and the ways to close.
+"""`Client`: what users hold. START HERE as a user: solving, waiting, many at once, resuming, opening and closing.
 
-The other vendor methods (balance, reports, statistics) are in `vendor_methods.py`; the loop that sends requests is
-`engine.py`, and what may be sent is decided in `core/`.
+The other vendor methods (balance, reports, statistics) are in `engine/vendor_methods.py`; the loop that sends requests is
+`engine/engine.py`, which account a solve goes to is in `engine/routing.py`, and what may be sent is decided in `core/`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from decimal import Decimal
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
+
+from attrs import frozen
 
 from anycap import providers
 from anycap.accounts import Account
@@ -23,7 +25,7 @@ from anycap.core.machine import State
 from anycap.core.routing.candidates import patience_until
 from anycap.core.solve import Solve
 from anycap.credentials import attempt
-from anycap.engine.account_session import AccountSession, in_doubt
+from anycap.engine.account_session import AccountSession
 from anycap.engine.engine import Engine
 from anycap.engine.health import ClientHealth, health_of
 from anycap.engine.lifecycle import Phase
@@ -51,6 +53,9 @@ from anycap.transport import choose
 from anycap.transport.connections.target import parse_target
 from anycap.transport.port import AiohttpSession, HttpxClient, Transport
 
+if TYPE_CHECKING:
+    import trio
+
 S = TypeVar("S", bound=Solution)
 T = TypeVar("T")
 OnCancel = Literal["keep", "abandon"]
@@ -59,13 +64,18 @@ OnCancel = Literal["keep", "abandon"]
 class Client(VendorMethods):
     """A client for one or more vendor accounts; an async context manager, on asyncio and on trio.
 
-    `accounts` are `Account`s, or provider names whose key is in the environment. `journal` is None (memory), the path of
-    a SQLite file, or a `Journal`. `http` is None (our own connections), an `httpx.AsyncClient`, an
-    `aiohttp.ClientSession` or a `Transport`; an injected one is never closed. `on_event` is called with every
-    `anycap.events.Event`. With several accounts, `routing` orders them for each solve: as given ("ordered"), at random in
-    proportion to `Account.weight` ("weighted"), or by learned price ("cheapest"; two currencies need `rates`, what one unit of
-    each is worth in a common one). `callback_url` is your own address that vendors with callbacks may call when a task is
-    done: route what comes below it to `client.callbacks.feed`.
+    accounts: `Account`s, or provider names whose key is in the environment.
+    journal: None keeps tickets in memory; the path of a SQLite file, or a `Journal` of your own, keeps them for good.
+    http: None for anycap's own connections, or an `httpx.AsyncClient`, an `aiohttp.ClientSession`, a `Transport` of yours;
+        what you pass in is never closed.
+    on_event: called with every `anycap.events.Event`.
+    routing: the order of several accounts for each solve: as given ("ordered"), at random in proportion to `Account.weight`
+        ("weighted"), or by learned price ("cheapest").
+    rates: what one unit of each currency is worth in a common one; "cheapest" needs it for accounts of two currencies.
+    settings: limits and waits; see `Settings`.
+    callback_url: your own address that vendors with callbacks may call when a task is done. Route what comes below it to
+        `client.callbacks.feed`.
+    runtime: clock, chance and threads, replaced in tests.
 
     Raises ConfigurationError for unknown providers, two accounts of one name, and wrong types.
 
@@ -93,29 +103,13 @@ class Client(VendorMethods):
             raise error
         self._settings = settings if settings is not None else Settings()
         self._runtime = runtime if runtime is not None else Runtime()
-        self._sessions: dict[str, AccountSession] = {}
-        addresses: dict[tuple[str, str], AddressGuard] = {}
-        speaks_https = False
-        for account in given:
-            if account.name in self._sessions:
-                raise ConfigurationError(
-                    f"two accounts are named {account.name!r}; give one another name: Account(..., name='second')"
-                )
-            adapter = providers.get(account.provider)
-            place = (account.provider, account.base_url or adapter.catalog.base_url)
-            target = parse_target(place[1], allow_http=self._settings.allow_http)
-            speaks_https = speaks_https or target.is_https
-            if place not in addresses:
-                addresses[place] = AddressGuard(adapter.catalog.ban_rules, self._settings.guard)
-            self._sessions[account.name] = AccountSession(
-                account, adapter, addresses[place], self._settings, chance=self._runtime.chance
-            )
+        self._sessions = self._sessions_of(given)
         self._journal = open_journal(journal, self._settings.journal)
         self._transport: Transport = choose(
             http,
             self._settings.http,
             allow_http=self._settings.allow_http,
-            speaks_https=speaks_https,
+            speaks_https=any(session.target.is_https for session in self._sessions.values()),
             offload=self._runtime.offload,
         )
         self._events = Events(on_event)
@@ -130,10 +124,30 @@ class Client(VendorMethods):
         self._router = Router(
             self._sessions, as_routing(routing), self._settings, rates=rates, chance=self._runtime.chance
         )
-        self._restorer = Recovery(self._engine, self._runtime)
-        self._engine.journal_queue.on_housekeeping = self._restorer.let_expired_go
+        self._recovery = Recovery(self._engine, self._runtime)
+        self._engine.journal_queue.on_housekeeping = self._recovery.forget_expired
         self.callbacks = Callbacks(self._engine.callback_received)
         self._callback_url = None if callback_url is None else _callback_base(callback_url)
+
+    def _sessions_of(self, accounts: Iterable[Account]) -> dict[str, AccountSession]:
+        sessions: dict[str, AccountSession] = {}
+        # Blocks and the vendor's failures concern an address: accounts that share one share what is known of it.
+        addresses: dict[tuple[str, str], AddressGuard] = {}
+        for account in accounts:
+            if account.name in sessions:
+                raise ConfigurationError(
+                    f"two accounts are named {account.name!r}; give one another name: Account(..., name='second')"
+                )
+            adapter = providers.get(account.provider)
+            base_url = account.base_url or adapter.catalog.base_url
+            target = parse_target(base_url, allow_http=self._settings.allow_http)
+            place = (account.provider, base_url)
+            if place not in addresses:
+                addresses[place] = AddressGuard(adapter.catalog.ban_rules, self._settings.guard)
+            sessions[account.name] = AccountSession(
+                account, adapter, target, addresses[place], self._settings, chance=self._runtime.chance
+            )
+        return sessions
 
     def __repr__(self) -> str:
         phase = self._engine.phase.value
@@ -141,17 +155,21 @@ class Client(VendorMethods):
 
     # -- life
 
-    async def open(self, nursery: Any = None) -> None:
-        """Open the client; may be closed from another task. `nursery` (trio only) becomes the owner's parent.
+    async def open(self, nursery: trio.Nursery | None = None) -> None:
+        """Open the client; any task of this event loop may close it again.
+
+        nursery: on trio, the client's background task runs in it; without one, in a system task.
 
         Raises ConfigurationError (no key), JournalError (the journal cannot be used). Nothing is sent to a vendor.
         """
         await self._engine.open(nursery)
 
     async def aclose(self, grace: float | None = None) -> None:
-        """Close within `grace` seconds (default: `settings.journal.close_grace_s`). Waiting callers get ClientClosed.
+        """Close the client; any task of its event loop may, and more than once. Callers that wait get ClientClosed.
 
-        Tickets stay good: with a journal on disk a later client takes them up with `resume()`.
+        grace: seconds for what is in flight and for the journal. Default: `settings.journal.close_grace_s`.
+
+        Tickets stay good: with a journal on disk a later client continues with `resume()`.
         """
         await self._engine.aclose(self._settings.journal.close_grace_s if grace is None else grace)
 
@@ -181,11 +199,14 @@ class Client(VendorMethods):
     ) -> S:
         """Submit `challenge`, wait, return its solution.
 
-        `timeout` seconds cover everything: queueing, submitting, polling, the request in flight (`math.inf`: for ever).
-        `account` names one account, needed when several fit. `max_cost` bounds what new tasks after a failure may cost in
-        all. A cancelled caller leaves its task running unless `on_cancel="abandon"`. `wait_for_capacity` says whether to
-        queue behind a busy, stopped or blocked account (default: only behind a busy one). `callback_url` is as for the
-        client, for this solve alone.
+        timeout: seconds for the whole call, queueing included. `math.inf` waits for ever.
+        account: the one account that pays; no other is asked.
+        accounts: the accounts that may pay, in this order. Default: all that can solve this, ordered by the client's `routing`.
+        max_attempts: how many tasks may be made for this call, all accounts together.
+        max_cost: the most that this call may spend, failed attempts included. Default: `settings.max_cost`.
+        on_cancel: "keep" lets a paid task go on when you cancel (its ticket stays good); "abandon" stops polling it.
+        wait_for_capacity: whether to queue behind a busy, stopped or blocked account. Default: only behind a busy one.
+        callback_url: as for the client, for this solve alone.
 
         Raises InvalidChallenge before anything is sent; a SolveError subclass for what the vendor said; InDoubtError
         when createTask's answer was lost; DeadlineError when `timeout` ran out, with the ticket to go on waiting for.
@@ -223,7 +244,9 @@ class Client(VendorMethods):
     ) -> Ticket:
         """Submit `challenge` and return its ticket once the vendor has accepted it; `wait(ticket)` gets the solution.
 
-        `timeout` seconds cover queueing and submitting; who leaves before leaves nothing to be sent. Raises as `solve`.
+        timeout: seconds for queueing and submitting. If you cancel while it is queued, nothing is sent.
+        account, accounts, max_attempts, max_cost, wait_for_capacity, callback_url: as for `solve`, which also says what is
+            raised. Accounts are tried until one accepts.
 
         >>> from anycap import RecaptchaV2
         >>> from anycap.testing import rehearse
@@ -243,7 +266,7 @@ class Client(VendorMethods):
         async def accepted(session: AccountSession, solve: Solve) -> Ticket:
             solve.caller_wants_task_id = True
             try:
-                await self._settle(session, solve, options, journey, challenge, accepted=True)
+                await self._wait_until_done(session, solve, options, journey, challenge, accepted=True)
             finally:
                 solve.caller_wants_task_id = False
             if solve.task_id is None and solve.state is not State.SOLVED:
@@ -256,14 +279,15 @@ class Client(VendorMethods):
     async def wait(self, ticket: Ticket, *, timeout: float = 300) -> Solution:
         """Wait for the solution of a ticket, of this client, an earlier process or another machine.
 
+        timeout: seconds; the task goes on when they are over.
+
         Raises InDoubtError at once for a ticket whose answer was lost, TicketError for one that is of no use here
         (unknown account, already delivered, abandoned), and what `solve` raises.
         """
-        deadline = self._deadline(timeout)
+        options = _Options(self._deadline(timeout), "keep", None, None)
         self._engine.check_open()
-        solve = await self._restorer.find(ticket)
-        session = self._sessions[solve.account]
-        return await self._finish(session, solve, _Options(deadline, "keep", None, None))
+        solve = await self._recovery.find(ticket)
+        return await self._finish(self._sessions[solve.account], solve, options)
 
     def solve_many(
         self,
@@ -281,10 +305,13 @@ class Client(VendorMethods):
     ) -> SolveMany[S]:
         """Solve many at once: `async with client.solve_many(...) as outcomes: async for outcome in outcomes: ...`.
 
-        `challenges` is read lazily, at most `limit` (default 1,000) ahead of the outcomes you have taken; outcomes come in
-        the order of completion, each with the `index` of its challenge. `timeout` is per challenge. Leaving early ends
-        the waiting, not the paid tasks. Failures are outcomes, too: `unwrap` raises them; what the iterable itself
-        raises is raised to the reader.
+        challenges: any iterable or async iterable, read lazily. What it raises is raised to the reader.
+        limit: how far ahead of the outcomes you have taken it is read. Default: 1,000.
+        timeout: seconds for each challenge.
+        The other arguments are `solve`'s, for each challenge.
+
+        Outcomes come in the order of completion, each with the `index` of its challenge. Failures are outcomes, too: `unwrap`
+        raises them. Leaving early ends the waiting, not the paid tasks.
 
         >>> from anycap import RecaptchaV2
         >>> from anycap.testing import rehearse
@@ -315,20 +342,20 @@ class Client(VendorMethods):
     # -- what was left
 
     async def resume(self) -> list[Ticket]:
-        """Take up what a closed or crashed process left in the journal; polling goes on at once.
+        """Continue with what a closed or crashed process left in the journal: its tasks are polled at once.
 
         Returns the tickets to `wait` for. In-doubt tickets are among them until they are settled.
         """
         self._engine.check_open()
-        return await self._restorer.resume()
+        return await self._recovery.resume()
 
     async def abandon(self, ticket: Ticket) -> None:
-        """Stop polling a task for good; whoever waits for it gets a TicketError. Money that was spent stays spent.
+        """Stop polling a task for good; callers that wait for it get a TicketError. Money that was spent stays spent.
 
         Raises TicketError for a ticket that is of no use here.
         """
         self._engine.check_open()
-        self._engine.abandon(await self._restorer.find(ticket))
+        self._engine.abandon(await self._recovery.find(ticket))
 
     async def settle(self, ticket: Ticket, *, charged: bool) -> None:
         """Close an in-doubt ticket after a look at the vendor's dashboard: was it `charged`, or lost before?
@@ -336,7 +363,7 @@ class Client(VendorMethods):
         Raises TicketError for a ticket that is not in doubt, or not in this client's journal.
         """
         self._engine.check_open()
-        await self._restorer.settle(ticket, charged=charged)
+        await self._recovery.settle(ticket, charged=charged)
 
     async def receipts(self) -> list[Receipt]:
         """What the tasks in the journal have cost, as far as the vendors say: one line per ticket.
@@ -350,7 +377,7 @@ class Client(VendorMethods):
         [(Decimal('0.002000'), 'yes')]
         """
         self._engine.check_open()
-        return await self._restorer.receipts()
+        return await self._recovery.receipts()
 
     def health(self) -> ClientHealth:
         """The state of every account, by name: readiness in one word, windows, queues, cool-downs with reason and end.
@@ -469,7 +496,7 @@ class Client(VendorMethods):
     ) -> Solve:
         self._engine.check_open()
         if options.deadline <= self._engine.clock():
-            raise DeadlineError("the time-out left no time to send anything; nothing was sent", sent=False)
+            raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
         if not challenge.loaded:
             challenge = await self._runtime.offload(challenge.load)
         prepared = session.adapter.prepare(challenge)
@@ -520,7 +547,7 @@ class Client(VendorMethods):
         journey: Journey | None = None,
         challenge: Challenge[Any] | None = None,
     ) -> Solution:
-        await self._settle(session, solve, options, journey, challenge)
+        await self._wait_until_done(session, solve, options, journey, challenge)
         solution = solve.solution
         if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
             self._engine.deliver(solve)
@@ -528,7 +555,7 @@ class Client(VendorMethods):
         self._engine.acknowledged(solve)
         raise self._error(session, solve)
 
-    async def _settle(
+    async def _wait_until_done(
         self,
         session: AccountSession,
         solve: Solve,
@@ -542,48 +569,44 @@ class Client(VendorMethods):
 
         Raises _GoElsewhere when the account was busy for longer than the caller's patience and another one is free.
         """
-        settled = timed_out = False
+        done = timed_out = False
         try:
             if journey is not None and challenge is not None and solve.may_go_elsewhere:
                 now = self._engine.clock()
                 until = patience_until(now, patience_s=self._settings.routing.patience_s, deadline=options.deadline)
-                settled = await self._engine.wait(solve, until, accepted=accepted)
-                if not settled and solve.state is State.QUEUED:
+                done = await self._engine.wait(solve, until, accepted=accepted)
+                if not done and solve.state is State.QUEUED:
                     journey.busy.add(session.name)
                     if self._router.may_go_elsewhere(journey, session, challenge, self._engine.clock()):
                         self._engine.move_on(solve)
-                        settled = True  # nothing is left of it that a leaving caller would have to stop
+                        done = True  # nothing is left of it that a leaving caller would have to stop
                         self._emit_failover(solve, why="busy", waited_s=self._engine.clock() - now)
                         raise _GoElsewhere
-            if not settled:
-                settled = await self._engine.wait(solve, options.deadline, accepted=accepted)
-                timed_out = not settled
+            if not done:
+                done = await self._engine.wait(solve, options.deadline, accepted=accepted)
+                timed_out = not done
         finally:
-            if not settled:
+            if not done:
                 self._engine.leave(solve, abandon=options.on_cancel == "abandon", timed_out=timed_out)
-        if not settled:
+        if not done:
             raise self._timed_out(session, solve)
 
     def _error(self, session: AccountSession, solve: Solve) -> AnycapError:
-        if solve.state is State.IN_DOUBT:
-            return in_doubt(solve.ticket(), solve.last_answer)
         if solve.state is State.DELIVERED:
-            return TicketError("the solution of this ticket was handed over before", ticket=solve.ticket())
-        return session.error_of(solve, self._engine.clock(), self._runtime.wall())
+            return TicketError("the solution of this ticket was delivered before", ticket=solve.ticket())
+        return session.errors.error_of(solve, self._engine.clock(), self._runtime.wall())
 
     def _timed_out(self, session: AccountSession, solve: Solve) -> DeadlineError:
-        last = session.last_error(solve, self._engine.clock(), self._runtime.wall())
+        last = session.errors.reason_of(solve, self._engine.clock(), self._runtime.wall())
         sent = solve.task_id is not None or solve.state not in (State.QUEUED, State.FAILED)
         if solve.state is State.ABANDONED:
-            text = "not solved within the time-out; the task was abandoned as on_cancel says, and is polled no more"
+            text = "not solved within the timeout; the task was abandoned as on_cancel says, and is polled no more"
         elif solve.task_id is not None:
-            text = "not solved within the time-out; the task goes on, and client.wait(error.ticket) takes it up again"
+            text = "not solved within the timeout; the task goes on, and client.wait(error.ticket) continues waiting for it"
         elif solve.state is State.QUEUED or solve.state is State.FAILED:
-            return session.not_sent_in_time(solve, self._engine.clock(), self._runtime.wall())
+            return session.errors.not_sent_in_time(solve, self._engine.clock(), self._runtime.wall())
         else:
-            text = (
-                "the time-out ran out while createTask was on its way; client.wait(error.ticket) learns what came of it"
-            )
+            text = "the timeout ran out while createTask was in flight; client.wait(error.ticket) gives its outcome"
         return DeadlineError(text, ticket=solve.ticket(), last_error=last, sent=sent)
 
 
@@ -613,17 +636,15 @@ def _short(error: AnycapError) -> str:
     return str(error.code) if isinstance(error, SolveError) else type(error).__name__
 
 
+@frozen
 class _Options:
-    """What one caller asked for."""
+    """What one caller asked for. `deadline` is a second of the loop's clock."""
 
-    __slots__ = ("callback_url", "deadline", "on_cancel", "wait_for_capacity")
+    deadline: float
+    on_cancel: OnCancel
+    wait_for_capacity: bool | None
+    callback_url: str | None
 
-    def __init__(
-        self, deadline: float, on_cancel: OnCancel, wait_for_capacity: bool | None, callback_url: str | None
-    ) -> None:
-        if on_cancel not in ("keep", "abandon"):
-            raise ConfigurationError(f"on_cancel is 'keep' or 'abandon', not {on_cancel!r}")
-        self.deadline = deadline
-        self.on_cancel = on_cancel
-        self.wait_for_capacity = wait_for_capacity
-        self.callback_url = callback_url
+    def __attrs_post_init__(self) -> None:
+        if self.on_cancel not in ("keep", "abandon"):
+            raise ConfigurationError(f"on_cancel is 'keep' or 'abandon', not {self.on_cancel!r}")

@@ -325,7 +325,7 @@ async def test_submit_and_wait_are_the_two_halves(world: World) -> None:
         solution = await client.wait(ticket)
         assert solution.ticket is not None
         assert solution.ticket.id == ticket.id
-        with pytest.raises(TicketError, match="handed over before"):
+        with pytest.raises(TicketError, match="delivered before"):
             await client.wait(ticket)
 
 

@@ -35,11 +35,11 @@ async def test_resume_polls_on_and_hands_out_once(world: World, tmp_path: Path) 
             solution = await second.wait(ticket)
             assert isinstance(solution, TokenSolution)
             assert solution.cost == Decimal("0.002")
-        with pytest.raises(TicketError, match="handed over before"):
+        with pytest.raises(TicketError, match="delivered before"):
             await second.wait(tickets[0])
     async with world.client(journal=_journal(tmp_path)) as third:
         assert await third.resume() == []
-        with pytest.raises(TicketError, match="handed over before"):
+        with pytest.raises(TicketError, match="delivered before"):
             await third.wait(tickets[0])
     assert world.requests("createTask") == 5
     assert world.emulator["anti-captcha"].ledger.count(TaskState.SOLVED) == 5

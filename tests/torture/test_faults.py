@@ -221,7 +221,7 @@ async def test_a_delivered_ticket_is_of_no_use_even_while_its_record_waits_for_t
     async with world.client(journal=ModelJournal(write_delay_s=5.0)) as client:
         solution = await client.solve(PAGE)
         assert solution.ticket is not None
-        with pytest.raises(TicketError, match="handed over before"):
+        with pytest.raises(TicketError, match="delivered before"):
             await client.wait(solution.ticket)
         assert await client.resume() == []
 

@@ -15,9 +15,10 @@ import anyio
 from anycap.core.machine import ENDS, Action, State
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
-from anycap.engine.account_session import AccountSession, failure_fields
+from anycap.engine.account_session import AccountSession
 from anycap.engine.event_emitter import EventEmitter
 from anycap.engine.journal_queue import JournalQueue
+from anycap.engine.solve_errors import failure_fields
 from anycap.errors import JournalError
 from anycap.journal.port import Record
 

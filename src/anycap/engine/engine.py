@@ -395,11 +395,11 @@ class Engine:
         self._wake_up.notify()
         with anyio.CancelScope(deadline=deadline):
             await call.done.wait()
-        if call.verdict is None:
+        if call.answer is None:
             if call in session.calls:
                 session.calls.remove(call)
             self.check_open()
-        return call.verdict is not None
+        return call.answer is not None
 
     # -- the loop
 
@@ -488,7 +488,7 @@ class Engine:
         self.emitter.account_may_have_changed(session, answer, now)
         if answer.kind is AnswerKind.ACCEPTED or answer.kind is AnswerKind.READY:
             solve.accepted_at = self.wall()
-            session.accepted.add(solve.task_type, solve.accepted_at)
+            session.reports.accepted(solve.task_type, solve.accepted_at)
         await self._actions.perform(session, solve, actions)
 
     async def _poll(self, session: AccountSession, solve: Solve) -> None:
@@ -516,11 +516,11 @@ class Engine:
         call.begun = True
         try:
             call.outcome = await self.transport.send(call.request)
-            call.verdict = session.scrub(session.adapter.read_call(call.method, call.outcome))
+            call.answer = session.scrub(session.adapter.read_call(call.method, call.outcome))
         finally:  # on closing, too: the caller must not wait for an answer that nobody reads
             call.done.set()
-        session.guard.call_answered(self.clock(), call.method, call.verdict)
-        self.emitter.account_may_have_changed(session, call.verdict, self.clock())
+        session.guard.call_answered(self.clock(), call.method, call.answer)
+        self.emitter.account_may_have_changed(session, call.answer, self.clock())
         self._wake_up.notify()
 
     def _end_refused(self, session: AccountSession, now: float) -> None:

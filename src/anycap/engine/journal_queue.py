@@ -81,6 +81,7 @@ class JournalQueue:
         self._tidy_due = False
         self._notifier: Notifier | None = None  # what `keep_up` waits on
         self._shield: anyio.CancelScope | None = None  # round the write of `keep_up` that is under way
+        self._finish_by = math.inf  # by the loop's clock
 
     async def open(self) -> None:
         """Open the journal and erase what has expired: a process that lives for seconds erases, too."""
@@ -146,13 +147,14 @@ class JournalQueue:
                 tidy, self._tidy_due = self._tidy_due, False
                 if self._gathering.parts:
                     # Cancelled on closing it would have to be written again: nobody could tell whether it was.
-                    with anyio.CancelScope(shield=True) as self._shield:
+                    with anyio.CancelScope(shield=True, deadline=self._finish_by) as self._shield:
                         await self._write_gathered()
                 if tidy:
                     await self._tidy()
 
     def finish_by(self, deadline: float) -> None:
-        """The client is closing: the write under way may take until `deadline`, by the loop's clock."""
+        """The client is closing: a write under way, or just about to begin, may take until `deadline`, by the loop's clock."""
+        self._finish_by = deadline
         if self._shield is not None:
             self._shield.deadline = deadline
 

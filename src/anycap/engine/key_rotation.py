@@ -1,6 +1,7 @@
-"""What happens after a vendor rejected the key of an account: it is read again, as it may have been rotated.
+"""After a vendor has rejected the key of an account: the key is read again, as it may have been rotated.
 
-Where a key comes from is in `accounts.py`; the stop itself is the guard's (`core/guard.py`). Nothing is sent from here.
+Where a key comes from is in `accounts.py`; the stop itself is the guard's (`core/admission/guard.py`). Nothing is sent from
+here.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from anycap.taxonomy import Code
 logger = logging.getLogger("anycap")
 
 KEY_RECHECK_S = 10.0
-"""How often at most a rejected key is read again."""
+"""How often at most a rejected key is read again. Ours: a key function may ask a secret store, which should not notice us."""
 KEY_RECHECK_MAX_S = 160.0
-"""The wait doubles up to this while the key stays the same."""
+"""The wait doubles up to this while the key stays the same. Ours: a rotation is noticed within three minutes."""
 
 
 async def read_again(

@@ -1,4 +1,4 @@
-"""The life of a client's engine, and what a caller is told when it is not open."""
+"""The phases of a client's engine, and the error that a caller gets when it is not open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Phase(Enum):
 
 
 def not_open(phase: Phase, fault: str, ticket: Ticket | None) -> AnycapError:
-    """The error for a client that is not open, with the ticket of whoever waits. `fault` names what broke it."""
+    """The error for a client that is not open, with the caller's ticket. `fault` names what broke it."""
     if phase is Phase.BROKEN:
         return EngineBroken(
             f"a fault inside anycap stopped this client ({fault}). Close it, open a new one (tickets in a journal can be "

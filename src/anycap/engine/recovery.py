@@ -1,4 +1,7 @@
-"""From a journal's entries back to solves: what `wait`, `resume`, `settle` and `receipts` need. No request is sent here."""
+"""From a journal's entries back to solves: what `wait`, `resume`, `settle` and `receipts` need.
+
+No request is sent here: a restored solve goes to the scheduler, and `engine.py` polls it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from anycap.core.machine import State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
 from anycap.core.task_end import life_over
-from anycap.engine.account_session import AccountSession, in_doubt
+from anycap.engine.account_session import AccountSession
 from anycap.engine.runtime import Runtime
+from anycap.engine.solve_errors import in_doubt
 from anycap.errors import TicketError
 from anycap.events import Event, EventKind
 from anycap.journal.port import Entry, Record, RecordKind
@@ -35,9 +39,9 @@ _STATE_OF = {
     RecordKind.SETTLED: TicketState.SETTLED,
     RecordKind.EXPIRED: TicketState.SOLVED,
 }
-_NO_USE = {
-    RecordKind.DELIVERED: "the solution of this ticket was handed over before",
-    RecordKind.REPORTED: "the solution of this ticket was handed over before, and reported",
+_OF_NO_USE = {
+    RecordKind.DELIVERED: "the solution of this ticket was delivered before",
+    RecordKind.REPORTED: "the solution of this ticket was delivered before, and reported",
     RecordKind.NOT_CREATED: "no task was made for this ticket, and nothing charged",
     RecordKind.ABANDONED: "this task was abandoned: it is not polled any more",
     RecordKind.SETTLED: "this in-doubt ticket was settled",
@@ -46,6 +50,7 @@ _NO_USE = {
 
 
 _ENDED = (TicketState.DELIVERED, TicketState.FAILED, TicketState.ABANDONED, TicketState.SETTLED)
+"""What a ticket of another machine may say of itself when there is nothing left to wait for."""
 
 
 def ticket_of(entry: Entry) -> Ticket:
@@ -65,8 +70,8 @@ def ticket_of(entry: Entry) -> Ticket:
     )
 
 
-def _refuse_on_its_way(entry: Entry) -> None:
-    """An intent of another living process is not in doubt: its createTask is being sent right now."""
+def _refuse_in_flight(entry: Entry) -> None:
+    """An intent of another living process is not in doubt: its createTask is in flight right now."""
     if entry.kind == RecordKind.INTENT and entry.held and not entry.owned:
         raise TicketError(
             "another process is sending createTask for this ticket right now; wait there, or here once it has the answer",
@@ -75,29 +80,29 @@ def _refuse_on_its_way(entry: Entry) -> None:
 
 
 class Recovery:
-    """Finds and takes up tickets of one client's journal."""
+    """Finds the tickets of one client's journal and makes solves of them again."""
 
     def __init__(self, engine: Engine, runtime: Runtime) -> None:
         self._engine = engine
         self._wall = runtime.wall
 
     async def find(self, ticket: Ticket) -> Solve:
-        """The solve behind a ticket: a running one, one from the journal, or one of another machine taken up here.
+        """The solve behind a ticket: a running one, one restored from the journal, or one adopted from another machine.
 
         Raises TicketError when the ticket is of no use here.
         """
         solve = self._running(ticket.id)
-        if solve is not None and self._has_expired(solve):
-            solve = None  # what is left to say of it, the journal says
+        if solve is not None and self._forget_if_expired(solve):
+            solve = None  # the journal knows what became of it
         if solve is None:
             closing = self._engine.journal_queue.closing.get(ticket.id)
-            if closing is not None and closing in _NO_USE:
-                raise TicketError(_NO_USE[closing], ticket=ticket)
+            if closing is not None and closing in _OF_NO_USE:
+                raise TicketError(_OF_NO_USE[closing], ticket=ticket)
             entry = await self._engine.journal.find(ticket.id)
             solve = self._running(ticket.id)
             if solve is None:
                 if entry is not None:
-                    solve = self._take_up(self._session(ticket_of(entry)), entry, backlog=1)
+                    solve = self._restore(self._session(ticket_of(entry)), entry, backlog=1)
                 else:
                     solve = await self._adopt(ticket)
         solve.caller_gave_up = False
@@ -106,59 +111,54 @@ class Recovery:
     def _running(self, ticket_id: str) -> Solve | None:
         return self._engine.solves.get(ticket_id) or self._engine.unclaimed.get(ticket_id)
 
-    def let_expired_go(self) -> None:
+    def forget_expired(self) -> None:
         """Forget solutions that nobody fetched while they were valid; the journal erases them by itself."""
         for solve in list(self._engine.solves.values()):
-            self._has_expired(solve)
+            self._forget_if_expired(solve)
 
-    def _has_expired(self, solve: Solve) -> bool:
+    def _forget_if_expired(self, solve: Solve) -> bool:
         if solve.callers or not self._engine.sessions[solve.account].has_expired(solve, self._wall()):
             return False
         self._engine.solves.pop(solve.id, None)
         return True
 
     async def resume(self) -> list[Ticket]:
-        """Take up everything open in the journal that this client has an account for."""
-        # What ends while the journal is read was not left by anybody either.
-        ours = {*self._engine.solves, *self._engine.journal_queue.closing}
-        doubtful = [
+        """Restore everything open in the journal that this client has an account for."""
+        in_doubt_here = [
             solve.ticket()
             for solve in self._engine.solves.values()
             if solve.state is State.IN_DOUBT and not solve.callers
         ]
-        entries = [
-            entry
-            for entry in await self._engine.journal.open_entries()
-            if entry.ticket_id not in ours
-            and entry.ticket_id not in self._engine.solves
-            and entry.ticket_id not in self._engine.journal_queue.closing
-        ]
-        tickets = doubtful
+        entries = await self._open_and_not_ours()
+        tickets = in_doubt_here
         for entry in entries:
             session = self._engine.sessions.get(entry.account)
             if session is None or session.catalog.name != entry.provider:
-                self._engine.events.send(
-                    Event(
-                        EventKind.WARNING,
-                        self._wall(),
-                        entry.account,
-                        ticket_of(entry),
-                        None,
-                        {"warning": "this client has no such account at that vendor; the ticket stays in the journal"},
-                    )
-                )
+                self._warn_of_unknown_account(entry)
                 continue
             try:
-                solve = self._take_up(session, entry, backlog=len(entries))
+                solve = self._restore(session, entry, backlog=len(entries))
             except TicketError:
                 continue
-            if entry.kind == RecordKind.INTENT:  # so that tools beside this process tell it from a request on its way
+            if entry.kind == RecordKind.INTENT:  # so that tools beside this process tell it from a request in flight
                 doubt = Record(entry.ticket_id, RecordKind.IN_DOUBT, self._wall(), {"charged": str(Charged.UNKNOWN)})
                 self._engine.journal_queue.write_later(doubt)
             tickets.append(solve.ticket())
         return tickets
 
-    def _take_up(self, session: AccountSession, entry: Entry, *, backlog: int) -> Solve:
+    async def _open_and_not_ours(self) -> list[Entry]:
+        """The open entries that are not this client's own work. The journal may be behind what this client does."""
+        # What ends while the journal is read was not left by anybody either: hence both before and after.
+        before = {*self._engine.solves, *self._engine.journal_queue.closing}
+        entries = await self._engine.journal.open_entries()
+        ours = {*before, *self._engine.solves, *self._engine.journal_queue.closing}
+        return [entry for entry in entries if entry.ticket_id not in ours]
+
+    def _warn_of_unknown_account(self, entry: Entry) -> None:
+        data = {"warning": "this client has no such account at that vendor; the ticket stays in the journal"}
+        self._engine.events.send(Event(EventKind.WARNING, self._wall(), entry.account, ticket_of(entry), None, data))
+
+    def _restore(self, session: AccountSession, entry: Entry, *, backlog: int) -> Solve:
         try:
             kind = RecordKind(entry.kind)
         except ValueError:
@@ -167,25 +167,26 @@ class Recovery:
                 "that wrote it",
                 ticket=ticket_of(entry),
             ) from None
-        if kind in _NO_USE:
-            raise TicketError(_NO_USE[kind], ticket=ticket_of(entry))
-        _refuse_on_its_way(entry)
+        if kind in _OF_NO_USE:
+            raise TicketError(_OF_NO_USE[kind], ticket=ticket_of(entry))
+        _refuse_in_flight(entry)
         solve = self._solve(session, entry.ticket_id, entry.type, entry.vendor_type, entry.created_at)
         solve.task_id = entry.task_id
         solve.accepted_at = entry.accepted_at
-        if kind is RecordKind.ACCEPTED:
-            self._engine.restore(solve, age_s=self._age_s(entry.accepted_at or entry.created_at), backlog=backlog)
-        elif kind is RecordKind.RESULT:
-            self._solved(session, solve, entry)
-        elif kind is RecordKind.FAILED:
-            solve.state = State.FAILED
-            solve.last_answer = _failure(session, entry)
-        else:
-            solve.state = State.IN_DOUBT
-            self._engine.solves[solve.id] = solve
+        match kind:
+            case RecordKind.ACCEPTED:
+                self._engine.restore(solve, age_s=self._age_s(entry.accepted_at or entry.created_at), backlog=backlog)
+            case RecordKind.RESULT:
+                self._restore_solved(session, solve, entry)
+            case RecordKind.FAILED:
+                solve.state = State.FAILED
+                solve.last_answer = _failure(session, entry)
+            case _:  # INTENT, IN_DOUBT: all others are of no use
+                solve.state = State.IN_DOUBT
+                self._engine.solves[solve.id] = solve
         return solve
 
-    def _solved(self, session: AccountSession, solve: Solve, entry: Entry) -> None:
+    def _restore_solved(self, session: AccountSession, solve: Solve, entry: Entry) -> None:
         solve.body = entry.result
         solve.ended_at = entry.ended_at
         session.scheduler.restore_solved(solve)
@@ -199,11 +200,11 @@ class Recovery:
             )
         except ValueError as error:
             solve.state = State.FAILED
-            solve.error = session.unreadable(str(error), solve.ticket())
+            solve.error = session.errors.unreadable(str(error), solve.ticket())
         self._engine.solves[solve.id] = solve
 
     async def _adopt(self, ticket: Ticket) -> Solve:
-        """A ticket that this journal does not know: another machine's. Write it down here, then poll on."""
+        """A ticket that this journal does not know: another machine's. It is written to this journal, then polled."""
         session = self._session(ticket)
         if ticket.task_id is None and ticket.state is TicketState.IN_DOUBT:
             raise in_doubt(ticket, None, why="another client's journal has the details")
@@ -243,7 +244,7 @@ class Recovery:
         entry = await self._engine.journal.find(ticket.id)
         if entry is None or entry.kind not in (RecordKind.INTENT, RecordKind.IN_DOUBT):
             raise TicketError("only an in-doubt ticket of this client's journal can be settled", ticket=ticket)
-        _refuse_on_its_way(entry)
+        _refuse_in_flight(entry)
         running = self._engine.solves.get(ticket.id)
         if running is not None and running.state is not State.IN_DOUBT:
             raise TicketError("this ticket is still at work; it is not in doubt", ticket=ticket)
@@ -325,7 +326,7 @@ def _failure(session: AccountSession, entry: Entry) -> ParsedAnswer:
     error: Any = entry.error or {}
     row = session.adapter.row_for(error.get("vendor_code"), error.get("vendor_id"))
     if error.get("code") == Code.SOLVE_TIMEOUT and row.code is not Code.SOLVE_TIMEOUT:
-        row = life_over(session.catalog.name)  # our own verdict, not the vendor's
+        row = life_over(session.catalog.name)  # no vendor says this; we decided it
     problem = ErrorAnswer(
         row, session.catalog.name, error.get("vendor_code"), error.get("vendor_id"), error.get("description")
     )

@@ -1,4 +1,4 @@
-"""What a client takes from the world round it: wall clock, chance, ids, threads. Replaced in tests, never in production."""
+"""What a client takes from its surroundings: wall clock, chance, ids, threads. Replaced in tests, never in production."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def inline(function: Callable[..., Any], *args: Any) -> Any:
 
 @frozen
 class Runtime:
-    """The world as a client sees it.
+    """Everything about a client that is not repeatable.
 
     `wall` gives seconds since the epoch (only stamped on tickets and records, never waited on: waiting uses the event
     loop's clock). `chance` gives numbers in [0, 1). `new_id` makes ticket ids. `offload` runs blocking work off the loop.
@@ -39,7 +39,7 @@ class Runtime:
 
     @classmethod
     def seeded(cls, seed: int, *, wall: Callable[[], float] | None = None) -> Runtime:
-        """A repeatable world: chance and ids from `seed`, blocking work inline."""
+        """A repeatable runtime: chance and ids from `seed`, blocking work inline."""
         source = random.Random(seed)  # noqa: S311 - repeatable on purpose
         return cls(
             wall=time.time if wall is None else wall,

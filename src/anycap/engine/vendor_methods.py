@@ -15,7 +15,8 @@ import anyio
 
 from anycap.core.admission.guard import Deferred
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
-from anycap.engine.account_session import AccountSession, Call, balance_amount, transport_error
+from anycap.engine.account_session import AccountSession, Call, balance_amount
+from anycap.engine.solve_errors import transport_error
 from anycap.errors import (
     AccountError,
     AnycapError,
@@ -36,6 +37,7 @@ from anycap.errors import (
 from anycap.events import Event, EventKind
 from anycap.journal.port import Record, RecordKind
 from anycap.providers.envelope import read_amount
+from anycap.providers.tasks import MethodSpec
 from anycap.results import Balance, Json, QueueStats, Solution
 from anycap.tickets import Ticket
 from anycap.transport.port import Answer, Delivery, FailureKind
@@ -97,7 +99,7 @@ class VendorMethods:
         amount = balance_amount(body)
         if amount is None:
             del body  # error reporters show this frame, and a vendor may have put the key where the balance belongs
-            raise session.unreadable("the balance is not a number", None)
+            raise session.errors.unreadable("the balance is not a number", None)
         session.guard.balance_seen(anyio.current_time(), amount)
         session.scheduler.look_again()
         self._engine.wake()
@@ -150,7 +152,9 @@ class VendorMethods:
         waiting, load, bid, speed, total = (read_amount(body.get(name)) for name in _QUEUE_FIELDS)
         if waiting is None or load is None or bid is None or speed is None or total is None:
             del body  # as in `balance`
-            raise session.unreadable(f"queue statistics without a number in one of {', '.join(_QUEUE_FIELDS)}", None)
+            raise session.errors.unreadable(
+                f"queue statistics without a number in one of {', '.join(_QUEUE_FIELDS)}", None
+            )
         return QueueStats(int(waiting), float(load), bid, float(speed), int(total), raw=body)
 
     async def spending_stats(
@@ -177,7 +181,7 @@ class VendorMethods:
         data = (await self._ask(session, "getSpendingStats", given, timeout_s=timeout)).get("data")
         if not isinstance(data, list):  # no money spent is an empty list
             del data  # as in `balance`
-            raise session.unreadable("spending statistics without a list of data", None)
+            raise session.errors.unreadable("spending statistics without a list of data", None)
         return [item for item in data if isinstance(item, Mapping)]
 
     async def app_stats(
@@ -208,14 +212,14 @@ class VendorMethods:
             raise UnsupportedMethod(f"{session.catalog.title} does not name a user agent to use")
         call = Call(session.read_request(spec, timeout), "getUserAgent", anyio.Event())
         await self._send(session, call, timeout)
-        answer, verdict = call.outcome, call.verdict
-        if not isinstance(answer, Answer) or answer.status != 200:
-            assert verdict is not None  # noqa: S101 - an answered call has a verdict
-            raise self._call_error(session, verdict, None)
-        text = answer.body[:1024].decode("utf-8", "replace").strip().strip('"')
+        outcome, answer = call.outcome, call.answer
+        if not isinstance(outcome, Answer) or outcome.status != 200:
+            assert answer is not None  # noqa: S101 - an answered call has one
+            raise self._call_error(session, answer, None)
+        text = outcome.body[:1024].decode("utf-8", "replace").strip().strip('"')
         if not text.isprintable() or not text:
-            del text, answer, call  # as in `balance`
-            raise session.unreadable("the user agent is not a line of text", None)
+            del text, outcome, call  # as in `balance`
+            raise session.errors.unreadable("the user agent is not a line of text", None)
         return text
 
     # -- inside
@@ -242,14 +246,14 @@ class VendorMethods:
         request = session.call_request(method, fields, needs_key=spec.keyed, timeout_s=timeout_s)
         call = Call(request, method, anyio.Event())
         await self._send(session, call, timeout_s, ticket)
-        verdict = call.verdict
-        assert verdict is not None  # noqa: S101 - an answered call has a verdict
-        if verdict.kind is AnswerKind.DONE:
-            return verdict.body or {}
-        failure = verdict.failure
-        if failure is not None and failure.kind is FailureKind.TIMEOUT:  # the request has the caller's own time-out
+        answer = call.answer
+        assert answer is not None  # noqa: S101 - an answered call has one
+        if answer.kind is AnswerKind.DONE:
+            return answer.body or {}
+        failure = answer.failure
+        if failure is not None and failure.kind is FailureKind.TIMEOUT:  # the request has the caller's own timeout
             raise _unanswered(method, timeout_s, ticket, sent=failure.delivery is not Delivery.NOT_SENT)
-        raise self._call_error(session, verdict, ticket)
+        raise self._call_error(session, answer, ticket)
 
     async def _send(self, session: AccountSession, call: Call, timeout_s: float, ticket: Ticket | None = None) -> None:
         now = anyio.current_time()
@@ -270,13 +274,13 @@ class VendorMethods:
         if not await self._engine.call(session, call, deadline):
             raise _unanswered(call.method, timeout_s, ticket, sent=call.begun)
 
-    def _call_error(self, session: AccountSession, verdict: ParsedAnswer, ticket: Ticket | None) -> Exception:
-        problem = verdict.problem
+    def _call_error(self, session: AccountSession, answer: ParsedAnswer, ticket: Ticket | None) -> Exception:
+        problem = answer.problem
         if problem is None:
-            if verdict.kind is AnswerKind.REDIRECT:
-                return ConfigurationError(f"{session.base_url()} redirects to {verdict.location_host}; check base_url")
-            return transport_error(verdict, session.catalog.name, ticket)
-        waits = [wait for wait in (problem.row.retry_after, verdict.retry_after_s) if wait is not None]
+            if answer.kind is AnswerKind.REDIRECT:
+                return ConfigurationError(f"{session.base_url()} redirects to {answer.location_host}; check base_url")
+            return transport_error(answer, session.catalog.name, ticket)
+        waits = [wait for wait in (problem.row.retry_after, answer.retry_after_s) if wait is not None]
         retry_after = max(waits) if waits else None
         return error_from(problem, self._call_context(session, retry_after), ticket=ticket)
 
@@ -295,35 +299,46 @@ class VendorMethods:
         entry = await self._engine.journal.find(ticket.id)
         pool = None if entry is None else entry.summary.get("language_pool")
         spec = report_method(session.catalog, ticket.type, correct=correct, language_pool=pool)
+        self._refuse_late_report(session, spec, solution, ticket)
+        if (entry is not None and entry.reported) or not session.reports.claim(ticket.id):
+            raise ReportRefused("this task was reported before; vendors take one report per task", ticket=ticket)
+        self._warn_of_low_volume(session, spec, ticket)
+        fields = {"taskId": ticket.task_id, **spec.constants}
+        try:
+            await self._ask(session, spec.name, fields, timeout_s=timeout_s, ticket=ticket)
+        except AnycapError as error:
+            if not _may_have_counted(error):
+                session.reports.unclaim(ticket.id)
+            raise
         wall = self._runtime.wall()
-        age_s = session.ended_since_s(ticket.id, anyio.current_time())
-        if age_s is None:
+        record = Record(ticket.id, RecordKind.REPORTED, wall, {"as": "correct" if correct else "incorrect"})
+        with suppress(JournalError):  # the vendor has taken the report; the record is kept and written later
+            await self._engine.journal_queue.write((record,), keep=True)
+        self._events.send(Event(EventKind.REPORTED, wall, session.name, ticket, None, {"correct": correct}))
+
+    def _refuse_late_report(
+        self, session: AccountSession, spec: MethodSpec, solution: Solution, ticket: Ticket
+    ) -> None:
+        age_s = session.reports.ended_since_s(ticket.id, anyio.current_time())
+        if age_s is None:  # another process had solved it
             ended = solution.received_at or solution.ended_at
-            age_s = 0.0 if ended is None else wall - ended.timestamp()
+            age_s = 0.0 if ended is None else self._runtime.wall() - ended.timestamp()
         if spec.window_s is not None and age_s > spec.window_s:
             raise ReportRefused(
                 f"{session.catalog.title} takes reports for {spec.window_s:g} s after the end of a task; this one ended "
                 f"{age_s:.0f} s ago. Nothing was sent.",
                 ticket=ticket,
             )
-        if (entry is not None and entry.reported) or not session.may_report(ticket.id):
-            raise ReportRefused("this task was reported before; vendors take one report per task", ticket=ticket)
-        if spec.volume_min is not None and self._events:
-            made = session.volume(spec.kinds, spec.volume_window_s, wall)
-            if made < spec.volume_min:
-                data = {"tasks": made, "needed": spec.volume_min, "window_s": spec.volume_window_s}
-                self._events.send(Event(EventKind.REPORT_MAY_NOT_COUNT, wall, session.name, ticket, None, data))
-        fields = {"taskId": ticket.task_id, **spec.constants}
-        try:
-            await self._ask(session, spec.name, fields, timeout_s=timeout_s, ticket=ticket)
-        except AnycapError as error:
-            if not _may_have_counted(error):
-                session.forget_report(ticket.id)
-            raise
-        record = Record(ticket.id, RecordKind.REPORTED, wall, {"as": "correct" if correct else "incorrect"})
-        with suppress(JournalError):  # the vendor has taken the report; the record is kept and written later
-            await self._engine.journal_queue.write((record,), keep=True)
-        self._events.send(Event(EventKind.REPORTED, wall, session.name, ticket, None, {"correct": correct}))
+
+    def _warn_of_low_volume(self, session: AccountSession, spec: MethodSpec, ticket: Ticket) -> None:
+        """Vendors take reports of accounts with few tasks, and ignore them: an event says so, as no answer does."""
+        if spec.volume_min is None or not self._events:
+            return
+        wall = self._runtime.wall()
+        made = session.reports.accepted_within(spec.kinds, spec.volume_window_s, wall)
+        if made < spec.volume_min:
+            data = {"tasks": made, "needed": spec.volume_min, "window_s": spec.volume_window_s}
+            self._events.send(Event(EventKind.REPORT_MAY_NOT_COUNT, wall, session.name, ticket, None, data))
 
 
 def _unanswered(method: str, timeout_s: float, ticket: Ticket | None, *, sent: bool) -> DeadlineError:

@@ -1,0 +1,180 @@
+"""From what came of a solve to the exception that its caller gets, and to what the journal keeps of a failure.
+
+The exceptions are in `errors.py`; what an answer means was decided in `providers/` and `core/`. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from anycap.core.admission.guard import Guard
+from anycap.core.machine import State
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.solve import Solve
+from anycap.errors import (
+    AnycapError,
+    ConfigurationError,
+    DeadlineError,
+    ErrorContext,
+    InDoubtError,
+    TicketError,
+    TransportError,
+    error_from,
+)
+from anycap.providers.adapter import Adapter
+from anycap.taxonomy import CODES, Charged, Code, ErrorAnswer
+from anycap.tickets import Ticket
+from anycap.transport.port import Delivery
+
+
+class SolveErrors:
+    """Makes the exceptions of one account's solves."""
+
+    def __init__(self, account: str, adapter: Adapter, guard: Guard, base_url: str) -> None:
+        self._account = account
+        self._adapter = adapter
+        self._guard = guard
+        self._base_url = base_url
+
+    def error_of(self, solve: Solve, now: float, wall: float) -> AnycapError:
+        """The exception for a solve that came to no solution, with its ticket."""
+        ticket = solve.ticket()
+        if isinstance(solve.error, AnycapError):
+            if solve.error.ticket is None:
+                solve.error.ticket = ticket
+            return solve.error
+        if solve.state is State.IN_DOUBT:
+            return in_doubt(ticket, solve.last_answer)
+        if solve.state is State.ABANDONED:
+            return TicketError("this task was abandoned: it is not polled any more", ticket=ticket)
+        if solve.rejected_as_too_late:
+            return self.not_sent_in_time(solve, now, wall)
+        reason = self.reason_of(solve, now, wall)
+        if reason is None:
+            return TicketError("this was given up before anything was sent", ticket=ticket)
+        return reason
+
+    def not_sent_in_time(self, solve: Solve, now: float, wall: float) -> DeadlineError:
+        """The error for a solve whose time is up, or would be, before it could be sent: it names what held it."""
+        ticket, deferral = solve.ticket(), solve.deferral
+        text = "the timeout would pass in the queue" if solve.rejected_as_too_late else "timed out in the queue"
+        last = self.reason_of(solve, now, wall)
+        if deferral is not None:
+            why = self._guard.explain(deferral, solve.task_type, now)
+            if last is None:
+                last = AnycapError(why, ticket=ticket)
+            else:
+                text += f": {why}"
+        text += ". Nothing was sent" if solve.attempts == 0 else ". No task was made"
+        held_by = None if deferral is None else deferral.word
+        return DeadlineError(text, ticket=ticket, last_error=last, sent=False, held_by=held_by)
+
+    def reason_of(self, solve: Solve, now: float, wall: float) -> AnycapError | None:
+        """What a solve failed of, or waits on, as an exception; None when it is simply not solved yet."""
+        answer, ticket = solve.last_answer, solve.ticket()
+        if answer is None:
+            return None
+        if answer.problem is not None:
+            return self._vendor_error(solve, answer.problem, answer, ticket, now, wall)
+        if answer.kind is AnswerKind.REDIRECT:
+            return ConfigurationError(
+                f"{self._adapter.catalog.name} answered with a redirect to {answer.location_host or 'another address'}; "
+                f"redirects are never followed with a key. Check base_url ({self._base_url}).",
+                ticket=ticket,
+            )
+        return transport_error(answer, self._adapter.catalog.name, ticket)
+
+    def _vendor_error(
+        self, solve: Solve, problem: ErrorAnswer, answer: ParsedAnswer, ticket: Ticket, now: float, wall: float
+    ) -> AnycapError:
+        made_task = solve.task_id is not None
+        # Vendors charge for tasks. An error that made none cost nothing, unless its row says that it did.
+        charged = Charged.NO if not made_task and problem.row.charged is not Charged.YES else None
+        if solve.rejected_locally:
+            retry_after = max(solve.not_before - now, 0.0) if solve.not_before != math.inf else None
+        else:
+            retry_after = max(
+                (wait for wait in (problem.row.retry_after, answer.retry_after_s) if wait is not None), default=None
+            )
+        context = ErrorContext(
+            account=self._account,
+            phase="poll" if made_task else "submit",
+            sent=made_task or (solve.attempts > 0 and not solve.rejected_locally),
+            retry_after=retry_after,
+            retry_at=None if retry_after is None else datetime.fromtimestamp(wall + retry_after, UTC),
+            charged=charged,
+        )
+        return error_from(problem, context, ticket=ticket)
+
+    def unreadable(self, why: str, ticket: Ticket | None) -> AnycapError:
+        """The error for a solution that the vendor calls ready and that has not the shape of one."""
+        row = attrs.evolve(
+            self._adapter.row_for(None, None),
+            code=Code.UNREADABLE_ANSWER,
+            category=CODES[Code.UNREADABLE_ANSWER].category,
+            meaning=f"the vendor's solution has not the documented shape: {why}",
+            action="Read the raw answer in the journal, and report the new shape.",
+        )
+        answer = ErrorAnswer(row, self._adapter.catalog.name, None, None, None)
+        return error_from(answer, ErrorContext(account=self._account, phase="poll"), ticket=ticket)
+
+
+def in_doubt(ticket: Ticket, answer: ParsedAnswer | None, *, why: str = "") -> InDoubtError:
+    """The error for a createTask whose answer was lost."""
+    why = why or "the process ended before the answer came"
+    if answer is not None:
+        if answer.failure is not None:
+            why = answer.failure.detail
+        elif answer.problem is not None:
+            why = answer.problem.row.meaning or str(answer.problem.code)
+            if answer.problem.vendor_code:
+                why += f" ({answer.problem.vendor_code})"
+        else:
+            why = "the answer held neither an error nor a task id"
+    return InDoubtError(
+        f"{ticket.provider}: createTask was sent and its answer lost ({why.rstrip('.')}). The vendor may have made and "
+        f"charged a task nobody can ask for. It was not sent again; look at the vendor's dashboard, settle the ticket "
+        f"(`anycap tickets settle {ticket.id} --lost` or `--charged`), and decide whether to pay for another.",
+        ticket=ticket,
+    )
+
+
+_DELIVERY_SAID = {
+    Delivery.NOT_SENT: "Nothing was sent.",
+    Delivery.MAYBE_SENT: "It may have been sent.",
+    Delivery.ANSWERED: "An answer came, and was unusable.",
+}
+
+
+def transport_error(answer: ParsedAnswer, provider: str, ticket: Ticket | None) -> TransportError:
+    """The error for a request that got no answer for a reason of the network."""
+    failure = answer.failure
+    detail = failure.detail if failure is not None else "no usable answer"
+    return TransportError(
+        f"{provider} could not be reached: {detail.rstrip('.')}. {_DELIVERY_SAID[answer.delivery]} Check the network, and the "
+        "vendor's status page.",
+        delivery=str(answer.delivery),
+        kind=str(failure.kind) if failure is not None else "",
+        ticket=ticket,
+    )
+
+
+def failure_fields(solve: Solve) -> dict[str, Any]:
+    """What the journal keeps of a failure."""
+    answer = solve.last_answer
+    if answer is None:
+        return {}
+    problem = answer.problem
+    if problem is None:
+        return {"failure": str(answer.failure.kind) if answer.failure is not None else str(answer.kind)}
+    return {
+        "code": str(problem.code),
+        "vendor_code": problem.vendor_code,
+        "vendor_id": problem.vendor_id,
+        "description": problem.description,
+        "charged": str(problem.row.charged),
+    }
