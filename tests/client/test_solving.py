@@ -5,6 +5,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import anyio
+import attrs
 import pytest
 
 from anycap.challenges import ImageToText, RecaptchaGrid, RecaptchaV2, RecaptchaV3, Turnstile, VendorTask
@@ -462,3 +463,36 @@ async def test_what_the_iterable_raises_reaches_the_reader(world: World) -> None
 def _png(width: int, height: int) -> bytes:
     size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     return b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + size + b"\x08\x02\x00\x00\x00" + bytes(300)
+
+
+# -- pages of a firewall, odd ids
+
+
+@in_virtual_time
+async def test_one_firewalls_page_on_create_task_costs_seconds_and_blames_nobody(world: World) -> None:
+    world.fault("http", method="createTask", status=403, count=1)
+    async with world.client() as client:
+        began = anyio.current_time()
+        await client.solve(PAGE, timeout=60)
+        assert anyio.current_time() - began < 30.0  # 3 s, and what a solve takes
+    stops = [stop for event in world.events if event.kind == "account_state" for stop in event.data["begun"]]
+    assert stops == ["account: rate_limited"]
+
+
+@in_virtual_time
+async def test_an_error_beside_a_task_id_is_polled_and_never_sent_again(world: World) -> None:
+    vendor = world.emulator["anti-captcha"]
+    create = vendor.call
+
+    def busy_with_an_id(method: str, fields: object, **where: object) -> object:
+        reply = create(method, fields, **where)  # type: ignore[arg-type] # as it was called
+        if method == "createTask":
+            said = {"errorId": 2, "errorCode": "ERROR_NO_SLOT_AVAILABLE", "taskId": reply.fields["taskId"]}
+            return attrs.evolve(reply, fields=said)
+        return reply
+
+    vendor.call = busy_with_an_id  # type: ignore[method-assign,assignment] # the vendor's odd habit
+    async with world.client() as client:
+        solution = await client.solve(PAGE)
+    assert solution.token
+    assert world.requests("createTask") == 1

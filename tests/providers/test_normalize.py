@@ -95,8 +95,8 @@ def test_no_json_is_unreadable_and_without_a_method_the_status_means_nothing(ans
 @pytest.mark.parametrize(
     ("provider", "method", "status", "code"),
     [
-        ("anti-captcha", "createTask", 401, "access_denied"),
-        ("anti-captcha", "getBalance", 403, "access_denied"),
+        ("anti-captcha", "createTask", 401, "rate_limited"),
+        ("anti-captcha", "getBalance", 403, "rate_limited"),
         ("anti-captcha", "getTaskResult", 404, "unknown_method"),
         ("yescaptcha", "createTask", 405, "unknown_method"),
         ("yescaptcha", "createTask", 413, "bad_request"),

@@ -51,10 +51,10 @@ CREATE_TASK = "createTask"
 GET_TASK_RESULT = "getTaskResult"
 
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-# Members of an enum that each answer asks for: through the class they cost ten times as much.
-_ACCEPTED, _READY = AnswerKind.ACCEPTED, AnswerKind.READY
 _PROCESSING = ParsedAnswer(AnswerKind.PROCESSING, status="processing")
 _REMEMBERED_BYTES_MAX = 512
+READY_EVERYWHERE = frozenset({"success", "completed"})
+"""Final words of look-alikes that no catalog lists; beside a solution they can mean nothing else."""
 
 
 class Adapter:
@@ -139,17 +139,18 @@ class Adapter:
         if isinstance(body, Unreadable):
             return self._without_json(outcome, CREATE_TASK, body.detail, wait, has_image=has_image)
         envelope = read_envelope(body)
-        if envelope.is_error and not self._is_progress(envelope):
-            return self._problem(envelope, CREATE_TASK, outcome.status, wait)
         task_id = read_task_id(body.get("taskId"))
+        if envelope.is_error and not self._is_progress(envelope):
+            # An id beside the error is kept: what it names may be on the vendor's bill.
+            return self._problem(envelope, CREATE_TASK, outcome.status, wait, task_id=task_id)
         status = read_status(body)
         solution = read_solution(body)
-        if solution is not None and (status is None or status in self.catalog.ready_statuses):
-            return ParsedAnswer(_READY, task_id=task_id, solution=solution, body=body, status=status)
+        if solution is not None and (status is None or self._says_ready(status)):
+            return ParsedAnswer(AnswerKind.READY, task_id=task_id, solution=solution, body=body, status=status)
         if status in self.catalog.failed_statuses and envelope.error_id is not None:
             return self._failed_status(envelope, CREATE_TASK, outcome.status, wait)
         if task_id is not None:
-            return ParsedAnswer(_ACCEPTED, task_id=task_id, body=body, status=status, retry_after_s=wait)
+            return ParsedAnswer(AnswerKind.ACCEPTED, task_id=task_id, body=body, status=status, retry_after_s=wait)
         if envelope.error_id is None:
             return self._without_json(
                 outcome, CREATE_TASK, "JSON without errorId and taskId", wait, has_image=has_image
@@ -174,12 +175,14 @@ class Adapter:
             return self._problem(envelope, GET_TASK_RESULT, outcome.status, wait)
         status = read_status(body)
         solution = read_solution(body)
-        if status in self.catalog.ready_statuses or (status is None and solution is not None):
+        if status in self.catalog.ready_statuses or (
+            solution is not None and (status is None or self._says_ready(status))
+        ):
             if solution is None:
                 return self._lost(
                     "the task is ready and its solution is missing", outcome.status, wait, Delivery.ANSWERED
                 )
-            return ParsedAnswer(_READY, solution=solution, body=body, status=status)
+            return ParsedAnswer(AnswerKind.READY, solution=solution, body=body, status=status)
         if status is None:
             return self._without_json(outcome, GET_TASK_RESULT, "JSON without a status", wait)
         if envelope.error_id is None and status not in self.catalog.processing_statuses:
@@ -256,13 +259,20 @@ class Adapter:
             http_status=http_status,
         )
 
-    def _problem(self, envelope: Envelope, method: str, http_status: int, wait: float | None) -> ParsedAnswer:
+    def _problem(
+        self, envelope: Envelope, method: str, http_status: int, wait: float | None, *, task_id: TaskId | None = None
+    ) -> ParsedAnswer:
         return ParsedAnswer(
             AnswerKind.ERROR,
+            task_id=task_id,
             problem=self._as_problem(envelope, http_status, method),
             retry_after_s=wait,
             body=envelope.body,
         )
+
+    def _says_ready(self, status: str) -> bool:
+        """Whether a status beside a solution means that it is final: the vendor's word, or one that has no other meaning."""
+        return status in self.catalog.ready_statuses or status in READY_EVERYWHERE
 
     def _failed_status(self, envelope: Envelope, method: str, http_status: int, wait: float | None) -> ParsedAnswer:
         """The vendor says by its status word that the task has failed. Its code counts if there is one."""
@@ -327,10 +337,10 @@ class Adapter:
 
 def _code_of_4xx(status: int, has_image: bool) -> Code:
     match status:
-        case 429:
+        case 401 | 403 | 429:
+            # A page says nothing of a key: a firewall in front of the vendor answers so for seconds or minutes. After an
+            # hour of it `core/admission/firewall.py` takes it for the vendor's own word.
             return Code.RATE_LIMITED
-        case 401 | 403:
-            return Code.ACCESS_DENIED
         case 402:
             return Code.NO_FUNDS
         case 404 | 405:

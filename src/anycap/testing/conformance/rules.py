@@ -68,7 +68,7 @@ def rules_for(catalog: Catalog) -> list[Rule]:
         _doubtful("a 502 page", 502, HTML),
         _doubtful("a 503 page", 503, HTML),
         Rule("a 429 page", CREATE_TASK, 429, HTML, K.ERROR, Code.RATE_LIMITED),
-        Rule("a 403 page", CREATE_TASK, 403, HTML, K.ERROR, Code.ACCESS_DENIED),
+        Rule("a firewall's 403 page", CREATE_TASK, 403, HTML, K.ERROR, Code.RATE_LIMITED),
         Rule("a 404 page", CREATE_TASK, 404, HTML, K.ERROR, Code.UNKNOWN_METHOD),
         Rule("a 400 page", CREATE_TASK, 400, HTML, K.ERROR, Code.BAD_REQUEST),
         Rule("a redirect", CREATE_TASK, 302, HTML, K.REDIRECT),
