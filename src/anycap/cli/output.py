@@ -18,6 +18,8 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, TextIO
 
+import attrs
+
 from anycap.errors import AnycapError, DeadlineError, SolveError
 from anycap.vendor_text import escaped
 
@@ -38,6 +40,8 @@ def jsonable(value: Any) -> Any:
         return {str(key): jsonable(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [jsonable(inner) for inner in value]
+    if attrs.has(type(value)):
+        return {each.name: jsonable(getattr(value, each.name)) for each in attrs.fields(type(value))}
     return value
 
 
@@ -49,6 +53,8 @@ def error_fields(error: AnycapError) -> dict[str, Any]:
         fields |= {name: getattr(error, name) for name in names.split()}
     if isinstance(error, DeadlineError) and error.last_error is not None:
         fields["last_error"] = error_fields(error.last_error)
+    if error.attempts:
+        fields["attempts"] = error.attempts
     fields["ticket"] = None if error.ticket is None else error.ticket.to_dict()
     return dict(jsonable(fields))
 
