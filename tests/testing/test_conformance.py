@@ -233,7 +233,7 @@ PLANTED: list[tuple[Callable[[Catalog], Adapter], str]] = [
     (Deaf, "createTask: connect: is read as redirect"),
     (Broken, "getBalance, HTTP 200: reading raises ZeroDivisionError('getBalance')"),
     (Broken, "getBalance: success: reading raises ZeroDivisionError('getBalance')"),
-    (Plain, "createTask: a 403 page: has the code bad_request, not access_denied"),
+    (Plain, "createTask: a firewall's 403 page: has the code bad_request, not rate_limited"),
     (Impatient, "asks every 0.5 s, the vendor's minimum is 2.0 s"),
     (Sightless, "its solution becomes a RawSolution, not a TokenSolution"),
 ]
