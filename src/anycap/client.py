@@ -51,6 +51,7 @@ from anycap.settings import Settings
 from anycap.tickets import Ticket
 from anycap.transport import choose
 from anycap.transport.connections.target import parse_target
+from anycap.transport.offline import check_offline
 from anycap.transport.port import AiohttpSession, HttpxClient, Transport
 
 if TYPE_CHECKING:
@@ -160,8 +161,10 @@ class Client(VendorMethods):
 
         nursery: on trio, the client's background task runs in it; without one, in a system task.
 
-        Raises ConfigurationError (no key), JournalError (the journal cannot be used). Nothing is sent to a vendor.
+        Raises ConfigurationError (no key, or an address that `ANYCAP_OFFLINE` rules out) and JournalError (the journal
+        cannot be used). Nothing is sent to a vendor.
         """
+        check_offline(self._transport, (session.base_url() for session in self._sessions.values()))
         await self._engine.open(nursery)
 
     async def aclose(self, grace: float | None = None) -> None:

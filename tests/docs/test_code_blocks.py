@@ -18,6 +18,7 @@ from sybil.parsers.markdown import CodeBlockParser
 from anycap.cli.demo_script import png
 from anycap.emulator import DEFAULT_KEY, Emulator, InProcess, run_virtual
 from anycap.settings import HttpSettings, Polling, Settings
+from anycap.testing import VirtualTime, emulated_client
 from anycap.transport import Transport
 
 ROOT = Path(__file__).parents[2]
@@ -49,10 +50,26 @@ def run_block(example: Example) -> None:
             asyncio.run(block())
     else:
         run_virtual(block)
-    for name in [name for name in namespace if name.startswith("test_")]:  # run it as pytest would, with its fixture
-        emulator = Emulator()
-        run_virtual(namespace.pop(name), emulator)
-        emulator.check()
+    for name in [name for name in namespace if name.startswith("test_")]:
+        run_test(namespace.pop(name))
+
+
+def run_test(test: Any) -> None:
+    """Run a test of a page as pytest would, with its fixtures."""
+    emulator = Emulator()
+    client = emulated_client(emulator)
+    fixtures = {"anycap_emulator": emulator, "anycap_client": client, "anycap_virtual": VirtualTime(emulator)}
+    wanted = {name: fixtures[name] for name in inspect.signature(test).parameters}
+
+    async def run() -> None:
+        async with client:
+            await test(**wanted)
+
+    if inspect.iscoroutinefunction(test):
+        run_virtual(run)
+    else:
+        test(**wanted)
+    emulator.check()
 
 
 def run_program(example: Example, text: str) -> None:

@@ -25,6 +25,7 @@ from anycap.emulator.ledger import TaskState
 from anycap.emulator.model import Callback, Vendor, parse_body
 from anycap.emulator.options import VendorKeywords, VendorOptions
 from anycap.emulator.vendor_rules import catalog_of, rules_of
+from anycap.engine.runtime import Runtime
 
 FOUR_VENDORS = ("anti-captcha", "capmonster", "yescaptcha", "ezcaptcha")
 EPOCH_S = 1_767_225_600.0
@@ -111,7 +112,7 @@ class Emulator:
         """What went wrong in the emulator itself; `check` raises for it."""
         # Kept wrapped: a key that stood here as text would be shown by every traceback that prints its locals.
         options["key"] = VendorOptions(**options).key
-        options.setdefault("epoch_s", EPOCH_S)
+        self._epoch_s = options.setdefault("epoch_s", EPOCH_S)
         self._options = options
         self.vendors: dict[str, Vendor] = {}
         self._catalogs = tuple(map(catalog_of, providers))
@@ -137,6 +138,13 @@ class Emulator:
         self.requests = 0
         self._last_ids.clear()
         self._make_vendors()
+
+    def runtime(self) -> Runtime:
+        """For `Client(runtime=...)`: chance and ids from this emulator's seed, wall time from its clock.
+
+        So `received_at` and `expires_at` move with the vendors' own times, in virtual time, too.
+        """
+        return Runtime.seeded(self.seed, wall=lambda: self._epoch_s + self.clock())
 
     # -- addresses -----------------------------------------------------------------------------------------------------
 

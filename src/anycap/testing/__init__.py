@@ -1,4 +1,4 @@
-"""Stand-ins for tests of programs that use anycap: a journal that is slow, fails or crashes when told to, a rehearsal.
+"""For tests of programs that use anycap: clients of emulated vendors, virtual time, a journal that fails when told to.
 
 Nothing here opens a file, a socket or a thread, and nothing depends on chance: the same test gives the same run. The
 vendors' stand-in is `anycap.emulator`; the real stores are in `anycap.journal`.
@@ -20,10 +20,21 @@ from anycap.settings import JournalSettings
 
 if TYPE_CHECKING:
     from anycap.client import Client
+    from anycap.testing.emulated import VirtualTime as VirtualTime
+    from anycap.testing.emulated import emulated_client as emulated_client
 
-__all__ = ["JournalFault", "ModelJournal", "rehearse"]
+__all__ = ["JournalFault", "ModelJournal", "VirtualTime", "emulated_client", "rehearse"]
 
 T = TypeVar("T")
+
+
+def __getattr__(name: str) -> object:
+    # pytest loads this package in every run; the client and the emulator only when a test uses them.
+    if name in ("VirtualTime", "emulated_client"):
+        from anycap.testing import emulated
+
+        return getattr(emulated, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def rehearse(scene: Callable[[Client], Awaitable[T]], provider: str = "anti-captcha") -> T:
@@ -36,18 +47,10 @@ def rehearse(scene: Callable[[Client], Awaitable[T]], provider: str = "anti-capt
     >>> rehearse(scene, "yescaptcha")
     'yescaptcha'
     """
-    from anycap.accounts import Account
-    from anycap.client import Client
-    from anycap.emulator import DEFAULT_KEY, Emulator, InProcess, run_virtual
-    from anycap.engine.runtime import Runtime
+    from anycap.emulator.emulator import Emulator
+    from anycap.testing.emulated import VirtualTime
 
-    async def main() -> T:
-        emulator = Emulator(seed=1)
-        account = Account(provider, DEFAULT_KEY, base_url=emulator.base_url(provider))
-        async with Client(account, http=InProcess(emulator), runtime=Runtime.seeded(1)) as client:
-            return await scene(client)
-
-    return run_virtual(main)
+    return VirtualTime(Emulator(seed=1), provider)(scene)
 
 
 class JournalFault(StrEnum):

@@ -48,6 +48,7 @@ class AiohttpTransport(LibraryTransport["_Payload"]):
         )
         self._session = session
         self._owns_session = session is None
+        self.connects = self._owns_session
         self._timeouts = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout_s)
 
     async def open(self) -> None:

@@ -49,6 +49,7 @@ class HttpxTransport(LibraryTransport["_Trace"]):
         )
         self._client = client
         self._owns_client = client is None
+        self.connects = self._owns_client
         self._tracing: set[tuple[str, str, int]] = set()
         """The origins whose connections have called a trace: there, hearing nothing means that nothing was written."""
 

@@ -35,6 +35,9 @@ class DirectTransport:
     Raises `ConfigurationError` for an `ssl_context` that is none.
     """
 
+    connects = True
+    """What is asked for leaves this process (see `offline.py`); what a user injects may be a stand-in."""
+
     def __init__(
         self,
         settings: HttpSettings | None = None,
