@@ -22,7 +22,7 @@ from anycap.cli.exits import TABLE
 from anycap.core.machine import TRANSITIONS
 from anycap.emulator import faults
 from anycap.journal import fields as journal_fields
-from anycap.providers import catalog, envelope, wire
+from anycap.providers import envelope, toml_text, wire
 from anycap.taxonomy import CODES, Category
 from anycap.transport.connections import exchange
 
@@ -184,7 +184,7 @@ def limits() -> str:
             "-",
             "longer is an image, or no field of ours",
         ),
-        ("a provider's catalog", f"{catalog.CATALOG_BYTES_MAX:,} bytes", "-", "it is read whole"),
+        ("a provider's catalog", f"{toml_text.CATALOG_BYTES_MAX:,} bytes", "-", "it is read whole"),
         ("an image to solve", f"{images.IMAGE_BYTES_MAX:,} bytes", "-", "vendors take at most 500,000"),
         (
             "closing",

@@ -10,9 +10,11 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable, iscoroutinefunction
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from anycap.credentials import ArgumentsHidden, Secret, key_fault, stripped
 from anycap.errors import ConfigurationError
@@ -60,7 +62,8 @@ def _wrapped(value: Key | None) -> Secret | Callable[[], object] | None:
 class Account(metaclass=ArgumentsHidden):
     """One account at one vendor.
 
-    `provider` is a name such as `"anti-captcha"`; `key` a str, `Secret` or a (possibly async) function that gives the
+    `provider` is a name such as `"anti-captcha"`, or the `Path` of a catalog of yours, which is read when the client opens and
+    says the provider's name; `key` a str, `Secret` or a (possibly async) function that gives the
     current one, read from `ANYCAP_<PROVIDER>_KEY` or `ANYCAP_<PROVIDER>_KEY_FILE` when left out. `name` defaults to the
     provider, is unique in a client, and is what journals and tickets store, so a rotated key finds its tickets.
     `base_url` replaces the vendor's (mirrors, the emulator). `max_in_flight` bounds the unfinished tasks.
@@ -74,7 +77,7 @@ class Account(metaclass=ArgumentsHidden):
     Account(provider='capmonster', name='capmonster', base_url=None, max_in_flight=None)
     """
 
-    provider: str = field(kw_only=False)
+    provider: str | Path = field(kw_only=False)
     key: Secret | Callable[[], object] | None = field(default=None, converter=_wrapped, repr=False, kw_only=False)
     name: str = field(default="")
     base_url: str | None = None
@@ -83,8 +86,11 @@ class Account(metaclass=ArgumentsHidden):
     polling: Polling | None = field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        if isinstance(self.provider, Path):
+            self._check_rest()
+            return
         if not _is_text(self.provider):
-            raise ConfigurationError("an account's provider is a name such as 'anti-captcha'")
+            raise ConfigurationError("an account's provider is a name such as 'anti-captcha', or the Path of a catalog")
         if not looks_like_a_name(self.provider):
             raise ConfigurationError(
                 f"an account's provider is a name such as 'anti-captcha'; this text of {len(self.provider)} characters is "
@@ -92,12 +98,19 @@ class Account(metaclass=ArgumentsHidden):
             )
         if not self.name:
             object.__setattr__(self, "name", self.provider)
+        self._check_rest()
+
+    def _check_rest(self) -> None:
         if self.max_in_flight is not None and self.max_in_flight < 1:
             raise ConfigurationError("max_in_flight must be at least 1, or None for the default")
         if type(self.weight) not in (int, float) or not 0 < self.weight < math.inf:
             raise ConfigurationError("an account's weight is a positive number")
         if self.base_url is not None:
             object.__setattr__(self, "base_url", _base_url(self.base_url))
+
+    def of_provider(self, name: str) -> Account:
+        """This account with the provider's name in place of the path of its catalog."""
+        return evolve(self, provider=name, name=self.name or name)
 
 
 def _is_text(value: object) -> bool:
@@ -110,6 +123,14 @@ def _base_url(url: str) -> str:
         raise ConfigurationError("base_url must start with https:// (or http:// on loopback)")
     if "@" in url.split("/")[2]:
         raise ConfigurationError("base_url must not hold credentials; the key goes into `key`")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError("base_url is no URL") from None
+    # urlsplit drops tabs and line breaks, so the text itself is asked.
+    if not url.isprintable() or " " in url or parts.query or parts.fragment or "?" in url or "#" in url or port == 0:
+        raise ConfigurationError("base_url must hold no blank, control character, query, fragment or port 0")
     return url.rstrip("/")
 
 
@@ -183,7 +204,7 @@ class KeySource:
         if isinstance(source, Secret):
             fresh: Any = source
         elif source is None:
-            fresh = await offload(key_from_environment, self._account.provider)
+            fresh = await offload(key_from_environment, str(self._account.provider))
         else:
             # An object with an async `__call__` is no coroutine function itself.
             on_loop = iscoroutinefunction(source) or iscoroutinefunction(type(source).__call__)

@@ -10,6 +10,7 @@ import math
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
@@ -46,6 +47,7 @@ from anycap.errors import (
 from anycap.events import Event, EventKind, Events, Hook
 from anycap.journal import open_journal
 from anycap.journal.port import Journal
+from anycap.providers.adapter import Adapter
 from anycap.results import Receipt, Solution
 from anycap.settings import Settings
 from anycap.tickets import Ticket
@@ -104,18 +106,26 @@ class Client(VendorMethods):
             raise error
         self._settings = settings if settings is not None else Settings()
         self._runtime = runtime if runtime is not None else Runtime()
-        self._sessions = self._sessions_of(given)
+        self._sessions: dict[str, AccountSession] = {}
+        # Blocks and the vendor's failures concern an address: accounts that share one share what is known of it.
+        self._addresses: dict[tuple[str, str], AddressGuard] = {}
+        # Catalogs of the user's own are read in `open`, off the event loop: only then are these accounts' names known.
+        self._given = list(given)
+        for account in given:
+            if isinstance(account.provider, str):
+                self._add_session(account, providers.get(account.provider))
         self._journal = open_journal(journal, self._settings.journal)
         self._transport: Transport = choose(
             http,
             self._settings.http,
             allow_http=self._settings.allow_http,
-            speaks_https=any(session.target.is_https for session in self._sessions.values()),
+            speaks_https=len(self._sessions) < len(given)  # those not read yet: assumed to, at worst it is of no use
+            or any(session.target.is_https for session in self._sessions.values()),
             offload=self._runtime.offload,
         )
         self._events = Events(on_event)
         self._engine = Engine(
-            list(self._sessions.values()),
+            self._sessions,
             self._transport,
             self._journal,
             self._events,
@@ -130,26 +140,6 @@ class Client(VendorMethods):
         self.callbacks = Callbacks(self._engine.callback_received)
         self._callback_url = None if callback_url is None else _callback_base(callback_url)
 
-    def _sessions_of(self, accounts: Iterable[Account]) -> dict[str, AccountSession]:
-        sessions: dict[str, AccountSession] = {}
-        # Blocks and the vendor's failures concern an address: accounts that share one share what is known of it.
-        addresses: dict[tuple[str, str], AddressGuard] = {}
-        for account in accounts:
-            if account.name in sessions:
-                raise ConfigurationError(
-                    f"two accounts are named {account.name!r}; give one another name: Account(..., name='second')"
-                )
-            adapter = providers.get(account.provider)
-            base_url = account.base_url or adapter.catalog.base_url
-            target = parse_target(base_url, allow_http=self._settings.allow_http)
-            place = (account.provider, base_url)
-            if place not in addresses:
-                addresses[place] = AddressGuard(adapter.catalog.ban_rules, self._settings.guard)
-            sessions[account.name] = AccountSession(
-                account, adapter, target, addresses[place], self._settings, chance=self._runtime.chance
-            )
-        return sessions
-
     def __repr__(self) -> str:
         phase = self._engine.phase.value
         return f"<Client {', '.join(self._sessions)}, {'not open' if phase == 'new' else phase}>"
@@ -161,11 +151,42 @@ class Client(VendorMethods):
 
         nursery: on trio, the client's background task runs in it; without one, in a system task.
 
-        Raises ConfigurationError (no key, or an address that `ANYCAP_OFFLINE` rules out) and JournalError (the journal
-        cannot be used). Nothing is sent to a vendor.
+        Raises ConfigurationError (no key, a catalog of yours that cannot be read, an address that `ANYCAP_OFFLINE` rules
+        out) and JournalError (the journal cannot be used). Nothing is sent to a vendor.
         """
+        await self._read_catalogs()
         check_offline(self._transport, (session.base_url() for session in self._sessions.values()))
         await self._engine.open(nursery)
+
+    async def _read_catalogs(self) -> None:
+        paths = dict.fromkeys(account.provider for account in self._given if isinstance(account.provider, Path))
+        adapters = {path: await self._runtime.offload(providers.from_file, path) for path in paths}
+        for place, account in enumerate(self._given):
+            if isinstance(account.provider, Path):
+                adapter = adapters[account.provider]
+                self._given[place] = account.of_provider(adapter.catalog.name)
+                self._add_session(self._given[place], adapter)
+        for account in self._given:  # routing takes them in the order given
+            self._sessions[account.name] = self._sessions.pop(account.name)
+
+    def _add_session(self, account: Account, adapter: Adapter) -> None:
+        if account.name in self._sessions:
+            raise ConfigurationError(
+                f"two accounts are named {account.name!r}; give one another name: Account(..., name='second')"
+            )
+        catalog = adapter.catalog
+        base_url = account.base_url or catalog.base_url
+        if not base_url:
+            raise ConfigurationError(
+                f"{catalog.name} is whatever its address says: Account({catalog.name!r}, base_url='http://127.0.0.1:8080')"
+            )
+        target = parse_target(base_url, allow_http=self._settings.allow_http)
+        place = (catalog.name, base_url)
+        if place not in self._addresses:
+            self._addresses[place] = AddressGuard(catalog.ban_rules, self._settings.guard)
+        self._sessions[account.name] = AccountSession(
+            account, adapter, target, self._addresses[place], self._settings, chance=self._runtime.chance
+        )
 
     async def aclose(self, grace: float | None = None) -> None:
         """Close the client; any task of its event loop may, and more than once. Callers that wait get ClientClosed.

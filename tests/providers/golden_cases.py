@@ -324,4 +324,17 @@ FULL: dict[str, dict[str, Challenge[Any]]] = {
         ),
         "recaptcha_grid-full": RecaptchaGrid(IMAGE, "/m/0k4j", website_url=PAGE, website_key=KEY),
     },
+    "nextcaptcha": {
+        "recaptcha_v2-full": RecaptchaV2(PAGE, KEY, data_s="ONCE", invisible=True, action="login", **_RECAPTCHA_DOMAIN),
+        "recaptcha_v2_enterprise-full": RecaptchaV2(
+            PAGE, KEY, invisible=True, action="login", **_V2_ENTERPRISE, **_RECAPTCHA_DOMAIN
+        ),
+        "recaptcha_v3-full": RecaptchaV3(PAGE, KEY, **_V3, **_RECAPTCHA_DOMAIN),
+        "hcaptcha-full": HCaptcha(PAGE, KEY, invisible=True, enterprise_payload={"sentry": True}),
+        "funcaptcha-full": FunCaptcha(PAGE, "PUBLICKEY", data=_BLOB),
+    },
 }
+
+FOLDERS = {"rucaptcha": "2captcha"}
+"""Vendors whose requests are another's to the letter: their golden files are that one's."""
+FULL |= {provider: FULL[folder] for provider, folder in FOLDERS.items()}

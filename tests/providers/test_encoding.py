@@ -251,12 +251,14 @@ _JSON = st.recursive(
 
 @given(provider=st.sampled_from(BUILT_IN), key=_TEXT, action=_TEXT)
 def test_no_text_field_breaks_out_of_the_json(provider: str, key: str, action: str) -> None:
-    prepared = prepare(provider, RecaptchaV3(PAGE, key, action=action))
+    challenge = RecaptchaV3(PAGE, key, action=action)
+    prepared = prepare(provider, challenge)
     raw = encode_json({"clientKey": Secret("KEY"), "task": prepared.task})
     assert all(32 <= byte < 127 for byte in raw)
     sent = json.loads(raw)
     assert list(sent) == ["clientKey", "task"]
-    assert sent["task"]["websiteKey"] == key and sent["task"]["pageAction"] == action
+    assert sent["task"]["websiteKey"] == challenge.website_key == key.strip()
+    assert sent["task"]["pageAction"] == challenge.action
 
 
 @given(fields=st.dictionaries(st.text().filter(lambda name: name not in ("type", "clientKey")), _JSON, max_size=4))

@@ -13,15 +13,19 @@ from anycap.emulator.model import Vendor
 from anycap.providers import get
 from anycap.providers.solutions import build
 from anycap.transport import Answer
-from tests.providers.test_golden_requests import FILES, challenge_of
+from tests.providers.test_golden_requests import CASES, challenge_of, named
 
 # The vendor task of the golden requests is a type of anti-captcha only.
-TAKEN = [path for path in FILES if path.parent.name == "anti-captcha" or not path.stem.startswith("vendor_task")]
+TAKEN = [
+    (provider, path)
+    for provider, path in CASES
+    if provider == "anti-captcha" or not path.stem.startswith("vendor_task")
+]
 
 
-@pytest.mark.parametrize("path", TAKEN, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_golden_request_is_accepted_and_its_answer_is_read(path: Path) -> None:
-    provider, case = path.parent.name, path.stem
+@pytest.mark.parametrize(("provider", "path"), TAKEN, ids=named)
+def test_golden_request_is_accepted_and_its_answer_is_read(provider: str, path: Path) -> None:
+    case = path.stem
     clock = ManualClock()
     vendor = Vendor(provider, clock=clock, rng=random.Random(1), key="KEY", solve_time=20.0)
     adapter = get(provider)

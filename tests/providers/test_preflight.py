@@ -257,7 +257,7 @@ def test_missing_field_that_one_vendor_demands_is_named() -> None:
 def test_type_that_the_vendor_lacks_is_refused_naming_who_can() -> None:
     message = refusal("yescaptcha", Prosopo(PAGE, "KEY"))
     assert "Prosopo: yescaptcha does not solve this" in message
-    assert "Providers that take it: anti-captcha, capmonster, 2captcha." in message
+    assert "Providers that take it: anti-captcha, capmonster, 2captcha, rucaptcha." in message
 
 
 def test_form_that_nobody_takes_says_so() -> None:

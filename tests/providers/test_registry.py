@@ -11,11 +11,11 @@ import pytest
 
 from anycap import providers
 from anycap.errors import ConfigurationError, UnsupportedMethod
-from anycap.providers import BUILT_IN, adapter_for, as_adapter, get, names
+from anycap.providers import BUILT_IN, COMPATIBLE, adapter_for, as_adapter, from_file, get, names
 from anycap.providers.adapter import Adapter
 from anycap.providers.anti_captcha import AntiCaptchaAdapter
 from anycap.providers.capmonster import CapMonsterAdapter
-from anycap.providers.catalog import load
+from anycap.providers.catalog import BUILT_IN_FILES, load
 from anycap.providers.chinese import ChineseAdapter
 from tests.providers_toy import TOY
 
@@ -48,10 +48,14 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
 
 
 def test_the_built_in_ones_and_their_styles() -> None:
-    assert BUILT_IN == ("anti-captcha", "capmonster", "yescaptcha", "ezcaptcha", "2captcha", "capsolver")
+    assert BUILT_IN == (
+        "anti-captcha", "capmonster", "yescaptcha", "ezcaptcha", "2captcha", "capsolver", "rucaptcha", "nextcaptcha",
+    )  # fmt: skip
+    assert set(BUILT_IN) | set(COMPATIBLE) == BUILT_IN_FILES
     assert {name: type(get(name)) for name in BUILT_IN} == {
         "anti-captcha": AntiCaptchaAdapter, "capmonster": CapMonsterAdapter, "yescaptcha": ChineseAdapter,
         "ezcaptcha": ChineseAdapter, "2captcha": AntiCaptchaAdapter, "capsolver": ChineseAdapter,
+        "rucaptcha": AntiCaptchaAdapter, "nextcaptcha": AntiCaptchaAdapter,
     }  # fmt: skip
 
 
@@ -96,7 +100,7 @@ def test_a_package_may_offer_a_path_a_catalog_an_adapter_or_a_function(
         "class": lambda: AntiCaptchaAdapter(load(toy_path)),
     }
     installed("toy", offered[form])
-    assert names() == (*BUILT_IN, "toy")
+    assert names() == (*BUILT_IN, *COMPATIBLE, "toy")
     adapter = get("toy")
     assert isinstance(adapter, Adapter) and adapter.catalog.title == "Toy"
     assert get("toy") is adapter
@@ -113,7 +117,39 @@ def test_a_subclass_of_a_style_is_taken_as_it_is(installed: Callable[[str, Any],
 def test_a_package_cannot_replace_a_built_in_provider(installed: Callable[[str, Any], None], toy_path: Path) -> None:
     installed("anti-captcha", toy_path)
     assert get("anti-captcha").catalog.title == "anti-captcha.com"
-    assert names() == BUILT_IN
+    assert names() == (*BUILT_IN, *COMPATIBLE)
+
+
+@pytest.mark.parametrize("name", ["anti.captcha", "anticaptcha", "2-captcha", "cap.monster", "compati-ble"])
+def test_a_package_is_not_given_the_key_of_a_provider_whose_name_differs_in_punctuation_only(
+    installed: Callable[[str, Any], None], tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "toy.toml"
+    path.write_text(TOY.replace('name = "toy"', f'name = "{name}"'))
+    installed(name, path)
+    with pytest.raises(ConfigurationError, match="would be given that one's key"):
+        get(name)
+
+
+def test_two_packages_cannot_share_a_key(installed: Callable[[str, Any], None], toy_path: Path) -> None:
+    installed("toy", toy_path)
+    installed("to.y", toy_path)
+    for name in ("toy", "to.y"):
+        with pytest.raises(ConfigurationError, match="has the name of"):
+            get(name)
+
+
+@pytest.mark.parametrize("name", ["anti-captcha", "anti.captcha", "compatible", "rucaptcha"])
+def test_a_file_of_the_users_cannot_take_a_providers_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "acme.toml"
+    path.write_text(TOY.replace('name = "toy"', f'name = "{name}"'))
+    with pytest.raises(ConfigurationError, match=r"acme.toml: provider.name: .* is taken"):
+        from_file(path)
+
+
+def test_a_file_of_the_users_is_read_anew_each_time(toy_path: Path) -> None:
+    assert from_file(toy_path).catalog.name == "toy"
+    assert from_file(toy_path) is not from_file(toy_path)
 
 
 @pytest.mark.parametrize("thing", [5, None, object(), ["path"], lambda: 5, lambda: lambda: None])

@@ -45,9 +45,9 @@ def with_task(**changes: Any) -> dict[str, Any]:
         (with_task(allowed={"action": "login"}), "allowed.action: must be a list"),
         (with_task(proxy={"form": "csv"}), "form: 'csv' is not one of"),
         (with_task(variants={"X": {"tming": "a"}}), "tming: no such key"),
-        ({"timing": {"token": {"first_s": -1}}}, "first_s: must be 0 or more"),
+        ({"timing": {"token": {"first_s": -1}}}, "first_s: must be from 0 to 1,000,000,000"),
         ({"timing": {"token": {"first_s": True}}}, "first_s: must be a number"),
-        ({"timing": {"token": {"polls_max": 0}}}, "polls_max: must be 1 or more"),
+        ({"timing": {"token": {"polls_max": 0}}}, "polls_max: must be from 1 to 1,000,000,000"),
         ({"images": {"bytes_max": "500 kB"}}, "bytes_max: must be a whole number"),
         ({"methods": {"getBalance": {"verb": "PUT"}}}, "verb: 'PUT' is not one of"),
         ({"methods": {"report": {"reports": "wrong"}}}, "reports: 'wrong' is not one of"),
@@ -85,9 +85,13 @@ def test_what_no_vendor_page_confirms_is_marked() -> None:
         "ezcaptcha": {"HCaptcha"},
         "2captcha": {"Yidun", "RecaptchaGrid"},
         "capsolver": {"FriendlyCaptcha"},
+        "rucaptcha": {"Yidun", "RecaptchaGrid"},
+        "nextcaptcha": {"RecaptchaV2", "RecaptchaV3", "HCaptcha", "FunCaptcha"},
     }
     methods = {(name, m) for name in BUILT_IN for m, s in get(name).catalog.tasks.methods.items() if not s.confirmed}
-    assert methods == {("anti-captcha", "test"), ("ezcaptcha", "getBalance")}
+    assert methods == {
+        ("anti-captcha", "test"), ("ezcaptcha", "getBalance"), ("nextcaptcha", "createTask"), ("nextcaptcha", "getBalance"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("provider", BUILT_IN)
@@ -207,7 +211,7 @@ def test_vendor_without_reports_says_so(provider: str) -> None:
 
 def test_challenge_matrix_has_a_row_per_challenge_and_a_cell_per_vendor() -> None:
     rows = {row.challenge: row.cells for row in challenge_matrix(BUILT_IN)}
-    assert len(rows) == len(KINDS) - 1 and all(len(cells) == 6 for cells in rows.values())
+    assert len(rows) == len(KINDS) - 1 and all(len(cells) == 8 for cells in rows.values())
     anti_captcha, capmonster, yescaptcha, *_ = rows["RecaptchaV3"]
     assert anti_captcha.types == ("RecaptchaV3TaskProxyless",) and anti_captcha.proxy == "no"
     assert capmonster.types == ("RecaptchaV3TaskProxyless", "RecaptchaV3EnterpriseTask")
@@ -219,7 +223,7 @@ def test_challenge_matrix_has_a_row_per_challenge_and_a_cell_per_vendor() -> Non
 def test_method_matrix_has_a_row_per_method_and_a_cell_per_vendor() -> None:
     rows = {row.method: row.cells for row in method_matrix(BUILT_IN)}
     assert all(cell is not None for cell in rows["getBalance"])
-    assert [cell is not None for cell in rows["getQueueStats"]] == [True, False, False, False, False, False]
+    assert [cell is not None for cell in rows["getQueueStats"]] == [True, *[False] * 7]
 
 
 def test_report_about_an_image_of_another_language_pool_is_refused() -> None:

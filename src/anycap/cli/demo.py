@@ -158,7 +158,7 @@ async def play(
             asyncio.TaskGroup() as tasks,
         ):
             for account in accounts:
-                work = challenges(account.provider, seed)
+                work = challenges(str(account.provider), seed)
                 if account.name == WRONG_KEY_ACCOUNT:
                     work = work[:WRONG_KEY_TASKS]
                 tasks.create_task(_solve_all(client, account.name, work, report))

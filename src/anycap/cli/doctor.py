@@ -95,7 +95,7 @@ async def _reach(account: Account) -> dict[str, Any]:
     from anycap.transport import choose
     from anycap.transport.port import Failure, Request
 
-    url = account.base_url or get(account.provider).catalog.base_url
+    url = account.base_url or get(str(account.provider)).catalog.base_url
     transport = choose(None, HttpSettings())
     await transport.open()
     try:
@@ -139,7 +139,7 @@ def _key_source(account: Account) -> str:
 
     if account.key is not None:
         return "stdin"
-    plain, file = env_names(account.provider)
+    plain, file = env_names(str(account.provider))
     return plain if os.environ.get(plain, "").strip() else file
 
 

@@ -377,7 +377,7 @@ class Vendor:
         return answers.ready(self.dialect, task, self._solution(task), self.epoch_s)
 
     def _solution(self, task: Task) -> dict[str, Any]:
-        return make_solution(self.provider, task.fields, task.seed)
+        return make_solution(self.catalog.family, task.fields, task.seed)
 
     def _flavour(self) -> str:
         if self.processing != "mixed":

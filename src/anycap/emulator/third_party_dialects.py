@@ -25,7 +25,8 @@ def dialect_of(catalog: Catalog) -> Dialect:
     """The dialect of the vendor that this catalog describes."""
     if catalog.name in DIALECTS:
         return DIALECTS[catalog.name]
-    model = DIALECTS[_MODELS[catalog.style]]
+    # A service of the same company speaks as its sister does (RuCaptcha as 2Captcha), another as its style's vendor.
+    model = DIALECTS.get(catalog.family) or DIALECTS[_MODELS[catalog.style]]
     codes = {trouble: _code(catalog, model, trouble) for trouble in model.codes}
     return evolve(
         model,

@@ -105,8 +105,12 @@ class AccountSession:
 
     @property
     def family(self) -> str:
-        """The vendor behind the account: providers of one company share a family, and its bans."""
-        return getattr(self.catalog, "family", self.catalog.name)
+        """The vendor behind the account: providers of one company share a family, and its bans.
+
+        Behind `compatible` there is whoever answers at the account's address.
+        """
+        family = self.catalog.family
+        return f"{family} at {self.account.base_url}" if not self.catalog.base_url else family
 
     def submit_held_until(self, task_type: str, now: float) -> tuple[float, ErrorAnswer | None]:
         """Until when a createTask of this type is held here (`now` or before: not at all), and the vendor's error behind it.

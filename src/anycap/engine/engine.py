@@ -16,7 +16,7 @@ import logging
 import math
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ class Engine:
 
     def __init__(
         self,
-        sessions: Sequence[AccountSession],
+        sessions: Mapping[str, AccountSession],
         transport: Transport,
         journal: Journal,
         events: Events,
@@ -102,7 +102,7 @@ class Engine:
         offload: Callable[..., Awaitable[Any]],
     ) -> None:
         # -- what it works with
-        self.sessions = {session.name: session for session in sessions}
+        self.sessions = sessions
         self.transport = transport
         self.journal = journal
         self.events = events

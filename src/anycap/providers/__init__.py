@@ -1,8 +1,9 @@
 """The providers this library can talk to: `get(name)` gives the adapter, `names()` all of them.
 
-A provider is a TOML file (`data/`, read by `catalog.py`) and one of three dialects. Others come through the entry point group
-`anycap.providers`: the entry point's name is the provider's, its object a path to a TOML (str, Path, Traversable), a
-`Catalog`, an `Adapter`, or a function without arguments that returns one of these. Nothing is read before it is used.
+A provider is a TOML file (`data/`, read by `catalog.py`) and one of three dialects. Others come as a file of the user's
+(`from_file`), or through the entry point group `anycap.providers`: the entry point's name is the provider's, its object a
+path to a TOML (str, Path, Traversable), a `Catalog`, an `Adapter`, or a function without arguments that returns one of
+these. Nothing is read before it is used.
 """
 
 from __future__ import annotations
@@ -12,14 +13,20 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from importlib.metadata import EntryPoint, EntryPoints
+    from pathlib import Path
 
     from anycap.providers.adapter import Adapter
     from anycap.providers.catalog import Catalog
 
-BUILT_IN = ("anti-captcha", "capmonster", "yescaptcha", "ezcaptcha", "2captcha", "capsolver")
-"""The providers that come with the library, those with task types first."""
+BUILT_IN = (
+    "anti-captcha", "capmonster", "yescaptcha", "ezcaptcha", "2captcha", "capsolver", "rucaptcha", "nextcaptcha",
+)  # fmt: skip
+"""The vendors that come with the library."""
+
+COMPATIBLE = ("compatible", "compatible-capmonster", "compatible-yescaptcha")
+"""For whoever speaks createTask and is not listed: a look-alike or a local server, at the account's `base_url`."""
 
 ENTRY_POINT_GROUP = "anycap.providers"
 
@@ -41,7 +48,35 @@ def get(name: str) -> Adapter:
 
 def names() -> tuple[str, ...]:
     """Every provider there is: the built-in ones, then those of installed packages in alphabetical order."""
-    return (*BUILT_IN, *sorted(set(_entry_points()) - set(BUILT_IN)))
+    return (*BUILT_IN, *COMPATIBLE, *sorted(set(_entry_points()) - set(BUILT_IN) - set(COMPATIBLE)))
+
+
+def from_file(path: Path) -> Adapter:
+    """The adapter of a catalog of the user's own. Reads the file, so call it off the event loop.
+
+    Raises ConfigurationError for a file that is no catalog, and for one whose provider has the name of another: its key
+    would be read from that one's environment variable, and its tickets taken for that one's.
+    """
+    from anycap.errors import ConfigurationError
+    from anycap.providers.catalog import load
+
+    catalog = load(path)
+    taken = _same_key(catalog.name, names())
+    if taken is not None:
+        raise ConfigurationError(
+            f"{path.name}: provider.name: {catalog.name!r} is taken: {taken!r} is a provider already. Give it another name."
+        )
+    return adapter_for(catalog)
+
+
+def _same_key(name: str, others: Iterable[str]) -> str | None:
+    """The first of `others` that this name could be mistaken for: their keys come from the same environment variable."""
+    return next((other for other in others if _letters(other) == _letters(name)), None)
+
+
+def _letters(name: str) -> str:
+    """What is left of a name when case and punctuation do not count, as in the names of environment variables."""
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def adapter_for(catalog: Catalog) -> Adapter:  # noqa: RET503 - assert_never does not return
@@ -70,7 +105,7 @@ def adapter_for(catalog: Catalog) -> Adapter:  # noqa: RET503 - assert_never doe
 def _make(name: object) -> Adapter:
     from anycap.errors import ConfigurationError
 
-    if name in BUILT_IN:
+    if name in BUILT_IN or name in COMPATIBLE:
         from anycap.providers.catalog import load_builtin
 
         return adapter_for(load_builtin(name))
@@ -108,6 +143,12 @@ def _look_up(entry_points: Callable[..., EntryPoints], import_path: tuple[str, .
 def _from_entry_point(name: str, point: EntryPoint) -> Adapter:
     from anycap.errors import ConfigurationError
 
+    taken = _same_key(name, (other for other in names() if other != name))
+    if taken is not None:
+        raise ConfigurationError(
+            f"Provider {name!r} ({point.value}) has the name of {taken!r} but for punctuation, so it would be given that "
+            "one's key from the environment. Its package has to choose another name."
+        )
     try:
         offered = point.load()
     except Exception as error:

@@ -16,7 +16,9 @@ from attrs import evolve, field, frozen
 
 from anycap.core.vendor_limits import BanRule
 from anycap.errors import ConfigurationError
+from anycap.providers.extending import extended
 from anycap.providers.section import Section
+from anycap.providers.toml_text import parse_toml
 from anycap.taxonomy import CODES, Charged, Code, ErrorRow, Retry, Scope
 
 if TYPE_CHECKING:
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
     from anycap.providers.tasks import TaskBook
 
 SCHEMA = 1
-CATALOG_BYTES_MAX = 1 << 20
+BUILT_IN_FILES = frozenset({
+    "anti-captcha", "capmonster", "yescaptcha", "ezcaptcha", "2captcha", "capsolver", "rucaptcha", "nextcaptcha",
+    "compatible", "compatible-capmonster", "compatible-yescaptcha",
+})  # fmt: skip
+"""The catalogs in `data/`: what `extends` may name."""
 
 
 class Style(StrEnum):
@@ -48,6 +54,9 @@ class Confidence(StrEnum):
 class Catalog:
     """Everything known about one vendor. Made by `load`, never changed; compared by identity.
 
+    `family` is the name that providers of one company share (RuCaptcha is of 2Captcha's): their bans and blocks go together.
+    `base_url` is empty for a provider that is whatever the account's `base_url` says (`compatible`).
+
     `errors` holds the rows by vendor code, `aliases` other spellings, `ids` the codes behind a numeric error id (empty when the
     vendor's ids are only a flag). `charges_failures`: a task that fails is billed. `processing_http_statuses` mean "still
     processing" on getTaskResult. `poll_bans` are what too many polls of one task bring: the poll limits of the timings keep
@@ -57,6 +66,7 @@ class Catalog:
 
     file: str
     name: str
+    family: str
     title: str
     style: Style
     base_url: str
@@ -86,8 +96,10 @@ class Catalog:
 
 def load(source: Path | Traversable) -> Catalog:
     """The catalog in a TOML file. Raises `ConfigurationError` naming the file and the key that is wrong."""
-    import tomllib
+    return read(_parsed(source), file=source.name)
 
+
+def _parsed(source: Path | Traversable) -> dict[str, Any]:
     name = source.name
     try:
         raw = source.read_bytes()
@@ -95,28 +107,33 @@ def load(source: Path | Traversable) -> Catalog:
         raise ConfigurationError(
             f"{name}: the catalog cannot be read: {error.strerror or type(error).__name__}"
         ) from None
-    if len(raw) > CATALOG_BYTES_MAX:
-        raise ConfigurationError(f"{name}: a catalog of {len(raw)} bytes; at most {CATALOG_BYTES_MAX} are read")
-    try:
-        parsed = tomllib.loads(raw.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{name}: no valid TOML: {error}") from None
-    except RecursionError:
-        raise ConfigurationError(f"{name}: no valid TOML: nested too deep") from None
-    return read(parsed, file=name)
+    return parse_toml(raw, file=name)
 
 
 def load_builtin(name: str) -> Catalog:
     """The catalog of a provider that comes with this library."""
+    return load(_builtin_file(name))
+
+
+def _builtin_file(name: str) -> Traversable:
     from importlib.resources import files
 
-    return load(files("anycap.providers").joinpath("data", f"{name}.toml"))
+    return files("anycap.providers").joinpath("data", f"{name}.toml")
+
+
+def _builtin_tables(name: str) -> Mapping[str, Any] | None:
+    """The parsed catalog of a built-in provider, with what it extends filled in; None when there is none of this name."""
+    if name not in BUILT_IN_FILES:
+        return None
+    file = _builtin_file(name)
+    return extended(_parsed(file), file=file.name, parent_of=_builtin_tables)
 
 
 def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
     """The catalog that a parsed TOML describes; `file` is what error messages call it."""
     from anycap.providers.task_tables import SECTIONS, load_tasks
 
+    raw = extended(raw, file=file, parent_of=_builtin_tables)
     top = Section(file, "", raw)
     head = top.section("provider")
     schema = head.take("schema")
@@ -125,9 +142,7 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
     limits = top.section("limits")
     max_in_flight = limits.count("max_in_flight", None)
     limits.done()
-    name = head.text("name")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", name):
-        raise head.fail("name", f"{name!r}: lower-case letters, digits, dots and hyphens only")
+    name = _name(head, "name", head.text("name"))
     error_ids = head.one_of("error_ids", ("catalogue", "flag"))
     docs = head.text("docs")
     rows, aliases, ids = _errors(top, name, docs, meaningful_ids=error_ids == "catalogue")
@@ -138,9 +153,10 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
     catalog = Catalog(
         file=file,
         name=name,
+        family=_name(head, "family", head.text("family", name)),
         title=head.text("title"),
         style=head.choice("style", Style),
-        base_url=_url(head, "base_url", head.text("base_url")),
+        base_url="" if head.flag("needs_base_url", False) else _url(head, "base_url", head.text("base_url")),
         mirrors=_mirrors(head),
         docs=docs,
         currency=head.text("currency"),
@@ -169,6 +185,12 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
     return catalog
 
 
+def _name(head: Section, key: str, name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", name):
+        raise head.fail(key, f"{name!r}: lower-case letters, digits, dots and hyphens only")
+    return name
+
+
 def _some(head: Section, key: str) -> frozenset[str]:
     words = head.texts(key)
     if not words:
@@ -195,9 +217,11 @@ def _url(head: Section, key: str, url: str | None) -> Any:
         return None
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         raise head.fail(key, f"{url!r} is no URL") from None
+    if not url.isprintable() or " " in url or "\\" in url or port == 0:  # urlsplit itself drops tabs and line breaks
+        raise head.fail(key, f"{url!r} holds a blank, a control character or port 0")
     loopback = host in ("localhost", "127.0.0.1", "::1")
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
         raise head.fail(key, f"{url!r} is no https address")

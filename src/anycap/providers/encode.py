@@ -93,6 +93,8 @@ def _who_can(challenge: Challenge[Any]) -> list[str]:
 
     able = []
     for name in providers.names():
+        if name in providers.COMPATIBLE:  # not somebody to go to
+            continue
         try:
             other = providers.get(name).catalog
             _prepare(other.name, other.tasks, challenge)

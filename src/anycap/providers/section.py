@@ -15,6 +15,9 @@ from anycap.errors import ConfigurationError
 
 E = TypeVar("E", bound=StrEnum)
 
+NUMBER_MAX = 10**9
+"""More than any count, size or number of seconds in a catalog."""
+
 
 class Section:
     """One TOML table, read key by key; `done()` at the end refuses what nobody asked for.
@@ -103,8 +106,8 @@ class Section:
         if value is None and default is None:
             return None
         value = self._typed(key, "a number", isinstance(value, int | float) and not isinstance(value, bool), value)
-        if not 0 <= value < float("inf"):
-            raise self.fail(key, f"must be 0 or more, not {value}")
+        if not 0 <= value <= NUMBER_MAX:  # not said in the message: it may have thousands of digits
+            raise self.fail(key, f"must be from 0 to {NUMBER_MAX:,}")
         return float(value)
 
     @overload
@@ -117,8 +120,8 @@ class Section:
         if value is None and default is None:
             return None
         value = self._typed(key, "a whole number", type(value) is int, value)
-        if value < 1:
-            raise self.fail(key, f"must be 1 or more, not {value}")
+        if not 1 <= value <= NUMBER_MAX:
+            raise self.fail(key, f"must be from 1 to {NUMBER_MAX:,}")
         return int(value)
 
     def integer(self, key: str, allowed: tuple[int, ...], default: int) -> int:
