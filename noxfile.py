@@ -9,7 +9,7 @@
 """Every job of the project, by name: `nox -s NAME` runs one in an environment of its own; arguments go after `--`.
 
 Needs Python 3.11 or newer, pip and git; nox fetches uv, and uv installs what a session uses, in the versions of uv.lock.
-Only `lowest` and `latest` do not use the lock file. `.ci/run` calls these sessions.
+Only `lowest`, `latest` and `pairs` do not use the lock file. `.ci/run` calls these sessions.
 """
 
 from __future__ import annotations
@@ -53,9 +53,8 @@ def sync(session: nox.Session, *groups: str, options: tuple[str, ...] = ()) -> N
 
 
 def resolve(session: nox.Session, *options: str) -> None:
-    """Install the checkout with all extras and its tests' needs as uv resolves them today, and say what came of it."""
-    session.run_install("uv", "pip", "install", "--quiet", *options, "--editable", ".[aiohttp]", "--group", "test")
-    session.run("uv", "pip", "list", "--quiet")
+    """Install the checkout with all its extras and what its tests need, not from the lock file."""
+    session.run_install("uv", "pip", "install", "--quiet", *options, "--editable", ".[aiohttp,trio]", "--group", "test")
 
 
 def pytest(session: nox.Session) -> None:
@@ -96,6 +95,7 @@ def matrix(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """All tests with the oldest direct dependencies that pyproject.toml allows, not the locked ones."""
     resolve(session, "--resolution", "lowest-direct")
+    session.run("uv", "pip", "list", "--quiet")
     pytest(session)
 
 
@@ -103,6 +103,17 @@ def lowest(session: nox.Session) -> None:
 def latest(session: nox.Session) -> None:
     """All tests with the newest dependencies there are today, not the locked ones."""
     resolve(session, "--upgrade")
+    session.run("uv", "pip", "list", "--quiet")
+    pytest(session)
+
+
+@nox.session
+@nox.parametrize("newest", ["anyio", "trio"])
+def pairs(session: nox.Session, newest: str) -> None:
+    """All tests with the newest anyio and the oldest of the rest, and the same with trio: these two must fit."""
+    resolve(session, "--resolution", "lowest-direct")
+    resolve(session, "--upgrade-package", newest)
+    session.run("uv", "pip", "list", "--quiet")
     pytest(session)
 
 

@@ -99,7 +99,10 @@ async def test_a_key_that_dies_after_five_hundred_accepts_is_named_fifteen_times
 
 @pytest.mark.anyio
 async def test_a_good_key_is_not_slowed_on_a_real_socket() -> None:
-    """1,000 submits at a round trip of 50 ms within 6 s. What a busy machine computes is not the guard's doing."""
+    """1,000 submits at a round trip of 50 ms within 30 s: one by one they take 50.
+
+    An idle machine needs 3 s; how exactly nothing is slowed is the next test's, in virtual time.
+    """
     slow = Fault(action="slow", method="createTask", delay_s=0.05)
     emulator = Emulator(seed=1, solve_time=600.0, faults=[slow])
     async with (
@@ -110,7 +113,7 @@ async def test_a_good_key_is_not_slowed_on_a_real_socket() -> None:
         came = await _storm(1000, lambda: client.submit(PAGE, timeout=60))
         took_s = time.perf_counter() - began
     assert came == {"solved": 1000}
-    assert took_s < 6.0
+    assert took_s < 30.0
 
 
 @in_virtual_time

@@ -126,7 +126,7 @@ class AnyClient(RuleBasedStateMachine):
 
 TestAnyClient = AnyClient.TestCase
 TestAnyClient.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
 

@@ -75,7 +75,7 @@ async def acknowledged(journal: Journal, history: list[list[Record] | float], *,
     return said
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(histories())
 def test_memory_model_and_sqlite_agree_on_any_history(history: list[list[Record] | float]) -> None:
     keep = JournalSettings(keep_s=KEEP_S)

@@ -69,7 +69,6 @@ outcomes = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400) | damaged())
 @example(b"\x00{")
 @example(b"{\x00")
@@ -90,7 +89,6 @@ def tidied(value: Any) -> Any:
     return [tidied(item) for item in value] if isinstance(value, list) else value
 
 
-@settings(deadline=None)
 @given(values)
 @example("\U00010000\ud800x\udc00")
 @example({"a": {"\ud800": [1.5, 10**17, "0.1"]}})
@@ -101,19 +99,18 @@ def test_decode_agrees_with_the_standard_library_within_the_bounds(value: Any) -
         assert json.loads(json.dumps(found, default=float)) == tidied(json.loads(body))
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_decode_text_gives_an_object_or_a_reason(text: str) -> None:
     assert isinstance(decode_text(text), (dict, Unreadable))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(PROVIDERS, outcomes, st.booleans())
 def test_every_outcome_is_a_typed_verdict(provider: str, outcome: Answer | Failure, has_image: bool) -> None:
     check_answer(provider, outcome, has_image=has_image)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(PROVIDERS, bodies, st.sampled_from(METHODS), st.integers(-1, 1000))
 def test_normalize_gives_none_or_a_solve_error(provider: str, body: bytes, method: str | None, status: int) -> None:
     check_normalize(provider, body, method, status)
@@ -129,14 +126,12 @@ def test_the_fixtures_themselves() -> None:
                     check_normalize(provider, body, method, status)
 
 
-@settings(deadline=None)
 @given(PROVIDERS, st.dictionaries(st.text(max_size=10), values, max_size=5) | envelopes)
 def test_normalize_takes_any_mapping(provider: str, answer: dict[str, Any]) -> None:
     normalize(provider, answer)
     normalize(provider, json.dumps(answer))
 
 
-@settings(deadline=None)
 @given(PROVIDERS, st.text(min_size=1, max_size=60).filter(lambda text: text.strip().lower() not in ("", "null")))
 def test_the_mapping_never_changes_the_raw_code(provider: str, code: str) -> None:
     error = normalize(provider, json.dumps({"errorId": 1, "errorCode": code}).encode())
@@ -149,14 +144,12 @@ def test_the_mapping_never_changes_the_raw_code(provider: str, code: str) -> Non
         assert row.known or error.code is Code.UNKNOWN
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40), st.none() | st.text(max_size=40))
 def test_retry_after_is_a_bounded_wait_or_nothing(header: str, date: str | None) -> None:
     found = wait_s(header, date)
     assert found is None or 0 <= found <= 86_400
 
 
-@settings(deadline=None)
 @given(PROVIDERS, outcomes)
 def test_reading_leaves_no_trace(provider: str, outcome: Answer | Failure) -> None:
     """The same outcome gives the same verdict whatever was read before."""

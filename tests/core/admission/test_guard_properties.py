@@ -208,7 +208,7 @@ def _run(world: World, seed: int, moods: int) -> None:
             guard.key_changed(world.now)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32), st.integers(1, 12))
 def test_no_interleaving_reaches_a_ban_rule_or_sends_two_probes(seed: int, moods: int) -> None:
     world = _world()
@@ -216,7 +216,7 @@ def test_no_interleaving_reaches_a_ban_rule_or_sends_two_probes(seed: int, moods
     world.convict()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(0, 8), st.integers(0, 1), st.sampled_from(list(RequestKind)))
 def test_following_every_hold_leads_to_an_admission(seed: int, moods: int, index: int, action: RequestKind) -> None:
     world = _world()

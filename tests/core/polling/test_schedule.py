@@ -209,7 +209,7 @@ def taught(timing: Timing, lessons: list[tuple[str, float, float]], value: float
     return pacer
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     timing=st.sampled_from(VENDORS),
     lessons=st.lists(lesson, max_size=40),
@@ -248,7 +248,7 @@ def test_no_bound_is_broken_whatever_was_learned(
         assert timing.polls_max is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     timing=st.sampled_from(VENDORS),
     lessons=st.lists(lesson, max_size=40),
@@ -269,7 +269,7 @@ def test_a_saturated_gate_never_brings_a_poll_forward(
         assert wide >= plain - 1e-9
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(timing=st.sampled_from(VENDORS), lessons=st.lists(lesson, max_size=60), chance=st.floats(0.0, 0.999))
 def test_the_budget_reaches_to_the_end_of_the_task_whatever_was_learned(
     timing: Timing, lessons: list[tuple[str, float, float]], chance: float

@@ -184,7 +184,7 @@ def answers(draw: st.DrawFn) -> bytes:
     return received
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(answers(), st.sampled_from(["POST", "POST", "GET", "HEAD"]), st.sampled_from([1 << 20, 35, 34, 7, 0]))
 @example(whole(LENGTH), "HEAD", 1 << 20)
 @example(whole(LENGTH), "POST", 34)
