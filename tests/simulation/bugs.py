@@ -10,14 +10,18 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest import mock
 
+import attrs
+
 from anycap.core import classify
 from anycap.core import scheduler as scheduler_module
+from anycap.core.admission import open_breakers, recovery_policy
 from anycap.core.admission.circuit_breaker import CircuitBreaker
 from anycap.core.admission.open_breakers import OpenBreakers
 from anycap.core.admission.retry_budget import RetryBudget
 from anycap.core.admission.windows import SlowStart, TaskWindow
 from anycap.core.machine import Action, Event, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.polling.page_patience import PagePatience
 from anycap.core.polling.schedule import Pacer
 from anycap.core.scheduler import AccountScheduler
 from anycap.transport import Delivery
@@ -115,6 +119,46 @@ def _retries_without_budget() -> AbstractContextManager[Any]:
     return mock.patch.object(RetryBudget, "wait_until", lambda self, now: now)
 
 
+@contextmanager
+def _id_beside_an_error_dropped() -> Iterator[None]:
+    event_of = classify.submit_event
+
+    def blind(verdict: ParsedAnswer, **options: Any) -> Event:
+        if verdict.kind is AnswerKind.ERROR:
+            verdict = attrs.evolve(verdict, task_id=None)
+        return event_of(verdict, **options)
+
+    with mock.patch.object(scheduler_module, "submit_event", blind):
+        yield
+
+
+def _rejected_key_stops_polls() -> AbstractContextManager[Any]:
+    policy_for = recovery_policy.recovery_policy_for
+
+    def strict(problem: Any, action: Any, stated_s: Any, settings: Any) -> Any:
+        policy = policy_for(problem, action, stated_s, settings)
+        if policy is not None and policy.way is recovery_policy.Recovery.POLL:
+            return attrs.evolve(policy, way=recovery_policy.Recovery.KEY)
+        return policy
+
+    return mock.patch.object(open_breakers, "recovery_policy_for", strict)
+
+
+def _pages_stall_at_once() -> AbstractContextManager[Any]:
+    return mock.patch.object(PagePatience, "page_came", return_value=True)
+
+
+def _no_assumed_life() -> AbstractContextManager[Any]:
+    made = Pacer.__init__
+
+    def endless(self: Pacer, timing: Any, polling: Any) -> None:
+        made(self, timing, polling)
+        if timing.life_s is None:
+            self._life_s = self._end_s = float("inf")
+
+    return mock.patch.object(Pacer, "__init__", endless)
+
+
 BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "half the gap": _half_the_gap,
     "window never shrinks": _window_never_shrinks,
@@ -126,4 +170,8 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "resent on read time-out": _resend_on_read_timeout,
     "delivered twice": _deliver_twice,
     "forgotten on cancel": _forget_on_cancel,
+    "id beside an error dropped": _id_beside_an_error_dropped,
+    "rejected key stops polls": _rejected_key_stops_polls,
+    "pages stall at once": _pages_stall_at_once,
+    "no assumed life": _no_assumed_life,
 }

@@ -63,6 +63,8 @@ def _tickets(world: World) -> None:
     if process is None:
         return
     for solve in process.solves.values():
+        if solve.state is State.STALLED and not _pages_for_a_minute(world, solve.provider):
+            world.fault(f"{solve.id} is stalled, and its account's polls were never pages for a minute")
         if solve.state in ENDS or solve.state is State.STALLED:
             continue
         if solve.state is State.SOLVED and solve.id not in process.present:
@@ -125,6 +127,11 @@ def _results(world: World) -> None:
             if task.state is TaskState.EXPIRED and not _known_end(world, ticket):
                 if not _excused(world, ticket, task, vendor.plan.provider):
                     world.fault(f"{ticket}: its result expired, and nobody has noticed")
+
+
+def _pages_for_a_minute(world: World, provider: str) -> bool:
+    outages = world.vendors[provider].plan.outages
+    return any(outage.mode in ("firewall", "redirect") and outage.end - outage.start > 60.0 for outage in outages)
 
 
 def _known_end(world: World, ticket: str) -> bool:

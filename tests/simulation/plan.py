@@ -26,7 +26,10 @@ HORIZON_S = 20_000.0
 
 @frozen
 class Outage:
-    """A vendor does not work from `start` to `end`: `hang`, `refuse` (connections), `page` (HTML 502), `no_slots`, `block`."""
+    """A vendor does not work from `start` to `end`: `hang`, `refuse` (connections), `page` (HTML 502), `no_slots`, `block`.
+
+    Or something in front of it answers for it: `firewall` (HTML 403), `redirect` (302 to a login page).
+    """
 
     start: float
     end: float
@@ -51,7 +54,11 @@ class Losses:
 
 @frozen
 class VendorPlan:
-    """One vendor: its temper and its network. `rtt_s` is (median, sigma) of a lognormal round trip."""
+    """One vendor: its temper and its network. `rtt_s` is (median, sigma) of a lognormal round trip.
+
+    Its habits, each a probability: `odd_ids`: a createTask that makes a task is answered with an error beside the id;
+    `endless`: a task is in work for ever; `foreign`: a poll is answered with another task's id beside its solution.
+    """
 
     provider: str
     rtt_s: tuple[float, float]
@@ -62,6 +69,9 @@ class VendorPlan:
     submit: Losses
     poll: Losses
     outages: tuple[Outage, ...]
+    odd_ids: float = 0.0
+    endless: float = 0.0
+    foreign: float = 0.0
 
 
 @frozen
@@ -69,6 +79,7 @@ class AccountPlan:
     """One account: `tasks_paid` how many tasks its balance pays for, `top_up_at` when it is filled up (inf: never).
 
     The key is wrong from `key_dies_at` on (0: never known) and right again, as another key, from `key_renewed_at` on.
+    `create_refused` is from when to when createTask alone calls the key unknown: polls are answered as ever.
     """
 
     provider: str
@@ -79,6 +90,7 @@ class AccountPlan:
     key_dies_at: float
     key_renewed_at: float
     max_in_flight: int
+    create_refused: tuple[float, float] = (math.inf, math.inf)
 
 
 @frozen
@@ -130,7 +142,7 @@ def draw(seed: int, *, solves: int = 200) -> Plan:
     span_s = chance.choice((0.0, 5.0, 60.0, 300.0))
     vendors = tuple(_vendor(chance, seed, provider, count, span_s, calm=calm) for provider in providers)
     accounts = tuple(
-        _account(chance, vendor.provider, number, count, span_s, calm=calm)
+        _account(chance, seed, vendor.provider, number, count, span_s, calm=calm)
         for vendor in vendors
         for number in range(chance.choice((1, 1, 1, 2)))
     )
@@ -187,6 +199,11 @@ def _vendor(chance: Random, seed: int, provider: str, count: int, span_s: float,
     later = Random(f"later/{seed}/{provider}")
     if not calm and later.random() < 0.15:
         losses[0] = Losses(unsent=later.choice((0.4, 0.7)))
+    habits = Random(f"habits/{seed}/{provider}")
+    if not calm and habits.random() < 0.25:
+        start = habits.uniform(0.0, span_s + 40.0)
+        mode = habits.choice(("firewall", "redirect"))
+        outages.append(Outage(start, start + habits.choice((3.0, 20.0, 90.0, 400.0)), mode))
     return VendorPlan(
         provider=provider,
         rtt_s=(chance.choice((0.02, 0.05, 0.2, 0.6)), chance.choice((0.0, 0.3))),
@@ -197,10 +214,15 @@ def _vendor(chance: Random, seed: int, provider: str, count: int, span_s: float,
         submit=losses[0],
         poll=losses[1],
         outages=tuple(outages),
+        odd_ids=habits.choice((0.0, 0.0, 0.0, 0.05, 0.3)) if not calm else 0.0,
+        endless=habits.choice((0.0, 0.0, 0.0, 0.02, 0.1)) if not calm else 0.0,
+        foreign=habits.choice((0.0, 0.0, 0.0, 0.1)) if not calm else 0.0,
     )
 
 
-def _account(chance: Random, provider: str, number: int, count: int, span_s: float, *, calm: bool) -> AccountPlan:
+def _account(
+    chance: Random, seed: int, provider: str, number: int, count: int, span_s: float, *, calm: bool
+) -> AccountPlan:
     dies_at = renewed_at = top_up_at = math.inf
     paid: int | None = None
     if not calm and chance.random() < 0.15:
@@ -211,8 +233,14 @@ def _account(chance: Random, provider: str, number: int, count: int, span_s: flo
         paid = chance.choice((0, 5, count // 3))
         if chance.random() < 0.6:
             top_up_at = chance.uniform(1.0, span_s + 200.0)
+    habits = Random(f"habits/{seed}/{provider}/{number}")
+    create_refused = (math.inf, math.inf)
+    if not calm and dies_at == math.inf and habits.random() < 0.15:
+        start = habits.uniform(0.0, span_s * 0.8 + 1.0)  # while solves come
+        create_refused = (start, start + habits.choice((10.0, 200.0, math.inf)))
     return AccountPlan(
         provider=provider,
+        create_refused=create_refused,
         name=f"{provider}-{number}",
         slots=None if calm or chance.random() < 0.6 else max(1, int(count * chance.choice((0.02, 0.1, 0.5)))),
         tasks_paid=paid,

@@ -2,7 +2,8 @@
 
 - Submits at once: one until the first is accepted, twice as many with each that is.
 - Repeats: a fifth of the first submits, ten, and one a minute.
-- Nothing is sent after a wrong key until the key changes, but what was on its way.
+- Nothing is sent after a key that a poll has rejected until the key changes, but what was on its way. After one that
+  createTask or another method has rejected polls go one at a time until one is answered well, and then one createTask.
 - After a refusal nothing that it covers is sent before the wait is over; then one request at a time, until one succeeds.
 - After "too many tasks" the next submit comes only when fewer tasks are unfinished than when the vendor was full.
 """
@@ -50,6 +51,15 @@ class _Refusal:
     """The number of the request that tries again."""
 
 
+@define
+class _KeyDoubt:
+    """createTask or another method has rejected the key, and no poll has."""
+
+    polled_well: bool = False
+    tried: bool = False
+    """A createTask was sent since a poll was answered well, and nothing better came of it."""
+
+
 class Watch:
     """Watches one account of one process."""
 
@@ -60,6 +70,8 @@ class Watch:
         self._refusals: dict[tuple[Code, str | None], _Refusal] = {}
         self._count = 0
         self._dead_key = False
+        self._doubt: _KeyDoubt | None = None
+        self._polls_flying = 0
         self._flying = 0
         self._older = 0
         self._taken = 0
@@ -71,6 +83,7 @@ class Watch:
         """The key changed: nothing said to the old one counts."""
         self._refusals.clear()
         self._dead_key = False
+        self._doubt = None
         self._older, self._flying, self._taken = self._older + self._flying, 0, 0
 
     def sent(self, what: str, name: str, *, repeat: bool = False) -> None:
@@ -79,6 +92,9 @@ class Watch:
         now = self._world.now
         if self._dead_key:
             self._world.fault(f"{self._account.plan.name}: {what} sent with a key that the vendor does not know")
+        if self._doubt is not None:
+            self._sent_in_doubt(self._doubt, what)
+        self._polls_flying += what == "poll"
         if what != "submit":
             return
         self._firsts += not repeat
@@ -113,11 +129,36 @@ class Watch:
                         f"{refusal.held}"
                     )
 
+    def _sent_in_doubt(self, doubt: _KeyDoubt, what: str) -> None:
+        fits = {
+            "poll": doubt.polled_well or not self._polls_flying,
+            "submit": doubt.polled_well and not doubt.tried,
+            "call": False,
+        }
+        if not fits[what]:
+            self._world.fault(f"{self._account.plan.name}: {what} sent with a key that was rejected: {doubt}")
+        doubt.tried = doubt.tried or what == "submit"
+
+    def _heard_of_the_key(self, what: str, rejected: bool, well: bool) -> None:
+        if rejected and what == "poll":
+            self._dead_key = True
+        elif rejected and self._doubt is None:
+            self._doubt = _KeyDoubt()
+        elif self._doubt is not None and not rejected:
+            self._doubt.polled_well = self._doubt.polled_well or (well and what == "poll")
+            if what == "submit":
+                self._doubt.tried = False
+                if well:
+                    self._doubt = None
+
     def answered(self, what: str, name: str, verdict: ParsedAnswer) -> None:
         """The account hears an answer now."""
         problem = verdict.problem if verdict.kind is AnswerKind.ERROR else None
-        if problem is not None and problem.code is Code.INVALID_KEY and not self._account.fresh_key:
-            self._dead_key = True
+        self._polls_flying -= what == "poll"
+        rejected = problem is not None and problem.code is Code.INVALID_KEY
+        if not self._account.fresh_key:
+            fine = verdict.kind in (AnswerKind.ACCEPTED, AnswerKind.READY, AnswerKind.PROCESSING, AnswerKind.DONE)
+            self._heard_of_the_key(what, rejected, fine and verdict.http_status is None)
         if what != "submit":
             if problem is None and verdict.kind is not AnswerKind.LOST:
                 # Served again: blocks and rate limits are about all requests, so a poll may be what tries.
@@ -153,6 +194,8 @@ class Watch:
     def unsent(self, name: str) -> None:
         """The submit was called off before it left."""
         self._landed()
+        if self._doubt is not None:
+            self._doubt.tried = False
         for refusal in self._refusals.values():
             if refusal.name in (None, name):
                 refusal.trial = None

@@ -16,6 +16,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
+import attrs
 from attrs import field, frozen
 
 from anycap import providers
@@ -24,6 +25,8 @@ from anycap.core.machine import State
 from anycap.core.parsed_answer import ParsedAnswer
 from anycap.core.solve import Solve
 from anycap.emulator.accounts import VendorAccount
+from anycap.emulator.answers import Reply
+from anycap.emulator.dialects import Trouble
 from anycap.emulator.ledger import Task
 from anycap.emulator.model import Vendor
 from anycap.providers.adapter import Adapter
@@ -42,6 +45,14 @@ _CHALLENGES: Mapping[str, Callable[[], Challenge[Any]]] = {
     "ImageToText": lambda: ImageToText(_IMAGE),
 }
 _PAGE = b"<html><head><title>502</title></head><body>Bad Gateway</body></html>"
+_FIREWALL = b"<html><head><title>Attention Required!</title></head><body>Access denied</body></html>"
+_ODD_ERRORS = {
+    "anti-captcha": ("ERROR_NO_SLOT_AVAILABLE", 2),
+    "capmonster": ("ERROR_NO_SLOT_AVAILABLE", 1),
+    "yescaptcha": ("ERROR_NO_SLOT_AVAILABLE", 1),
+    "ezcaptcha": ("ERROR_NO_SLOT_AVAILABLE", 1),
+}
+"""What stands beside the id of a task that was made all the same."""
 _BLOCKS = {
     "anti-captcha": "ERROR_IP_BLOCKED",
     "capmonster": "ERROR_IP_BLOCKED",
@@ -104,8 +115,18 @@ class VendorWorld:
             solve_time=plan.solve_s, workers=plan.workers, failure_rate=plan.failure_rate, processing=plan.processing,
             strict_pacing=True,
         )  # fmt: skip
+        if plan.endless:
+            self.model.dialect = attrs.evolve(self.model.dialect, solve_limit_s=None)
+            self.model.solve_time = self._solve_s
         self.latency = world.stream(f"latency/{plan.provider}")
         self.fate = world.stream(f"fate/{plan.provider}")
+        self.habits = world.stream(f"habits/{plan.provider}")
+
+    def _solve_s(self, rng: Random, _: str) -> float:
+        """As long as the plan says, or for ever."""
+        median_s, sigma = self.plan.solve_s
+        seconds = median_s * math.exp(sigma * rng.gauss(0.0, 1.0))
+        return 1e9 if rng.random() < self.plan.endless else seconds
 
     def outage(self, at: float) -> str | None:
         for outage in self.plan.outages:
@@ -359,6 +380,11 @@ class World:
         what = vendor.outage(self.now + rtt_s / 2) or _draw(vendor.fate, losses)
         self.note(f"{account.plan.name} {method} {ticket} {what or ''}")
         flight = (process, account, method, ticket, then, self.now)
+        refused_from, refused_until = account.plan.create_refused
+        if submit and what is None and refused_from <= self.now < refused_until:
+            reply = account.vendor.model.error(Trouble.UNKNOWN_KEY, method)
+            self.later(rtt_s, self._answer, flight, Answer(reply.status, reply.encode()))
+            return
         if what == "hang":
             failure = Failure(Delivery.MAYBE_SENT, FailureKind.TIMEOUT, "no answer")
             self.later(timeout_s, self._answer, flight, failure)
@@ -370,6 +396,10 @@ class World:
             self.later(rtt_s, self._answer, flight, failure)
         elif what == "page":
             self.later(rtt_s, self._answer, flight, Answer(502, _PAGE))
+        elif what == "firewall":
+            self.later(rtt_s, self._answer, flight, Answer(403, _FIREWALL))
+        elif what == "redirect":
+            self.later(rtt_s, self._answer, flight, Answer(302, b"", location="https://login.example/"))
         elif what == "limited":
             self.later(rtt_s, self._answer, flight, Answer(429, b"slow down", retry_after="2"))
         else:
@@ -380,10 +410,12 @@ class World:
         model = account.vendor.model
         before = len(model.ledger.tasks)
         reply = model.call(method, fields)
-        if len(model.ledger.tasks) > before:
+        made = len(model.ledger.tasks) > before
+        if made:
             task = model.ledger.tasks[-1]
             self.task_of[account.plan.provider, task.id] = ticket
             self.tasks_of.setdefault(ticket, []).append(task)
+        reply = self._in_its_way(account, method, reply, made=made)
         outcome: Answer | Failure
         if what == "after":
             outcome = Failure(Delivery.MAYBE_SENT, FailureKind.DISCONNECTED, "closed without an answer")
@@ -393,6 +425,20 @@ class World:
             retry_after = next((value for name, value in reply.headers if name.lower() == "retry-after"), None)
             outcome = Answer(reply.status, reply.encode(), retry_after=retry_after)
         self.later(back_s, self._answer, flight, outcome)
+
+    def _in_its_way(self, account: Account, method: str, reply: Reply, *, made: bool) -> Reply:
+        """The answer as a vendor of odd habits gives it."""
+        plan, chance = account.vendor.plan, account.vendor.habits
+        if method == "createTask" and made and "taskId" in reply.fields and "solution" not in reply.fields:
+            if chance.random() < plan.odd_ids:
+                code, number = _ODD_ERRORS[account.plan.provider]
+                said = {"errorId": number, "errorCode": code, "taskId": reply.fields["taskId"]}
+                return attrs.evolve(reply, fields=said)
+        elif method == "createTask" and reply.code is not None and chance.random() < plan.odd_ids:
+            return attrs.evolve(reply, fields={**reply.fields, "taskId": 0})  # as CapMonster's page has it
+        elif method == "getTaskResult" and "solution" in reply.fields and chance.random() < plan.foreign:
+            return attrs.evolve(reply, fields={**reply.fields, "taskId": 424242})
+        return reply
 
     def _answer(self, flight: tuple[Any, ...], outcome: Answer | Failure) -> None:
         process, account, method, ticket, then, sent = flight

@@ -12,6 +12,7 @@ that were rejected before any request was sent, `take_rejected_calls` the calls.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
@@ -68,6 +69,7 @@ class AccountScheduler:
         # -- what waits
         # By task type, and repeats apart from first submits: a repeat that waits for a token must hold nobody else.
         self._lines: dict[tuple[str, bool], WaitingLine] = {}
+        self._places = itertools.count(1)
         self._call_lines: dict[str, CallLine] = {}
         # Tasks that wait for a poll, and solves that wait before they are tried again.
         self._schedule = DueHeap()
@@ -527,7 +529,7 @@ class AccountScheduler:
         key = (solve.task_type, solve.is_repeat)
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = WaitingLine()
+            line = self._lines[key] = WaitingLine(self._places)
         if not line.put(solve, now, first=first):
             self._rejected.append(solve)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 from anycap.core.admission.decisions import Deferred
@@ -26,18 +27,18 @@ NOT_HELD = -math.inf
 class WaitingLine:
     """A line of solves. `held_until` is the monotonic second before which its head need not ask the guard again."""
 
-    __slots__ = ("_by_deadline", "_first", "_last", "_length", "_rows", "deferral", "held_until")
+    __slots__ = ("_by_deadline", "_length", "_places", "_rows", "deferral", "held_until")
 
-    def __init__(self) -> None:
+    def __init__(self, places: Iterator[int]) -> None:
+        # Growing numbers from 1, shared by all lines of an account: a solve may move from one line to another, and what is
+        # left of it in the first must not be taken for it.
+        self._places = places
         # By wait policy: solves in the order of their places. `Solve.place` is the solve's own copy; an entry with another
         # one is of a solve that has left.
         self._rows: dict[bool | None, deque[tuple[int, Solve]]] = {None: deque(), True: deque(), False: deque()}
         # Those with a deadline.
         self._by_deadline: list[tuple[float, int, Solve]] = []
         self._length = 0
-        # Places given out at either end. Zero is no place.
-        self._first = -1
-        self._last = 1
         self.held_until = NOT_HELD
         # Why the line is held, as the guard last said.
         self.deferral: Deferred | None = None
@@ -57,12 +58,10 @@ class WaitingLine:
                 return False
         row = self._rows[solve.wait_policy]
         if first:
-            solve.place = self._first
-            self._first -= 1
+            solve.place = -next(self._places)
             row.appendleft((solve.place, solve))
         else:
-            solve.place = self._last
-            self._last += 1
+            solve.place = next(self._places)
             row.append((solve.place, solve))
         if solve.deadline < math.inf:
             heappush(self._by_deadline, (solve.deadline, solve.place, solve))
