@@ -235,8 +235,8 @@ def _account(
             top_up_at = chance.uniform(1.0, span_s + 200.0)
     habits = Random(f"habits/{seed}/{provider}/{number}")
     create_refused = (math.inf, math.inf)
-    if not calm and dies_at == math.inf and habits.random() < 0.15:
-        start = habits.uniform(0.0, span_s * 0.8 + 1.0)  # while solves come
+    if not calm and dies_at == math.inf and habits.random() < 0.3:
+        start = habits.uniform(0.0, span_s * 0.6 + 0.5)  # while solves come
         create_refused = (start, start + habits.choice((10.0, 200.0, math.inf)))
     return AccountPlan(
         provider=provider,
