@@ -24,7 +24,7 @@ from anycap.emulator import faults
 from anycap.journal import fields as journal_fields
 from anycap.providers import envelope, toml_text, wire
 from anycap.taxonomy import CODES, Category
-from anycap.transport.connections import exchange
+from anycap.transport.connections import framing
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
@@ -147,14 +147,14 @@ def limits() -> str:
             "`http.body_bytes_max`",
             "answers are a few kB; a bomb is not",
         ),
-        ("an answer's head", f"{exchange.HEAD_BYTES_MAX:,} bytes", "-", "endless headers end here"),
+        ("an answer's head", f"{framing.HEAD_BYTES_MAX:,} bytes", "-", "endless headers end here"),
         (
             "chunk framing of a body",
-            f"{exchange.FRAMING_BYTES_MAX:,} bytes",
+            f"{framing.FRAMING_BYTES_MAX:,} bytes",
             "-",
             "a body of one-byte chunks is mostly framing",
         ),
-        ("interim answers (1xx)", str(exchange.INTERIM_ANSWERS_MAX), "-", "an endless row of 100s is no answer"),
+        ("interim answers (1xx)", str(framing.INTERIM_ANSWERS_MAX), "-", "an endless row of 100s is no answer"),
         (
             "one request, connecting and reading included",
             f"{http.request_timeout_s:g} s",

@@ -166,11 +166,15 @@ class Loopback:
             await anyio.sleep(0.002)
         return self.open == 0
 
-    def close(self) -> None:
-        """Stop listening and drop every connection."""
+    def close_listener(self) -> None:
+        """Let nobody in any more."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def close(self) -> None:
+        """Stop listening and drop every connection."""
+        self.close_listener()
         self._accepting.join(2.0)
         for sock in self._sockets:
             with suppress(OSError):

@@ -99,6 +99,7 @@ LIAR = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 ELSEWHERE = "Location: http://192.0.2.1/createTask"
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"
 HEADER_OF_BYTES = answer(OK_BODY, "X: Y").replace(b"Y", b"\xff\xfe")
+BOTH_FRAMINGS = CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\n") + b"1e\r\n" + OK_BODY + b"\r\n0\r\n\r\n"
 DIGITS = b"Content-Length: " + b"9" * 400 + b"\r\n\r\n{}"
 TRAILERS = CHUNKED + b"0\r\n"
 ONE_BYTE_CHUNKS = b"1\r\nx\r\n" * 2000
@@ -150,6 +151,10 @@ TRICKS = [
     Trick("negative length", sends(OK_HEAD + b"Content-Length: -2\r\n\r\n{}"), {"protocol"}),
     Trick("length of letters", sends(OK_HEAD + b"Content-Length: two\r\n\r\n{}"), {"protocol"}),
     Trick("length of 400 digits", sends(OK_HEAD + DIGITS), {"protocol", "too_large", "timeout", "read"}),
+    Trick("length beside chunks", sends(BOTH_FRAMINGS), {"answer"}, by_aiohttp={"protocol"}),
+    Trick("257 one-byte chunks", sends(CHUNKED + b"1\r\nx\r\n" * 257 + b"0\r\n\r\n"), {"too_large"}),
+    Trick("300 headers", sends(OK_HEAD + b"A: b\r\n" * 300 + b"\r\n{}"), {"too_large"}, by_aiohttp={"protocol"}),
+    Trick("300 trailers", sends(CHUNKED + b"0\r\n" + b"A: b\r\n" * 300 + b"\r\n"), {"too_large"}, by_aiohttp={"read"}),
     # Breaking off
     Trick("early close", sends_and_closes(OK_HEAD), {"protocol", "disconnected"}),
     Trick("close without answer", sends_and_closes(), {"disconnected"}),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
-
-import anyio.to_thread
+from collections.abc import Callable
+from typing import Any, TypedDict, Unpack
 
 from anycap.errors import ConfigurationError
 from anycap.settings import HttpSettings
+from anycap.transport.environment import environment_proxies
 from anycap.transport.port import (
     AiohttpSession,
     Answer,
@@ -39,38 +39,43 @@ __all__ = [
 ]
 
 
-def choose(
-    http: Http | None,
-    settings: HttpSettings,
-    *,
-    allow_http: bool = False,
-    speaks_https: bool = True,
-    offload: Offload = anyio.to_thread.run_sync,
-) -> Transport:
+class Options(TypedDict, total=False):
+    """What every transport of ours takes by name, with a default for each."""
+
+    offload: Offload
+    """`offload(function, *args)` runs slow work off the loop."""
+    allow_http: bool
+    """Lifts the rule "https unless loopback"."""
+    speaks_https: bool
+    """Whether any address is an https one: then `open` reads the certificates."""
+    elapsed: Callable[[], float]
+    """A clock that goes on while the machine is suspended."""
+
+
+def choose(http: Http | None, settings: HttpSettings, **options: Unpack[Options]) -> Transport:
     """The transport for what the user gave as `http=`.
 
     None makes the default one; an `httpx.AsyncClient` or `aiohttp.ClientSession` is used as it is and left open; a
     `Transport` is returned unchanged.
 
-    `offload(function, *args)` runs slow work off the loop. `speaks_https` says whether any address is an https one: then
-    the certificates are read by `open`. Raises `ConfigurationError` for anything else.
+    Raises `ConfigurationError` for anything else, and for a proxy in a trusted environment that is none.
     """
     if isinstance(http, Transport):
         return http
-    if http is None and not (settings.trust_env and _proxies_are_set()):
+    if http is None and not (settings.trust_env and environment_proxies()):
         from anycap.transport.connections.direct import DirectTransport
 
-        return DirectTransport(settings, offload=offload, allow_http=allow_http, speaks_https=speaks_https)
+        return DirectTransport(settings, **options)
     if http is None or _is_instance(http, "httpx", "AsyncClient"):
         from anycap.transport.httpx import HttpxTransport
 
         client: Any = http
-        return HttpxTransport(settings, client, offload=offload, allow_http=allow_http, speaks_https=speaks_https)
+        return HttpxTransport(settings, client, **options)
     if _is_instance(http, "aiohttp", "ClientSession"):
         from anycap.transport.aiohttp import AiohttpTransport
 
         session: Any = http
-        return AiohttpTransport(settings, session, offload=offload, allow_http=allow_http, speaks_https=speaks_https)
+        return AiohttpTransport(settings, session, **options)
     raise ConfigurationError(
         f"http= is a {type(http).__name__}. Give an httpx.AsyncClient, an aiohttp.ClientSession, a transport of anycap's, "
         "or nothing for the default."
@@ -81,9 +86,3 @@ def _is_instance(value: object, module: str, name: str) -> bool:
     # Whoever holds such an object has imported its library; importing it here would cost everybody else.
     library = sys.modules.get(module)
     return library is not None and isinstance(value, getattr(library, name))
-
-
-def _proxies_are_set() -> bool:
-    from urllib.request import getproxies  # costs more than the rest of this module, and only `trust_env` needs it
-
-    return bool(getproxies())

@@ -1,4 +1,4 @@
-"""The transport over an `httpx.AsyncClient`: an injected one, or one of its own where the environment names a proxy.
+"""The transport over an `httpx.AsyncClient`: an injected one, or some of its own where the environment names proxies.
 
 Importing this module imports httpx; nothing of httpx leaves it. What it shares with `aiohttp.py`, in the same order, is in
 `library_shell.py`; the default transport is `connections/direct.py`.
@@ -6,31 +6,54 @@ Importing this module imports httpx; nothing of httpx leaves it. What it shares 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import ssl
+import sys
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
 
 import anyio
 import anyio.to_thread
 import httpx
 
+from anycap.errors import ConfigurationError
 from anycap.settings import HttpSettings
 from anycap.transport.connections.bounded import BodyRefused, BoundedBody
 from anycap.transport.connections.direct import USER_AGENT
+from anycap.transport.connections.framing import CHUNK_BYTES_MEAN, CHUNKS_FREE, many_small_chunks
+from anycap.transport.connections.keep_alive import time_since_boot
 from anycap.transport.connections.target import Target
-from anycap.transport.library_shell import BEFORE_WRITING, Broke, LibraryTransport, answer_from, broke_by
+from anycap.transport.connections.turns import Turns
+from anycap.transport.connections.wire import on_asyncio
+from anycap.transport.environment import Proxies
+from anycap.transport.library_shell import (
+    BEFORE_WRITING,
+    Broke,
+    LibraryTransport,
+    StaleConnection,
+    answer_from,
+    broke_by,
+    read_proxies,
+)
 from anycap.transport.port import Answer, Delivery, FailureKind, Offload, Request
 
 # The client gives up a little before our own deadline: only its own timeouts say that nothing was sent, and httpx 0.28
 # can lose a connection of its pool for good when it is cancelled instead.
 _PART_OF_DEADLINE = 0.9
 _BY_DEADLINE = httpx.Timeout(None)  # our own deadline covers the whole request
+_INJECTED_KEEPS_S = 5.0
+"""How long httpx keeps idle connections unless told otherwise; what an injected client was told cannot be asked."""
+CHUNKS_PER_TURN = 8
+"""Pieces of a body that are read before others get their turn; httpx parses them with h11, one by one."""
 
 
 class HttpxTransport(LibraryTransport["_Trace"]):
-    """Sends requests through `client`, or through an `httpx.AsyncClient` of its own when none is given.
+    """Sends requests through `client`, or through `httpx.AsyncClient`s of its own when none is given.
 
     An injected client keeps its own proxies, hooks, headers, limits and certificates, is used as it is and never closed
-    here; what is bounded on it is the answer and the time. One of its own obeys `settings`, the environment's proxies
+    here; what is bounded on it is the answer and the time. Those of its own obey `settings`, the environment's proxies
     included when `trust_env` says so.
     """
 
@@ -42,53 +65,95 @@ class HttpxTransport(LibraryTransport["_Trace"]):
         offload: Offload = anyio.to_thread.run_sync,
         allow_http: bool = False,
         speaks_https: bool = True,
+        elapsed: Callable[[], float] = time_since_boot,
         user_agent: str = USER_AGENT,
     ) -> None:
         super().__init__(
-            settings, offload=offload, allow_http=allow_http, speaks_https=speaks_https, user_agent=user_agent
+            settings,
+            offload=offload,
+            allow_http=allow_http,
+            speaks_https=speaks_https,
+            elapsed=elapsed,
+            user_agent=user_agent,
         )
         self._client = client
-        self._owns_client = client is None
-        self.connects = self._owns_client
+        self.connects = client is None
+        self._own: dict[str | None, httpx.AsyncClient] = {}
+        """One for each proxy, and one for none; empty with an injected client, and until `open`."""
+        self._proxies = Proxies({})
         self._tracing: set[tuple[str, str, int]] = set()
         """The origins whose connections have called a trace: there, hearing nothing means that nothing was written."""
 
     async def open(self) -> None:
-        """Get ready: a client of our own if none was given."""
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                verify=await self._tls.get(),
-                headers={"User-Agent": self._user_agent},
-                limits=httpx.Limits(keepalive_expiry=self._settings.keep_alive_s, max_connections=None),
-                timeout=_BY_DEADLINE,
-                trust_env=self._settings.trust_env,
+        """Get ready: clients of our own if none was given.
+
+        Raises `ConfigurationError` for a client that is closed or was used on another event loop, and for certificates or
+        proxies that cannot be used.
+        """
+        if self._client is not None:
+            _check(self._client)
+            return
+        self._proxies = read_proxies(self._settings)
+        self._own = self._clients(await self._tls.get())
+        if not self._own:
+            raise ConfigurationError(
+                "a proxy in the environment cannot be used: its address is none, or it is a SOCKS proxy and httpx[socks] is "
+                "not installed. Correct it, or leave settings.http.trust_env off."
             )
 
-    async def aclose(self) -> None:
-        """Close the client if it is our own; an injected one is left open."""
-        self._closed = True
-        if self._owns_client and self._client is not None:
-            await self._client.aclose()
+    def _clients(self, context: ssl.SSLContext) -> dict[str | None, httpx.AsyncClient]:
+        """A client for each proxy and one for none; nothing where httpx cannot make one of them."""
+        try:
+            return {
+                proxy: httpx.AsyncClient(
+                    verify=context,
+                    headers={"User-Agent": self._user_agent},
+                    limits=httpx.Limits(keepalive_expiry=self._settings.keep_alive_s, max_connections=None),
+                    timeout=_BY_DEADLINE,
+                    proxy=None if proxy is None else _proxy(proxy, context),
+                    trust_env=False,  # read above
+                )
+                for proxy in (None, *self._proxies.by_scheme.values())
+            }
+        except (ImportError, ValueError, httpx.InvalidURL):
+            return {}
 
-    def _is_open(self) -> bool:
-        return self._client is not None
+    async def aclose(self) -> None:
+        """Close the clients if they are our own; an injected one is left open."""
+        self._closed = True
+        for own in self._own.values():
+            await own.aclose()
+
+    def _why_closed(self) -> str | None:
+        if self._client is None:
+            return None if self._own else "the transport is not open; nothing was sent"
+        return _CLOSED if self._client.is_closed else None
 
     def _attempt(self, request: Request, target: Target) -> _Trace:
-        return _Trace(self._tracing, target)
+        if self._client is not None and self._client not in _USED_ON:
+            _USED_ON[self._client] = weakref.ref(_event_loop())
+        pool_keeps_s = self._settings.keep_alive_s if self._client is None else _INJECTED_KEEPS_S
+        must_be_fresh = not request.idempotent and self._keep_alive.pool_needs_fresh(target.origin, pool_keeps_s)
+        return _Trace(self._tracing, target, must_be_fresh=must_be_fresh)
 
     async def _exchange(self, request: Request, target: Target, attempt: _Trace) -> Answer | Broke:
-        client = self._client
-        assert client is not None  # noqa: S101 - `send` has looked
+        client = self._own[self._proxies.proxy_for(target)] if self._client is None else self._client
+        attempt.begin()
+        sent_at = time.monotonic()
         response: httpx.Response | None = None
         status: int | None = None
         try:
             response = await client.send(self._prepared(client, request, attempt), stream=True, follow_redirects=False)
             status = response.status_code
-            return answer_from(status, await _read(response, request.body_bytes_max), response.headers)
+            answer = answer_from(status, await _read(response, request.body_bytes_max, self._turns), response.headers)
         except BodyRefused as error:
             broke = Broke(error.kind, error.detail, status)
         except Exception as error:  # noqa: BLE001 - an injected client may raise anything; none of it may get out
             broke = broke_by(error, _KINDS, target, status)
+        else:
+            round_trip_s = time.monotonic() - sent_at
+            self._keep_alive.answered(target.origin, response.headers.get("keep-alive"), round_trip_s)
+            return answer
         finally:
             if response is not None:
                 # Also when cancelled: an unclosed response keeps its connection in the pool, busy for ever.
@@ -112,23 +177,36 @@ class HttpxTransport(LibraryTransport["_Trace"]):
 
 
 class _Trace:
-    """httpcore's public `trace` extension: remembers whether the request itself began to be written."""
+    """httpcore's public `trace` extension: whether the request began to be written, and over which kind of connection."""
 
-    __slots__ = ("_origin", "_tracing", "seen", "writing")
+    __slots__ = ("_connected", "_must_be_fresh", "_origin", "_tracing", "is_reused", "seen", "writing")
 
-    def __init__(self, tracing: set[tuple[str, str, int]], target: Target) -> None:
+    def __init__(self, tracing: set[tuple[str, str, int]], target: Target, *, must_be_fresh: bool) -> None:
         self._tracing = tracing
         self._origin = target.origin
+        self._must_be_fresh = must_be_fresh
+        self._connected = False
         self.seen = False
         self.writing = False
+        self.is_reused = False
+
+    def begin(self) -> None:
+        """One exchange begins; no connection is made for it yet."""
+        self.is_reused = False
+        self._connected = False
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
         if not self.seen:
             self.seen = True
             self._tracing.add(self._origin)
+        if event.startswith("connection."):
+            self._connected = True
         # A CONNECT to a proxy is written too, but is not the request.
         is_connect = getattr(info.get("request"), "method", b"") == b"CONNECT"
         if event.endswith(".send_request_headers.started") and not is_connect:
+            self.is_reused = not self._connected
+            if self.is_reused and self._must_be_fresh:
+                raise StaleConnection
             self.writing = True
 
     def delivery(self, kind: FailureKind) -> Delivery:
@@ -139,6 +217,10 @@ class _Trace:
         if not self.writing and (kind in BEFORE_WRITING or self.seen or self._origin in self._tracing):
             return Delivery.NOT_SENT
         return Delivery.MAYBE_SENT
+
+    def begin_anew(self) -> None:
+        """What was written so far was not read."""
+        self.writing = False
 
 
 class _Whole(httpx.AsyncByteStream):
@@ -171,6 +253,32 @@ class _Pieces:
         raise StopAsyncIteration
 
 
+_USED_ON: weakref.WeakKeyDictionary[httpx.AsyncClient, weakref.ref[object]] = weakref.WeakKeyDictionary()
+"""The event loop on which each injected client sent its first request for us: its pool may hold connections of that one."""
+
+
+def _event_loop() -> object:
+    return asyncio.get_running_loop() if on_asyncio() else sys.modules["trio"].lowlevel.current_trio_token()
+
+
+def _check(client: httpx.AsyncClient) -> None:
+    """Refuse an injected client that cannot work. Raises `ConfigurationError`."""
+    if client.is_closed:
+        raise ConfigurationError("the httpx.AsyncClient given as http= is closed. Keep it open as long as the client.")
+    used_on = _USED_ON.get(client)
+    if used_on is not None and used_on() is not _event_loop():
+        raise ConfigurationError(
+            "the httpx.AsyncClient given as http= was used on another event loop, to which its connections belong. Make one in "
+            "the loop, and the thread, in which the client is opened."
+        )
+
+
+def _proxy(address: str, context: ssl.SSLContext) -> httpx.Proxy:
+    return httpx.Proxy(address, ssl_context=context if address.startswith("https:") else None)
+
+
+_CLOSED = "the httpx.AsyncClient given as http= is closed; nothing was sent"
+
 # In this order: several are subclasses of later ones.
 _KINDS: dict[FailureKind, tuple[type[Exception], ...]] = {
     FailureKind.CONNECT_TIMEOUT: (httpx.ConnectTimeout, httpx.PoolTimeout),
@@ -183,14 +291,20 @@ _KINDS: dict[FailureKind, tuple[type[Exception], ...]] = {
 }
 
 
-async def _read(response: httpx.Response, bytes_max: int) -> bytes:
+async def _read(response: httpx.Response, bytes_max: int, turns: Turns) -> bytes:
     headers = response.headers
     if response.is_stream_consumed:
         # A hook of the client's has read the body, and httpx has inflated it.
         body = BoundedBody(bytes_max)
         body.feed(response.content)
-    else:
-        body = BoundedBody(bytes_max, encoding=headers.get("content-encoding"), length=headers.get("content-length"))
-        async for chunk in response.aiter_raw():
-            body.feed(chunk)
+        return body.finish()
+    body = BoundedBody(bytes_max, encoding=headers.get("content-encoding"), length=headers.get("content-length"))
+    pieces = 0
+    async for chunk in response.aiter_raw():
+        pieces += 1
+        if pieces > CHUNKS_FREE and body.fed_bytes < pieces * CHUNK_BYTES_MEAN and "transfer-encoding" in headers:
+            raise BodyRefused(FailureKind.TOO_LARGE, many_small_chunks())
+        if body.is_compressed or pieces % CHUNKS_PER_TURN == 0:
+            await turns.take()
+        body.feed(chunk)
     return body.finish()

@@ -14,6 +14,7 @@ from anycap.transport import Answer, Body, Request
 from anycap.transport.connections import exchange
 from anycap.transport.connections.exchange import Connection, plain_answer
 from anycap.transport.connections.target import parse_target
+from anycap.transport.connections.turns import Turns
 from anycap.transport.connections.wire import Broken
 
 URL = "https://vendor.example.com/getTaskResult"
@@ -55,6 +56,12 @@ class Fed:
     async def wait_closed(self) -> None: ...
 
 
+class NoTurns(Turns):
+    """Nobody else is there, and no event loop either."""
+
+    async def take(self) -> None: ...
+
+
 def run(connection: Connection, verb: str = "POST", bytes_max: int = 1 << 20) -> object:
     """What comes of one exchange, and whether the connection may be kept."""
     body = None if verb in ("GET", "HEAD") else Body({"taskId": 1}, encode_json)
@@ -70,7 +77,7 @@ def run(connection: Connection, verb: str = "POST", bytes_max: int = 1 << 20) ->
 
 def by_h11(received: bytes, verb: str = "POST", bytes_max: int = 1 << 20) -> object:
     with mock.patch.object(exchange, "plain_answer", return_value=None):
-        return run(Connection(Fed(received)), verb, bytes_max)
+        return run(Connection(Fed(received), NoTurns()), verb, bytes_max)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +96,8 @@ def by_h11(received: bytes, verb: str = "POST", bytes_max: int = 1 << 20) -> obj
     ],
 )
 def test_a_plain_answer_is_read_without_h11(received: bytes, answer: Answer) -> None:
-    assert plain_answer(received, 1 << 20) == answer
-    assert run(Connection(Fed(received))) == by_h11(received) == (answer, True)
+    assert plain_answer(received, 1 << 20) == (answer, None)
+    assert run(Connection(Fed(received), NoTurns())) == by_h11(received) == (answer, True)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +148,7 @@ def test_a_plain_answer_is_read_without_h11(received: bytes, answer: Answer) -> 
 )
 def test_anything_else_is_left_to_h11(received: bytes) -> None:
     assert plain_answer(received, 1 << 20) is None
-    assert run(Connection(Fed(received))) == by_h11(received)
+    assert run(Connection(Fed(received), NoTurns())) == by_h11(received)
 
 
 LINES = st.sampled_from(
@@ -190,13 +197,13 @@ def answers(draw: st.DrawFn) -> bytes:
 @example(whole(LENGTH), "POST", 34)
 @example(chunked(), "POST", 34)
 def test_an_answer_is_read_as_h11_reads_it(received: bytes, verb: str, bytes_max: int) -> None:
-    assert run(Connection(Fed(received)), verb, bytes_max) == by_h11(received, verb, bytes_max)
+    assert run(Connection(Fed(received), NoTurns()), verb, bytes_max) == by_h11(received, verb, bytes_max)
 
 
 @given(st.lists(st.sampled_from([whole(LENGTH), chunked(), whole(LENGTH, b"Retry-After: 5")]), min_size=2, max_size=4))
 def test_a_kept_connection_reads_both_kinds_in_turn(received: list[bytes]) -> None:
     wire = Fed()
-    connection = Connection(wire)
+    connection = Connection(wire, NoTurns())
     for kept in received:
         wire.left.append(kept)
         outcome = run(connection)
@@ -208,7 +215,7 @@ def test_a_kept_connection_reads_both_kinds_in_turn(received: list[bytes]) -> No
 @pytest.mark.parametrize("verb", ["POST", "GET", "HEAD"])
 def test_what_is_sent_is_what_h11_takes_for_one_request(verb: str) -> None:
     wire = Fed(whole(LENGTH))
-    run(Connection(wire), verb)
+    run(Connection(wire, NoTurns()), verb)
     server = h11.Connection(h11.SERVER)
     server.receive_data(wire.sent)
     events: list[object] = []

@@ -80,6 +80,11 @@ class BoundedBody:
                 detail = f"the server compressed its answer as {shown!r} though asked not to, and only gzip and deflate"
                 raise BodyRefused(FailureKind.ENCODING, detail + " are inflated")
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether a chunk may become many times as long, and take that much longer."""
+        return self._inflater is not None
+
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body as they came off the wire. Raises `BodyRefused` past the bound."""
         self.fed_bytes += len(chunk)

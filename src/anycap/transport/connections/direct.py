@@ -6,10 +6,13 @@ injected client (`httpx.py`, `aiohttp.py`) brings its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio.to_thread
 from attrs import frozen
 
 from anycap.settings import HttpSettings
+from anycap.transport.connections.keep_alive import time_since_boot
 from anycap.transport.connections.stack import ConnectionStack
 from anycap.transport.connections.target import Targets
 from anycap.transport.connections.tls import TlsContext
@@ -32,7 +35,8 @@ class DirectTransport:
 
     `settings` holds the bounds. `offload(function, *args)` runs slow work (reading the certificates) off the loop.
     `allow_http` lifts the rule "https unless loopback". Without `speaks_https` certificates are read only when needed.
-    Raises `ConfigurationError` for an `ssl_context` that is none.
+    `elapsed` is a clock that goes on while the machine is suspended. Raises `ConfigurationError` for an `ssl_context` that
+    is none.
     """
 
     connects = True
@@ -45,6 +49,7 @@ class DirectTransport:
         offload: Offload = anyio.to_thread.run_sync,
         allow_http: bool = False,
         speaks_https: bool = True,
+        elapsed: Callable[[], float] = time_since_boot,
         user_agent: str = USER_AGENT,
     ) -> None:
         settings = HttpSettings() if settings is None else settings
@@ -56,6 +61,7 @@ class DirectTransport:
             user_agent=user_agent,
             keep_alive_s=settings.keep_alive_s,
             connect_timeout_s=settings.connect_timeout_s,
+            elapsed=elapsed,
         )
 
     @property

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: a request out, a bounded answer in, by h11 over a `Wire`.
 
-Every bound of an answer's head and framing is here; the body's are in `bounded.py`. Which connection a request gets,
-deadlines and repeats are the work of `stack.py`. h11 was most of a request's CPU, so the plainest of answers is
+The bounds of an answer's head and framing are in `framing.py`, the body's in `bounded.py`. Which connection a request
+gets, deadlines and repeats are the work of `stack.py`. h11 was most of a request's CPU, so the plainest of answers is
 recognised without it (`plain_answer`).
 """
 
@@ -13,15 +13,16 @@ from functools import lru_cache
 import h11
 
 from anycap.transport.connections.bounded import HEADER_CHARS_MAX, BodyRefused, BoundedBody
+from anycap.transport.connections.framing import HEAD_BYTES_MAX, FramingMeter
+from anycap.transport.connections.keep_alive import announced_s
 from anycap.transport.connections.target import Target
+from anycap.transport.connections.turns import Turns
 from anycap.transport.connections.wire import Broken, Wire
 from anycap.transport.port import Answer, FailureKind, Request
 
-HEAD_BYTES_MAX = 32 * 1024
-"""Status line and headers of an answer, interim (1xx) answers before it included."""
-FRAMING_BYTES_MAX = 64 * 1024
-"""What chunk headers and trailers may add to a body. A body of one-byte chunks costs h11 seconds of CPU."""
-INTERIM_ANSWERS_MAX = 8
+EVENTS_PER_TURN = 8
+"""Parser events of one answer (a head, a chunk, the end) before others get their turn: about 0.1 ms. A usual answer has
+four, so only odd ones wait."""
 
 
 @lru_cache(maxsize=512)
@@ -42,18 +43,18 @@ _PLAIN_VERBS = ("POST", "GET")
 _PLAIN_HEAD = re.compile(rb"HTTP/1\.1 200 [\t -~]*(?:\r\n[-!#$%&'*+.^_`|~0-9A-Za-z]+:[\t -~]*)*")
 _ONE_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,6})\r\n(.+)\r\n0\r\n\r\n", re.DOTALL)
 _FRAMING_OR_WANTED = re.compile(
-    rb"\r\n(content-length|transfer-encoding|connection|content-encoding|retry-after|location|date):[\t ]*([\t -~]*)",
+    rb"\r\n(content-length|transfer-encoding|connection|keep-alive|content-encoding|retry-after|location|date):[\t ]*([\t -~]*)",
     re.IGNORECASE,
 )
-_WITH_LENGTH = frozenset({b"content-length", b"connection", b"date"})
-_WITH_CHUNKS = frozenset({b"transfer-encoding", b"connection", b"date"})
+_WITH_LENGTH = frozenset({b"content-length", b"connection", b"keep-alive", b"date"})
+_WITH_CHUNKS = frozenset({b"transfer-encoding", b"connection", b"keep-alive", b"date"})
 
 
-def plain_answer(received: bytes, bytes_max: int) -> Answer | None:
+def plain_answer(received: bytes, bytes_max: int) -> tuple[Answer, float | None] | None:
     """The answer to a POST or GET if it is of the plainest kind, as h11 would read it; None for all that h11 must read.
 
-    Plain is: status 200, printable ASCII, a Content-Length or a single chunk, not encoded, and not a byte missing or to
-    spare. Its connection may be kept.
+    With it the seconds of its Keep-Alive header. Plain is: status 200, printable ASCII, a Content-Length or a single chunk,
+    not encoded, and not a byte missing or to spare. Its connection may be kept.
     """
     head, head_end, body = received.partition(b"\r\n\r\n")
     if not head_end or _PLAIN_HEAD.fullmatch(head) is None:
@@ -76,27 +77,69 @@ def plain_answer(received: bytes, bytes_max: int) -> Answer | None:
         return None
     if len(body) > bytes_max:
         return None
-    date = headers.get(b"date")
-    return Answer(200, body, date=None if date is None else date.rstrip()[:HEADER_CHARS_MAX].decode())
+    date, keep_alive = headers.get(b"date"), headers.get(b"keep-alive")
+    return (
+        Answer(200, body, date=None if date is None else date.rstrip()[:HEADER_CHARS_MAX].decode()),
+        None if keep_alive is None else announced_s(keep_alive.decode()),
+    )
 
 
-def _reader(verb: str) -> h11.Connection:
-    """What reads the answer to a request with that verb, which is all of a request that matters to its answer."""
-    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
-    connection.send(h11.Request(method=verb, target="/", headers=[("Host", "")]))
-    connection.send(h11.EndOfMessage())
-    return connection
+class _Reader:
+    """h11, and the meter before it, for the answer to one request. Of a request only its verb matters to its answer."""
+
+    __slots__ = ("_h11", "meter")
+
+    def __init__(self, verb: str) -> None:
+        self.meter = FramingMeter(verb)
+        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
+        self._h11.send(h11.Request(method=verb, target="/", headers=[("Host", "")]))
+        self._h11.send(h11.EndOfMessage())
+
+    def feed(self, chunk: bytes) -> None:
+        """Take what came in, b"" for the end of the stream. Raises `Broken`."""
+        if not chunk and self._h11.their_state is h11.SEND_RESPONSE:
+            without = "a whole head of an answer" if self.meter.head_bytes else "an answer"
+            raise Broken(FailureKind.DISCONNECTED, f"the server closed the connection without {without}")
+        self.meter.feed(chunk)
+        self._h11.receive_data(chunk)
+
+    def next_event(self) -> h11.Event | None:
+        """The next part of the answer, None when more has to come in first. Raises `Broken`."""
+        event: object = None
+        refused = False
+        try:
+            event = self._h11.next_event()
+        except h11.RemoteProtocolError:
+            refused = True
+        if refused:  # outside of the block: h11's exception, and its frames, end with it
+            raise Broken(FailureKind.PROTOCOL, "the answer cannot be read: it breaks HTTP/1.1")
+        return event if isinstance(event, h11.Event) else None
+
+    def has_ended_cleanly(self) -> bool:
+        """Whether the answer came to its end as framed, in a way that no reader can take for another, and nothing after it."""
+        return (
+            self._h11.our_state is h11.DONE
+            and self._h11.their_state is h11.DONE
+            # Bytes after an answer would be taken for the answer to the next request.
+            and self._h11.trailing_data == (b"", False)
+            and not self.meter.is_ambiguous
+        )
 
 
 class Connection:
-    """A wire and the HTTP/1.1 state on it; one request at a time."""
+    """A wire and the HTTP/1.1 state on it; one request at a time. `turns` is shared by all connections of a transport."""
 
-    __slots__ = ("_reader", "expires_at", "wire")
+    __slots__ = ("_reader", "_turns", "announced_s", "drift_s", "idle_until", "wire")
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, turns: Turns) -> None:
         self.wire = wire
-        self.expires_at = 0.0
-        self._reader: h11.Connection | None = None
+        self.announced_s: float | None = None
+        """How long the server says, with its last answer, that it keeps the connection."""
+        self.idle_until = 0.0
+        self.drift_s = 0.0
+        """How far the clocks were apart when the connection became idle; both are the stack's."""
+        self._turns = turns
+        self._reader: _Reader | None = None
 
     async def exchange(self, request: Request, target: Target, user_agent: str) -> Answer:
         """Send and read the whole answer. Raises `Broken`; afterwards `is_reusable` says what became of it."""
@@ -106,75 +149,59 @@ class Connection:
         await wire.send(_encoded(request, target, user_agent))
         first = await wire.receive()
         if request.verb in _PLAIN_VERBS:
-            answer = plain_answer(first, request.body_bytes_max)
-            if answer is not None:
+            plain = plain_answer(first, request.body_bytes_max)
+            if plain is not None:
                 self._reader = None
+                answer, self.announced_s = plain
                 return answer
-        self._reader = _reader(request.verb)
-        self._feed(self._reader, first)
-        head = await self._receive_head(self._reader)
-        return await self._receive_body(self._reader, head, request.body_bytes_max)
+        self._reader = _Reader(request.verb)
+        return await self._read(self._reader, first, request.body_bytes_max)
 
     def is_reusable(self) -> bool:
         """After an answer: whether the exchange ended cleanly, with not a byte to spare, so that another may follow."""
-        reader = self._reader
-        if reader is not None and not (
-            reader.our_state is h11.DONE
-            and reader.their_state is h11.DONE
-            # Bytes after an answer would be taken for the answer to the next request.
-            and reader.trailing_data == (b"", False)
-        ):
-            return False
-        return self.wire.is_alive(look_closely=False)
+        return (self._reader is None or self._reader.has_ended_cleanly()) and self.wire.is_alive(look_closely=False)
 
-    def _feed(self, reader: h11.Connection, chunk: bytes) -> None:
-        if not chunk and reader.their_state is h11.SEND_RESPONSE:
-            without = "a whole head of an answer" if self.wire.received else "an answer"
-            raise Broken(FailureKind.DISCONNECTED, f"the server closed the connection without {without}")
-        reader.receive_data(chunk)
-
-    async def _next_event(self, reader: h11.Connection, received_max: int) -> h11.Event:
-        while True:
-            refusal: str | None = None
-            event: object = None
-            try:
-                event = reader.next_event()
-            except h11.RemoteProtocolError as error:
-                refusal = "its head is too long" if error.error_status_hint == 431 else "it breaks HTTP/1.1"
-            if refusal is not None:
-                kind = FailureKind.TOO_LARGE if "long" in refusal else FailureKind.PROTOCOL
-                raise Broken(kind, f"the answer cannot be read: {refusal}")
-            if isinstance(event, h11.Event):
-                return event
-            if self.wire.received > received_max:
-                raise Broken(FailureKind.TOO_LARGE, "the answer's head or framing is longer than allowed")
-            self._feed(reader, await self.wire.receive())
-
-    async def _receive_head(self, reader: h11.Connection) -> h11.Response:
-        for _ in range(INTERIM_ANSWERS_MAX):
-            event = await self._next_event(reader, HEAD_BYTES_MAX)
-            if isinstance(event, h11.Response):
-                return event
-        raise Broken(FailureKind.PROTOCOL, f"the server sent more than {INTERIM_ANSWERS_MAX} interim (1xx) answers")
-
-    async def _receive_body(self, reader: h11.Connection, head: h11.Response, bytes_max: int) -> Answer:
+    async def _read(self, reader: _Reader, first: bytes, bytes_max: int) -> Answer:
+        status: int | None = None
         known: dict[bytes, str] = {}
-        for name, value in head.headers:
-            if name in _WANTED and name not in known:
-                known[name] = value[:HEADER_CHARS_MAX].decode("latin-1")
-        status = head.status_code
-        broken: tuple[FailureKind, str]
+        body: BoundedBody | None = None
+        events = 0
         try:
-            body = BoundedBody(bytes_max, encoding=known.get(b"content-encoding"), length=known.get(b"content-length"))
+            reader.feed(first)
             while True:
-                event = await self._next_event(reader, HEAD_BYTES_MAX + FRAMING_BYTES_MAX + body.fed_bytes)
-                if not isinstance(event, h11.Data):
-                    break
-                body.feed(bytes(event.data))
-            return Answer(status, body.finish(), known.get(b"retry-after"), known.get(b"location"), known.get(b"date"))
-        except (Broken, BodyRefused) as error:
-            broken = error.kind, error.detail
-        raise Broken(*broken, status)
+                event = reader.next_event()
+                events += 1
+                if events % EVENTS_PER_TURN == 0:
+                    await self._turns.take()
+                if event is None:
+                    reader.feed(await self.wire.receive())
+                elif isinstance(event, h11.Response):
+                    status = event.status_code
+                    for name, value in event.headers:
+                        if name in _WANTED and name not in known:
+                            known[name] = value[:HEADER_CHARS_MAX].decode("latin-1")
+                    body = BoundedBody(
+                        bytes_max, encoding=known.get(b"content-encoding"), length=known.get(b"content-length")
+                    )
+                elif isinstance(event, h11.Data):
+                    assert body is not None  # noqa: S101 - h11 gives a head before a body
+                    if body.is_compressed:
+                        await self._turns.take()
+                    body.feed(bytes(event.data))
+                elif body is not None and status is not None:  # the end; before the head there are interim answers
+                    self.announced_s = announced_s(known.get(b"keep-alive"))
+                    return Answer(
+                        status,
+                        body.finish(),
+                        known.get(b"retry-after"),
+                        known.get(b"location"),
+                        known.get(b"date"),
+                    )
+        except Broken as error:
+            broken = Broken(error.kind, error.detail, error.status or status)
+        except BodyRefused as error:
+            broken = Broken(error.kind, error.detail, status)
+        raise broken
 
 
 def _encoded(request: Request, target: Target, user_agent: str) -> bytes:
@@ -184,4 +211,4 @@ def _encoded(request: Request, target: Target, user_agent: str) -> bytes:
     return _head(request.verb, target.path, target.authority, user_agent, length) + payload
 
 
-_WANTED = frozenset({b"content-encoding", b"content-length", b"retry-after", b"location", b"date"})
+_WANTED = frozenset({b"content-encoding", b"content-length", b"keep-alive", b"retry-after", b"location", b"date"})

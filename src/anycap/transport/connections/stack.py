@@ -17,9 +17,14 @@ from anycap.errors import ConfigurationError
 from anycap.transport.connections.bounded import no_whole_answer
 from anycap.transport.connections.dial import open_wire
 from anycap.transport.connections.exchange import Connection
+from anycap.transport.connections.keep_alive import SUSPENDED_S, KeepAlive, time_since_boot
 from anycap.transport.connections.target import Target
+from anycap.transport.connections.turns import SLOW_BODY_BYTES, Turns
 from anycap.transport.connections.wire import Broken, Wire, connect_failure
 from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Request
+
+REQUEST_TIMEOUT = 408
+_CLOSED_KINDS = frozenset({FailureKind.DISCONNECTED, FailureKind.READ, FailureKind.WRITE})
 
 
 class _Attempt:
@@ -53,16 +58,17 @@ class ConnectionStack:
         connect_timeout_s: float,
         connect: Callable[[Target, ssl.SSLContext | None], Awaitable[Wire]] = open_wire,
         clock: Callable[[], float] = time.monotonic,
+        elapsed: Callable[[], float] = time_since_boot,
     ) -> None:
         self.opened = 0
         self._ssl_context = ssl_context
         self._user_agent = user_agent
-        self._keep_alive_s = keep_alive_s
+        self._keep_alive = KeepAlive(keep_alive_s, clock, elapsed)
         self._connect_timeout_s = connect_timeout_s
         self._connect = connect
-        self._clock = clock
         self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
         self._busy: set[Connection] = set()
+        self._turns = Turns()
         self._closed = False
 
     @property
@@ -80,6 +86,8 @@ class ConnectionStack:
         with anyio.move_on_after(request.timeout_s):
             outcome = await self._send(request, target, attempt)
         if outcome is not None:
+            if isinstance(outcome, Answer) and len(outcome.body) >= SLOW_BODY_BYTES:
+                await self._turns.take()
             return outcome
         if attempt.connection is None and not attempt.sent_before:
             detail = f"no connection to {target.host} within the {request.timeout_s:g} s of the request"
@@ -102,9 +110,13 @@ class ConnectionStack:
         kept = self._take(request, target)
         if kept is not None:
             outcome = await self._exchange(kept, request, target, attempt)
-            if not isinstance(outcome, Failure) or not self._may_repeat(outcome, kept, request):
+            if not self._was_closed_before(outcome, kept):
                 return outcome
-            attempt.sent_before = attempt.delivery is Delivery.MAYBE_SENT
+            self._keep_alive.closed_without_a_word(target.origin)
+            if isinstance(outcome, Failure):
+                if outcome.delivery is Delivery.MAYBE_SENT and not request.idempotent:
+                    return outcome
+                attempt.sent_before = outcome.delivery is Delivery.MAYBE_SENT
             attempt.connection = None
         fresh = await self._open(target)
         if isinstance(fresh, Connection):
@@ -112,30 +124,52 @@ class ConnectionStack:
         kind, detail = fresh
         return Failure(attempt.delivery, kind, detail)
 
-    def _may_repeat(self, failure: Failure, kept: Connection, request: Request) -> bool:
-        """A kept connection that broke before a byte was written, or before one was received by a harmless request."""
-        if failure.kind not in (FailureKind.DISCONNECTED, FailureKind.READ, FailureKind.WRITE):
-            return False
-        return failure.delivery is Delivery.NOT_SENT or (request.idempotent and not kept.wire.received)
+    def _was_closed_before(self, outcome: Answer | Failure, kept: Connection) -> bool:
+        """Whether the server gave up the idle connection before it read the request, as far as that can be told."""
+        if isinstance(outcome, Answer):
+            # On its way before our request came: the server had waited for one for too long (RFC 9110, 15.5.9).
+            return outcome.status == REQUEST_TIMEOUT
+        return not kept.wire.received and outcome.kind in _CLOSED_KINDS
 
     def _take(self, request: Request, target: Target) -> Connection | None:
         stack = self._idle.get(target.origin)
-        now = self._clock()
+        if not stack:
+            return None
+        is_paid = not request.idempotent
+        # The oldest is the first that a server gives up, so it tells of the others.
+        if is_paid and not self._is_usable(stack[0], target, look_closely=True):
+            stack.popleft().wire.abort()
         while stack:
+            if is_paid and self._keep_alive.needs_fresh(target.origin):
+                stack.popleft().wire.abort()  # the fresh one takes its place
+                break
             connection = stack.pop()
             # A paid request on a connection that the server has just closed would be in doubt: look twice.
-            if connection.expires_at > now and connection.wire.is_alive(look_closely=not request.idempotent):
+            if self._is_usable(connection, target, look_closely=is_paid):
                 return connection
             connection.wire.abort()
         return None
 
-    def _keep(self, connection: Connection, target: Target) -> None:
+    def _is_usable(self, connection: Connection, target: Target, *, look_closely: bool) -> bool:
+        keep_alive = self._keep_alive
+        if connection.idle_until <= keep_alive.elapsed() or keep_alive.drift_s() - connection.drift_s > SUSPENDED_S:
+            return False
+        if connection.wire.is_alive(look_closely=look_closely):
+            return True
+        keep_alive.closed_without_a_word(target.origin)
+        return False
+
+    def _keep(self, connection: Connection, target: Target, round_trip_s: float) -> None:
+        keep_alive = self._keep_alive
+        now, idle_s = keep_alive.elapsed(), keep_alive.idle_s(connection.announced_s, round_trip_s)
+        if idle_s <= 0:
+            connection.wire.abort()
+            return
         stack = self._idle.setdefault(target.origin, deque())
-        now = self._clock()
-        connection.expires_at = now + self._keep_alive_s
+        connection.idle_until, connection.drift_s = now + idle_s, keep_alive.drift_s()
         stack.append(connection)
         # The oldest are at the bottom, where a quiet client would never look again.
-        while stack[0].expires_at <= now:
+        while stack[0].idle_until <= now:
             stack.popleft().wire.abort()
 
     async def _open(self, target: Target) -> Connection | tuple[FailureKind, str]:
@@ -144,7 +178,7 @@ class ConnectionStack:
         try:
             with anyio.move_on_after(self._connect_timeout_s):
                 context = await self._ssl_context() if target.is_https else None
-                connection = Connection(await self._connect(target, context))
+                connection = Connection(await self._connect(target, context), self._turns)
         except Broken as error:
             broken = error.kind, error.detail
         except ConfigurationError:
@@ -172,6 +206,7 @@ class ConnectionStack:
         self._busy.add(connection)
         answer: Answer | None = None
         kind, detail, status = FailureKind.READ, "", None
+        sent_at = self._keep_alive.clock()
         try:
             answer = await connection.exchange(request, target, self._user_agent)
         except Broken as error:
@@ -184,7 +219,7 @@ class ConnectionStack:
         finally:
             self._busy.discard(connection)
             if answer is not None and not self._closed and connection.is_reusable():
-                self._keep(connection, target)
+                self._keep(connection, target, self._keep_alive.clock() - sent_at)
             else:
                 connection.wire.abort()
         if answer is not None:

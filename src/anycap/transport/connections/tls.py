@@ -36,9 +36,9 @@ def create_context(trust_env: bool) -> ssl.SSLContext:
     capath = os.environ.get("SSL_CERT_DIR") if trust_env else None
     if not cafile and not capath:
         cafile = certifi.where()
+    place = cafile
     try:
         if cafile:
-            place = cafile
             context.load_verify_locations(cafile=cafile)
         if capath:
             place = capath
