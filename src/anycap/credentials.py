@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -269,6 +270,47 @@ def _default(value: Any) -> Any:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=_default, allow_nan=False)
 
 
+class NotEncodable(TypeError):
+    """A field of a request body holds something that JSON cannot say. The message names the field, never a value."""
+
+
+_DEPTH_MAX = 64
+
+
 def encode_json(fields: Mapping[str, Any]) -> bytes:
-    """The bytes of a request body, secrets unwrapped: compact JSON in ASCII, so no field can carry a raw control byte."""
-    return _ENCODER.encode(fields).encode("ascii")
+    """The bytes of a request body, secrets unwrapped: compact JSON in ASCII, so no field can carry a raw control byte.
+
+    Raises NotEncodable for what JSON cannot say: a Decimal, a date, bytes, NaN, a structure that holds itself.
+    """
+    try:
+        return _ENCODER.encode(fields).encode("ascii")
+    except (TypeError, ValueError, RecursionError):
+        pass
+    # Raised out here, so that no frame of the encoder, which has unwrapped the secrets, hangs on it.
+    raise NotEncodable(_why_not(fields))
+
+
+def _why_not(fields: Mapping[str, Any]) -> str:
+    for name, value in fields.items():
+        what = _not_json(value, 0)
+        if what is not None:
+            return f"{name} holds {what}, which JSON cannot say"
+    return "the fields cannot be written as JSON"
+
+
+def _not_json(value: object, depth: int) -> str | None:
+    """What in `value` JSON cannot say; None when it can say all of it."""
+    if depth > _DEPTH_MAX:
+        return "a structure nested too deeply"
+    if value is None or isinstance(value, (bool, int, str, Secret)):
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else repr(value)
+    if isinstance(value, dict):
+        for key in value:
+            if key is not None and not isinstance(key, (str, int, float)):
+                return f"a key that is a {type(key).__name__}"
+        return next((what for each in value.values() if (what := _not_json(each, depth + 1))), None)
+    if isinstance(value, (list, tuple)):
+        return next((what for each in value if (what := _not_json(each, depth + 1))), None)
+    return f"a {type(value).__name__}"

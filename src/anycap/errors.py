@@ -300,4 +300,4 @@ class ClientClosed(AnycapError):
 
 
 class EngineBroken(AnycapError):
-    """A fault inside this library stopped the engine. Open tickets are kept; close the client and report the bug."""
+    """A fault inside this library ended this solve, or all of them when it hit the loop. Tickets are kept; report the bug."""

@@ -342,3 +342,107 @@ async def test_receipts_say_what_was_spent(world: World) -> None:
     assert sum(receipt.amount or 0 for receipt in paid) == Decimal("0.006")
     assert sorted(str(receipt.charged) for receipt in receipts) == ["yes"] * 4
     assert {receipt.currency for receipt in receipts} == {"USD"}
+
+
+@in_virtual_time
+@pytest.mark.parametrize("method", ["balance", "call"])
+async def test_five_hundred_questions_with_a_wrong_key_are_one_request(world: World, method: str) -> None:
+    errors: list[AccountError] = []
+
+    async def ask(client: Any) -> None:
+        with pytest.raises(AccountError) as caught:
+            await (client.balance() if method == "balance" else client.call("getBalance"))
+        errors.append(caught.value)
+
+    async with world.client(key="wrong-key-0123456789") as client, anyio.create_task_group() as tasks:
+        for _ in range(500):
+            tasks.start_soon(ask, client)
+    assert world.requests("getBalance") == 1
+    assert [error.sent for error in errors].count(True) == 1
+    assert {str(error.code) for error in errors} == {"invalid_key"}
+
+
+@in_virtual_time
+async def test_other_methods_pass_the_gate(world: World) -> None:
+    async with world.client("anti-captcha") as client, anyio.create_task_group() as tasks:
+        await client.balance()
+        for _ in range(400):
+            tasks.start_soon(client.queue_stats, Queue.IMAGE_ENGLISH)
+    assert world.requests("getQueueStats") == 400
+    assert world.door.open_requests_max <= 64  # a quarter of requests_max
+
+
+@in_virtual_time
+async def test_the_balance_is_shared_by_all_who_ask_within_the_vendors_interval(world: World) -> None:
+    account = world.emulator["anti-captcha"].account()
+    account.balance = Decimal(5)
+    async with world.client("anti-captcha") as client:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(client.balance)
+        account.balance = Decimal(7)
+        await anyio.sleep(29)  # anti-captcha wants it at most once in 30 s
+        assert (await client.balance()).amount == Decimal(5)
+        assert world.requests("getBalance") == 1
+        assert (await client.balance(max_age=0)).amount == Decimal(7)
+        account.balance = Decimal(9)
+        await anyio.sleep(31)
+        assert (await client.balance()).amount == Decimal(9)
+    assert world.requests("getBalance") == 3
+
+
+@in_virtual_time
+async def test_a_vendor_without_an_interval_is_asked_each_time(world: World) -> None:
+    async with world.client("capmonster") as client:
+        for _ in range(3):
+            await client.balance()
+    assert world.requests("getBalance") == 3
+
+
+@in_virtual_time
+async def test_a_caller_that_leaves_while_it_asks_for_the_balance_leaves_the_others_theirs(world: World) -> None:
+    world.fault("hang", method="getBalance", count=1)
+    amounts: list[Decimal] = []
+
+    async with world.client("anti-captcha") as client:
+        async with anyio.create_task_group() as tasks:
+
+            async def first() -> None:
+                with anyio.move_on_after(5):
+                    await client.balance()
+
+            async def second() -> None:
+                amounts.append((await client.balance(timeout=60)).amount)
+
+            tasks.start_soon(first)
+            await anyio.sleep(1)
+            tasks.start_soon(second)
+    assert len(amounts) == 1
+
+
+@in_virtual_time
+async def test_a_balance_that_cannot_be_asked_for_in_time_was_not_sent(world: World) -> None:
+    world.fault("hang", method="getBalance", count=1)
+    async with world.client("anti-captcha") as client, anyio.create_task_group() as tasks:
+        sent: list[bool] = []
+
+        async def ask(timeout: float) -> None:
+            with pytest.raises(DeadlineError) as caught:
+                await client.balance(timeout=timeout)
+            sent.append(caught.value.sent)
+
+        tasks.start_soon(ask, 10.0)
+        await anyio.sleep(1)
+        tasks.start_soon(ask, 5.0)
+    assert sent == [False, True]
+
+
+@in_virtual_time
+async def test_a_stopped_account_says_so_to_every_question_at_once(world: World) -> None:
+    async with world.client(key="wrong-key-0123456789") as client:
+        for sent in (True, False, False):
+            began = anyio.current_time()
+            with pytest.raises(AccountError) as caught:
+                await client.call("getBalance")
+            assert caught.value.sent is sent
+            assert anyio.current_time() - began < 0.2

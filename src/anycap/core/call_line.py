@@ -24,6 +24,10 @@ class CallLine:
         self.deferral: Deferred | None = None
 
     def put(self, call: Call) -> None:
+        if not self._calls:
+            self.held_until = (
+                -math.inf
+            )  # what held those before may be over, or is a problem that this one is to be told of
         self._calls.append(call)
 
     def head(self) -> Call | None:

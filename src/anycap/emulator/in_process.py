@@ -56,10 +56,7 @@ class InProcess:
         route = self.emulator.route(request.url)
         if route is None:
             return Failure(Delivery.NOT_SENT, FailureKind.CONNECT, "the emulator has no vendor at this address")
-        try:
-            body = b"" if request.body is None else request.body.encode()
-        except (TypeError, ValueError) as error:
-            return Failure(Delivery.NOT_SENT, FailureKind.ENCODING, type(error).__name__)
+        body = b"" if request.body is None else request.body.encode()
         self.open_requests += 1
         self.open_requests_max = max(self.open_requests_max, self.open_requests)
         try:

@@ -7,27 +7,30 @@ an account's solves becomes an exception is in `solve_errors.py`, what reports n
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import attrs
+from attrs import define
 
 from anycap.accounts import Account, KeySource
 from anycap.core.admission.decisions import Deferred
 from anycap.core.admission.guard import AddressGuard, Gate, Guard
+from anycap.core.jobs import Call
 from anycap.core.machine import State
 from anycap.core.new_task import try_new_task
 from anycap.core.parsed_answer import ParsedAnswer
 from anycap.core.scheduler import AccountScheduler
 from anycap.core.solve import Solve
-from anycap.credentials import Secret, encode_json
+from anycap.credentials import NotEncodable, Secret, encode_json
 from anycap.engine.redaction import without_secrets
 from anycap.engine.report_log import ReportLog
+from anycap.engine.shared_balance import SharedBalance
 from anycap.engine.solve_errors import SolveErrors
-from anycap.errors import SolveError
+from anycap.errors import ConfigurationError, SolveError
 from anycap.providers.adapter import Adapter
 from anycap.providers.envelope import read_amount
 from anycap.providers.tasks import MethodSpec
@@ -92,14 +95,13 @@ class AccountSession:
         self.scheduler = AccountScheduler(
             account.name, self.guard, Gate(guard.requests_max), account.polling or settings.polling, chance=chance
         )
-        self.calls: deque[Call] = deque()
-        """Requests of other methods that wait to be sent."""
         self.stops: frozenset[str] = frozenset()
         """The stops and cool-downs that the last ACCOUNT_STATE event has named."""
         self.prices: dict[str, Decimal] = {}
         """Task type -> what the last one cost."""
         self.errors = SolveErrors(self.name, adapter, self.guard, self.base_url())
         self.reports = ReportLog()
+        self.balance = SharedBalance()
 
     # -- routing
 
@@ -147,7 +149,12 @@ class AccountSession:
         return Request(url, None, timeout_s, http.body_bytes_max, spec.verb, True)
 
     def call_request(self, method: str, fields: Mapping[str, Any], *, needs_key: bool, timeout_s: float) -> Request:
+        """A request of any other method. Raises ConfigurationError for a field that cannot be sent."""
         sent = self.adapter.call_fields(method, fields)
+        try:
+            encode_json(sent)  # here, where the caller gets the error; these bodies are small
+        except NotEncodable as error:
+            raise ConfigurationError(f"{method}: {error}. Nothing was sent.") from None
         body = self._keyed(sent) if needs_key else Body(sent, encode_json)
         return Request(self.base_url() + self.adapter.path(method), body, timeout_s, self.settings.http.body_bytes_max)
 
@@ -225,20 +232,17 @@ class AccountSession:
         return limit is None or (price is not None and spent + price <= limit)
 
 
-class Call:
-    """One request for another method than the two of a solve, waiting for its answer."""
+@define(eq=False, kw_only=True)
+class VendorCall(Call):
+    """One request for another method than the two of a solve, and its answer."""
 
-    __slots__ = ("answer", "begun", "done", "method", "outcome", "request")
-
-    def __init__(self, request: Request, method: str, done: Any) -> None:
-        self.request = request
-        self.method = method
-        self.done = done
-        """The engine's event: set when there is an answer, or when there will be none."""
-        self.begun = False
-        """Whether the request was given to the transport: from then on it may have reached the vendor."""
-        self.outcome: Answer | Failure | None = None
-        self.answer: ParsedAnswer | None = None
+    request: Request
+    done: anyio.Event
+    """Set when there is an answer or a deferral, and when there will be none."""
+    begun: bool = False
+    """Whether the request was given to the transport: from then on it may have reached the vendor."""
+    outcome: Answer | Failure | None = None
+    parsed: ParsedAnswer | None = None
 
 
 def _guard_settings(account: Account, settings: Settings) -> GuardSettings:

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import math
 import sys
-import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import anyio
 import anyio.lowlevel
@@ -29,15 +27,17 @@ from anycap.core.machine import ENDS, Action, State
 from anycap.core.parsed_answer import AnswerKind
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
-from anycap.engine.account_session import AccountSession, Call, balance_amount
+from anycap.engine.account_session import AccountSession, VendorCall, balance_amount
 from anycap.engine.actions import ActionRunner, wake_callers
 from anycap.engine.event_emitter import EventEmitter
+from anycap.engine.exchange import exchange
+from anycap.engine.faults import log_fault
 from anycap.engine.home import Home
 from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.key_rotation import KEY_RECHECK_S, read_again, watch
 from anycap.engine.lifecycle import Phase, not_open
 from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
-from anycap.errors import ClientClosed, ConfigurationError, JournalError
+from anycap.errors import ClientClosed, ConfigurationError, DeadlineError, EngineBroken, JournalError
 from anycap.events import EventKind, Events
 from anycap.journal.port import Journal
 from anycap.taxonomy import Code
@@ -46,8 +46,6 @@ from anycap.transport.port import Transport
 
 if TYPE_CHECKING:
     import trio
-
-logger = logging.getLogger("anycap")
 
 _DONE = ENDS | {State.SOLVED, State.STALLED}
 
@@ -77,15 +75,6 @@ def is_done(solve: Solve, *, accepted: bool) -> bool:
 def on_grid(due: float) -> float:
     """The first step of the grid after `due`."""
     return due if due == math.inf else (due // WAKE_GRID_S + 1.0) * WAKE_GRID_S
-
-
-def _causes(error: Exception) -> Iterator[Exception]:
-    """What is in a group, in those within it too: each task group on the way puts one around what it hands on."""
-    if isinstance(error, ExceptionGroup):
-        for inner in error.exceptions:
-            yield from _causes(inner)
-    else:
-        yield error
 
 
 class Engine:
@@ -119,6 +108,8 @@ class Engine:
         self._actions = ActionRunner(self.journal_queue, self.emitter, self.solves, wall)
         self.unclaimed = self._actions.unclaimed
         """By ticket id: ended solves whose error nobody has been given yet."""
+        self._calls: set[VendorCall] = set()
+        """Requests of other methods that a caller waits for."""
 
         # -- its life
         self.home: Home | None = None
@@ -253,9 +244,8 @@ class Engine:
                 self.phase = Phase.CLOSED
             for solve in self.solves.values():
                 wake_callers(solve)
-            for session in self.sessions.values():
-                for call in session.calls:
-                    call.done.set()
+            for call in self._calls:
+                call.done.set()
             started.set()
             self._closed.set()
 
@@ -276,12 +266,9 @@ class Engine:
             await self.transport.aclose()
 
     def _broke(self, error: Exception) -> None:
-        """A fault of ours: callers get a typed error; what is logged holds frames and class names, never values."""
+        """A fault of ours in the loop itself: callers get a typed error."""
         self.phase = Phase.BROKEN
-        causes = list(_causes(error))
-        self._fault = ", ".join(type(cause).__name__ for cause in causes)
-        frames = "".join(line for cause in causes for line in traceback.format_tb(cause.__traceback__))
-        logger.error("the engine of an anycap client broke: %s\n%s", self._fault, frames)
+        self._fault = log_fault("the engine of an anycap client broke", error)
 
     def check_open(self, ticket: Ticket | None = None) -> None:
         """Raise the typed error for a client that is not open, with the caller's ticket."""
@@ -388,18 +375,20 @@ class Engine:
             self._wake_up.notify()
         return polls_sooner
 
-    async def call(self, session: AccountSession, call: Call, deadline: float) -> bool:
-        """Send a request of another method through the owner; False when `deadline` came first."""
+    async def call(self, session: AccountSession, call: VendorCall) -> None:
+        """Have a request of another method sent, and wait for its answer until its deadline."""
         self.check_open()
-        session.calls.append(call)
+        self._calls.add(call)
+        session.scheduler.add_call(call)
         self._wake_up.notify()
-        with anyio.CancelScope(deadline=deadline):
-            await call.done.wait()
-        if call.answer is None:
-            if call in session.calls:
-                session.calls.remove(call)
+        try:
+            with anyio.CancelScope(deadline=call.deadline):
+                await call.done.wait()
+        finally:
+            self._calls.discard(call)
+            call.withdrawn = True  # not sent any more, if it has not been
+        if call.parsed is None and call.deferral is None:
             self.check_open()
-        return call.answer is not None
 
     # -- the loop
 
@@ -413,10 +402,8 @@ class Engine:
                 scheduler = session.scheduler
                 while (job := scheduler.next_job(now)) is not None:
                     self._begin(session, job)
-                while session.calls:
-                    self._tasks.start_soon(self._call, session, session.calls.popleft())
                 if scheduler.has_rejected or session.key_rejected:
-                    self._end_refused(session, now)
+                    self._end_rejected(session, now)
                 soonest = min(soonest, scheduler.wake_at(now))
             self._sleep_until = on_grid(soonest)
             await self._wake_up.wait(self._sleep_until)
@@ -434,7 +421,10 @@ class Engine:
         """
         following: Job | None = job
         while following is not None:
-            await self._run_job(session, following)
+            try:
+                await self._run_job(session, following)
+            except Exception as error:  # noqa: BLE001 - a fault of ours ends this job; the others know nothing of it
+                self._job_failed(following, error)
             following = self._next_job(session)
 
     def _next_job(self, session: AccountSession) -> Job | None:
@@ -446,25 +436,52 @@ class Engine:
         if job is not None and job.kind is JobKind.SUBMIT:
             self._submitting += 1
         if scheduler.has_rejected or session.key_rejected:
-            self._end_refused(session, now)
+            self._end_rejected(session, now)
         look_again_at = scheduler.wake_at(now)
         if look_again_at <= now or look_again_at < self._sleep_until - WAKE_GRID_S:
             self._wake_up.notify()
         return job
 
     async def _run_job(self, session: AccountSession, job: Job) -> None:
+        match job.kind:
+            case JobKind.POLL:
+                assert job.solve is not None  # noqa: S101 - polls and submits are of a solve
+                await self._poll(session, job.solve)
+            case JobKind.SUBMIT:
+                assert job.solve is not None  # noqa: S101 - the same
+                try:
+                    await self._submit(session, job.solve)
+                finally:
+                    self._submitting -= 1
+                    if not self._submitting:
+                        self._submits_ended.set()
+            case JobKind.PROBE:
+                await self._probe(session, job.method)
+            case JobKind.CALL:
+                assert isinstance(job.call, VendorCall)  # noqa: S101 - `call` queues no other kind
+                await self._call(session, job.call)
+            case _:
+                assert_never(job.kind)
+
+    def _job_failed(self, job: Job, error: Exception) -> None:
+        """End a job that a fault of ours has ended. What its scheduler counts for it stays counted: that is on the safe side."""
+        names = log_fault(f"a {job.kind.value} of an anycap client failed", error)
         solve = job.solve
-        if solve is None:
-            await self._probe(session, job.method)
-        elif job.kind is JobKind.POLL:
-            await self._poll(session, solve)
+        if solve is None or solve.state in ENDS:
+            return
+        if solve.task_id is not None:
+            solve.state = State.STALLED  # the task is paid for: the next `wait` has it polled again
+        elif solve.state is State.QUEUED or solve.state is State.RECORDING:
+            solve.state = State.FAILED
         else:
-            try:
-                await self._submit(session, solve)
-            finally:
-                self._submitting -= 1
-                if not self._submitting:
-                    self._submits_ended.set()
+            solve.state = State.IN_DOUBT
+        if solve.state is not State.IN_DOUBT:
+            solve.error = EngineBroken(
+                f"a fault inside anycap ended this request ({names}); the client works on. Please report the frames in the "
+                "log as a bug.",
+                ticket=solve.ticket(),
+            )
+        self._actions.announce(solve)
 
     async def _submit(self, session: AccountSession, solve: Solve) -> None:
         scheduler = session.scheduler
@@ -476,71 +493,103 @@ class Engine:
             solve.error = error
             await self._actions.perform(session, solve, scheduler.stored(solve, self.clock(), ok=False))
             return
-        actions = scheduler.stored(solve, self.clock())
+        now = self.clock()
+        if now >= solve.deadline:
+            # The journal took its time. Whether the caller's timer has fired by now is up to the event loop.
+            solve.caller_gave_up = solve.rejected_as_too_late = True
+            solve.error = DeadlineError(
+                "the journal was not written before the timeout; nothing was sent", ticket=solve.ticket(), sent=False
+            )
+        actions = scheduler.stored(solve, now)
         if Action.SEND_SUBMIT not in actions:
             await self._actions.perform(session, solve, actions)
             return
         self.emitter.emit(EventKind.SUBMITTING, solve)
-        outcome = await self.transport.send(session.submit_request(solve))
-        answer = session.scrub(session.adapter.read_submit(outcome, has_image=solve.has_image), solve.secrets)
+        _, parsed, not_built = await exchange(
+            self.transport,
+            lambda: session.submit_request(solve),
+            lambda outcome: session.adapter.read_submit(outcome, has_image=solve.has_image),
+            session.catalog.name,
+        )
+        if not_built:
+            # Nothing was sent, and the next try would fail in the same way.
+            solve.caller_gave_up = True
+            solve.error = ConfigurationError(f"{not_built}. Nothing was sent.", ticket=solve.ticket())
+        parsed = session.scrub(parsed, solve.secrets)
         now = self.clock()
-        actions = scheduler.submitted(solve, answer, now)
-        self.emitter.account_may_have_changed(session, answer, now)
-        if answer.kind is AnswerKind.ACCEPTED or answer.kind is AnswerKind.READY:
+        actions = scheduler.submitted(solve, parsed, now)
+        self.emitter.account_may_have_changed(session, parsed, now)
+        if parsed.kind is AnswerKind.ACCEPTED or parsed.kind is AnswerKind.READY:
             solve.accepted_at = self.wall()
             session.reports.accepted(solve.task_type, solve.accepted_at)
         await self._actions.perform(session, solve, actions)
 
     async def _poll(self, session: AccountSession, solve: Solve) -> None:
-        outcome = await self.transport.send(session.poll_request(solve))
-        answer = session.scrub(session.adapter.read_poll(outcome), solve.secrets)
+        _, parsed, _ = await exchange(
+            self.transport, lambda: session.poll_request(solve), session.adapter.read_poll, session.catalog.name
+        )
+        parsed = session.scrub(parsed, solve.secrets)
         now = self.clock()
-        actions = session.scheduler.polled(solve, answer, now)
-        self.emitter.polled(session, solve, answer, now)
+        actions = session.scheduler.polled(solve, parsed, now)
+        self.emitter.polled(session, solve, parsed, now)
         if actions:
             await self._actions.perform(session, solve, actions)
 
     async def _probe(self, session: AccountSession, method: str) -> None:
         sent = self.clock()
-        request = session.call_request(method, {}, needs_key=True, timeout_s=session.settings.http.request_timeout_s)
-        answer = session.scrub(session.adapter.read_call(method, await self.transport.send(request)))
+        timeout_s = session.settings.http.request_timeout_s
+        _, parsed, _ = await exchange(
+            self.transport,
+            lambda: session.call_request(method, {}, needs_key=True, timeout_s=timeout_s),
+            lambda outcome: session.adapter.read_call(method, outcome),
+            session.catalog.name,
+        )
+        parsed = session.scrub(parsed)
         now = self.clock()
-        amount = balance_amount(answer.body) if answer.kind is AnswerKind.DONE else None
+        amount = balance_amount(parsed.body) if parsed.kind is AnswerKind.DONE else None
         if amount is not None:
             session.guard.balance_seen(now, amount)
-        session.scheduler.probed(answer, now, rtt_s=now - sent)
-        self.emitter.account_may_have_changed(session, answer, self.clock())
+        session.scheduler.probed(parsed, now, rtt_s=now - sent)
+        self.emitter.account_may_have_changed(session, parsed, now)
 
-    async def _call(self, session: AccountSession, call: Call) -> None:
-        session.guard.call_sent(self.clock(), call.method)
+    async def _call(self, session: AccountSession, call: VendorCall) -> None:
+        sent = self.clock()
         call.begun = True
         try:
-            call.outcome = await self.transport.send(call.request)
-            call.answer = session.scrub(session.adapter.read_call(call.method, call.outcome))
+            call.outcome, parsed, _ = await exchange(
+                self.transport,
+                lambda: call.request,
+                lambda outcome: session.adapter.read_call(call.method, outcome),
+                session.catalog.name,
+            )
+            call.parsed = parsed = session.scrub(parsed)
         finally:  # on closing, too: the caller must not wait for an answer that nobody reads
             call.done.set()
-        session.guard.call_answered(self.clock(), call.method, call.answer)
-        self.emitter.account_may_have_changed(session, call.answer, self.clock())
-        self._wake_up.notify()
+        now = self.clock()
+        session.scheduler.called(call, parsed, now, rtt_s=now - sent)
+        self.emitter.account_may_have_changed(session, parsed, now)
 
-    def _end_refused(self, session: AccountSession, now: float) -> None:
-        """Give their errors to the solves that the guard refused; where the key was rejected, see whether it has changed."""
-        refused_for_key = False
+    def _end_rejected(self, session: AccountSession, now: float) -> None:
+        """Give their errors to what was rejected before it was sent; where the key was the cause, see whether it has changed."""
+        rejected_for_key = False
         for solve in session.scheduler.take_rejected():
             problem = solve.last_answer.problem if solve.last_answer is not None else None
-            refused_for_key = refused_for_key or (problem is not None and problem.code is Code.INVALID_KEY)
+            rejected_for_key = rejected_for_key or (problem is not None and problem.code is Code.INVALID_KEY)
             self.emitter.emit(EventKind.FAILED, solve, solve.last_answer)
             self._actions.announce(solve)
+        for call in session.scheduler.take_rejected_calls():
+            assert isinstance(call, VendorCall)  # noqa: S101 - `call` queues no other kind
+            call.done.set()
         if session.keys.changeable:
-            self._read_key_again(session, now, refused=refused_for_key)
+            self._read_key_again(session, now, rejected=rejected_for_key)
         session.key_rejected = False
 
-    def _read_key_again(self, session: AccountSession, now: float, *, refused: bool) -> None:
+    def _read_key_again(self, session: AccountSession, now: float, *, rejected: bool) -> None:
         assert self._tasks is not None  # noqa: S101 - called while the owner runs
         if session.key_rejected and not session.key_watched:
             session.key_watched = True
             self._tasks.start_soon(watch, session, self.offload, self.clock, self.wake)
-        elif refused and now - session.key_checked >= KEY_RECHECK_S:
+        elif rejected and now - session.key_checked >= KEY_RECHECK_S:
             session.key_checked = now
             self._tasks.start_soon(read_again, session, self.offload, self.clock, self.wake)
 

@@ -18,6 +18,7 @@ from anycap.core.machine import Action
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
 from anycap.engine.event_emitter import EventEmitter
+from anycap.engine.faults import log_fault
 from anycap.engine.notifier import AnyNotifier, Notifier
 from anycap.errors import JournalError
 from anycap.journal.fields import RecordRefused
@@ -166,6 +167,8 @@ class JournalQueue:
             await self.journal.aclose()
         except JournalError as error:
             self._report(error)
+        except Exception as error:  # noqa: BLE001 - a journal of the user's may raise anything
+            log_fault("the journal could not be closed", error)
 
     # -- inside
 
@@ -225,11 +228,13 @@ class JournalQueue:
         self._gathering.parts[:0] = [_Part(part.records, keep=True) for part in parts if part.keep]
 
     async def _tidy(self) -> None:
-        self.on_housekeeping()
         try:
+            self.on_housekeeping()
             await self.journal.erase_expired(self._wall())
         except JournalError as error:
             self._report(error)
+        except Exception as error:  # noqa: BLE001 - a journal of the user's may raise anything; it is tidied the next time
+            log_fault("the journal could not be tidied", error)
 
     async def _remind(self) -> None:
         """Say when it is time to tidy, by the clock: a client that is never idle erases, too."""

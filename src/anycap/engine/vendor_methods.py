@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from anycap.core.admission.guard import Deferred
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
-from anycap.engine.account_session import AccountSession, Call, balance_amount
+from anycap.engine.account_session import AccountSession, VendorCall, balance_amount
 from anycap.engine.solve_errors import transport_error
 from anycap.errors import (
     AccountError,
@@ -40,7 +39,7 @@ from anycap.providers.envelope import read_amount
 from anycap.providers.tasks import MethodSpec
 from anycap.results import Balance, Json, QueueStats, Solution
 from anycap.tickets import Ticket
-from anycap.transport.port import Answer, Delivery, FailureKind
+from anycap.transport.port import Answer, Delivery, FailureKind, Request
 
 if TYPE_CHECKING:
     from anycap.engine.engine import Engine
@@ -83,8 +82,13 @@ class VendorMethods:
         session = self._pick_for(method, account)
         return await self._ask(session, method, fields, timeout_s=timeout)
 
-    async def balance(self, *, account: str | None = None, timeout: float = 30) -> Balance:
+    async def balance(
+        self, *, account: str | None = None, max_age: float | None = None, timeout: float = 30
+    ) -> Balance:
         """What is left on the account, in the vendor's currency (`USD`, or `points`: at YesCaptcha 1,000 are 1 yuan).
+
+        max_age: seconds; a balance that was asked for within them is given again. Default: the interval that the vendor wants
+            between two questions (anti-captcha: 30 s), elsewhere 0. Those who ask at the same time share one request.
 
         Raises a SolveError for what the vendor said, DeadlineError after `timeout` seconds, TransportError.
 
@@ -94,8 +98,21 @@ class VendorMethods:
         >>> rehearse(scene)
         'USD'
         """
+        self._engine.check_open()
         session = self._pick_for("getBalance", account)
-        body = await self._ask(session, "getBalance", {}, timeout_s=timeout)
+        deadline = anyio.current_time() + timeout
+        if max_age is None:
+            spec = session.catalog.tasks.methods.get("getBalance")
+            max_age = (spec.min_interval_s or 0.0) if spec is not None else 0.0
+        balance = await session.balance.get(
+            lambda: self._ask_balance(session, deadline), max_age_s=max_age, deadline=deadline
+        )
+        if balance is None:
+            raise DeadlineError("getBalance could not be sent within the timeout", sent=False)
+        return balance
+
+    async def _ask_balance(self, session: AccountSession, deadline: float) -> Balance:
+        body = await self._ask(session, "getBalance", {}, timeout_s=deadline - anyio.current_time())
         amount = balance_amount(body)
         if amount is None:
             del body  # error reporters show this frame, and a vendor may have put the key where the balance belongs
@@ -210,11 +227,10 @@ class VendorMethods:
         spec = session.catalog.tasks.methods.get("getUserAgent")
         if spec is None:
             raise UnsupportedMethod(f"{session.catalog.title} does not name a user agent to use")
-        call = Call(session.read_request(spec, timeout), "getUserAgent", anyio.Event())
-        await self._send(session, call, timeout)
-        outcome, answer = call.outcome, call.answer
+        call = _call("getUserAgent", session.read_request(spec, timeout), timeout)
+        answer = await self._send(session, call)
+        outcome = call.outcome
         if not isinstance(outcome, Answer) or outcome.status != 200:
-            assert answer is not None  # noqa: S101 - an answered call has one
             raise self._call_error(session, answer, None)
         text = outcome.body[:1024].decode("utf-8", "replace").strip().strip('"')
         if not text.isprintable() or not text:
@@ -244,10 +260,7 @@ class VendorMethods:
                 f"{session.catalog.title} has no method {method}; its catalog lists {', '.join(session.catalog.tasks.methods)}"
             )
         request = session.call_request(method, fields, needs_key=spec.keyed, timeout_s=timeout_s)
-        call = Call(request, method, anyio.Event())
-        await self._send(session, call, timeout_s, ticket)
-        answer = call.answer
-        assert answer is not None  # noqa: S101 - an answered call has one
+        answer = await self._send(session, _call(method, request, timeout_s), ticket)
         if answer.kind is AnswerKind.DONE:
             return answer.body or {}
         failure = answer.failure
@@ -255,24 +268,30 @@ class VendorMethods:
             raise _unanswered(method, timeout_s, ticket, sent=failure.delivery is not Delivery.NOT_SENT)
         raise self._call_error(session, answer, ticket)
 
-    async def _send(self, session: AccountSession, call: Call, timeout_s: float, ticket: Ticket | None = None) -> None:
+    async def _send(self, session: AccountSession, call: VendorCall, ticket: Ticket | None = None) -> ParsedAnswer:
+        """Have `call` sent once the guard lets it, and give its answer. Raises what kept it from being sent."""
         now = anyio.current_time()
-        if timeout_s <= 0:
+        if call.deadline <= now:
             raise DeadlineError(
                 f"{call.method}: the timeout leaves no time to send anything", ticket=ticket, sent=False
             )
-        deadline = now + timeout_s
-        while isinstance(admission := session.guard.admit_call(now, call.method), Deferred):
-            problem = admission.problem
-            if problem is not None:
-                wait_s = None if admission.until == math.inf else max(admission.until - now, 0.0)
-                raise error_from(problem, self._call_context(session, wait_s, sent=False), ticket=ticket)
-            if now >= deadline or (admission.until > deadline and admission.until != math.inf):
+        await self._engine.call(session, call)
+        if call.parsed is not None:
+            return call.parsed
+        deferral = call.deferral
+        if deferral is None:
+            if not call.begun:
                 raise DeadlineError(f"{call.method} could not be sent within the timeout", ticket=ticket, sent=False)
-            await anyio.sleep(min(max(admission.until - now, 0.01), 0.25))
-            now = anyio.current_time()
-        if not await self._engine.call(session, call, deadline):
-            raise _unanswered(call.method, timeout_s, ticket, sent=call.begun)
+            raise _unanswered(call.method, call.deadline - now, ticket, sent=True)
+        if deferral.problem is not None:
+            wait_s = None if deferral.until == math.inf else max(deferral.until - anyio.current_time(), 0.0)
+            raise error_from(deferral.problem, self._call_context(session, wait_s, sent=False), ticket=ticket)
+        raise DeadlineError(
+            f"{call.method} could not be sent within the timeout: {session.guard.explain(deferral, call.method, now)}",
+            ticket=ticket,
+            sent=False,
+            held_by=deferral.word,
+        )
 
     def _call_error(self, session: AccountSession, answer: ParsedAnswer, ticket: Ticket | None) -> Exception:
         problem = answer.problem
@@ -339,6 +358,11 @@ class VendorMethods:
         if made < spec.volume_min:
             data = {"tasks": made, "needed": spec.volume_min, "window_s": spec.volume_window_s}
             self._events.send(Event(EventKind.REPORT_MAY_NOT_COUNT, wall, session.name, ticket, None, data))
+
+
+def _call(method: str, request: Request, timeout_s: float) -> VendorCall:
+    deadline = anyio.current_time() + timeout_s
+    return VendorCall(method=method, deadline=deadline, request=request, done=anyio.Event())
 
 
 def _unanswered(method: str, timeout_s: float, ticket: Ticket | None, *, sent: bool) -> DeadlineError:

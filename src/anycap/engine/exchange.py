@@ -1,0 +1,78 @@
+"""One exchange with a vendor: build the request, send it, read the answer. Never raises, whatever it calls.
+
+Transports and adapters may be third parties' and raise anything. That ends this exchange and nothing else: a request that was
+not built was not sent, one that a transport gave up on may have been, and an answer that an adapter cannot read is unreadable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.credentials import NotEncodable
+from anycap.engine.faults import log_fault
+from anycap.taxonomy import Code, ErrorAnswer, row_of_ours
+from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Request, Transport
+
+
+class Exchange(NamedTuple):
+    """What came of it: as the transport gave it, and as the adapter read it."""
+
+    outcome: Answer | Failure
+    parsed: ParsedAnswer
+    not_built: str = ""
+    """Why there was no request to send; trying again would not help."""
+
+
+async def exchange(
+    transport: Transport,
+    build: Callable[[], Request],
+    read: Callable[[Answer | Failure], ParsedAnswer],
+    provider: str,
+) -> Exchange:
+    """Do one exchange. `provider` names the vendor in what is logged and said."""
+    outcome, not_built = await _send(transport, build, provider)
+    try:
+        return Exchange(outcome, read(outcome), not_built)
+    except Exception as error:  # noqa: BLE001 - code of others: see above
+        names = log_fault(f"the adapter of {provider} could not read an answer", error)
+        return Exchange(outcome, _unreadable(outcome, provider, names), not_built)
+
+
+async def _send(transport: Transport, build: Callable[[], Request], provider: str) -> tuple[Answer | Failure, str]:
+    try:
+        request = build()
+    except Exception as error:  # noqa: BLE001 - code of others
+        names = log_fault(f"a request to {provider} could not be built", error)
+        return _never_sent(f"the adapter of {provider} could not build the request ({names})")
+    try:
+        return await transport.send(request), ""
+    except NotEncodable as error:  # a transport encodes the body before it sends a byte
+        return _never_sent(str(error))
+    except Exception as error:  # noqa: BLE001 - code of others
+        names = log_fault("a transport raised, which no transport should", error)
+        return Failure(Delivery.MAYBE_SENT, FailureKind.PROTOCOL, f"the transport failed with {names}"), ""
+
+
+def _never_sent(why: str) -> tuple[Failure, str]:
+    return Failure(Delivery.NOT_SENT, FailureKind.WRITE, why), why
+
+
+def _unreadable(outcome: Answer | Failure, provider: str, names: str) -> ParsedAnswer:
+    if isinstance(outcome, Failure):
+        return ParsedAnswer(AnswerKind.LOST, outcome.delivery, failure=outcome, http_status=outcome.status)
+    row = row_of_ours(
+        provider,
+        Code.UNREADABLE_ANSWER,
+        meaning=f"the adapter failed with {names} on the vendor's answer",
+        action="Report it to the author of the adapter; the log has the frames.",
+        source="seen by anycap",
+    )
+    # The vendor may have done what it was asked for.
+    return ParsedAnswer(
+        AnswerKind.LOST,
+        Delivery.MAYBE_SENT,
+        problem=ErrorAnswer(row, provider, None, None, None, outcome.status),
+        http_status=outcome.status,
+    )
