@@ -173,6 +173,7 @@ async def test_a_copied_journal_belongs_to_whoever_opens_it(path: Path, tmp_path
     await journal.aclose()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # that is the case looked at
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_forked_child_is_told_that_it_owns_nothing(path: Path, tape: Any) -> None:
     journal = SqliteJournal(path)
