@@ -34,11 +34,18 @@ def submit_event(parsed: ParsedAnswer, *, wait_when_blocked: bool = False) -> Ev
             assert problem is not None  # noqa: S101 - an ERROR has one
             return _submit_problem(problem, wait_when_blocked)
         case AnswerKind.LOST:
-            return Event.NOT_SENT if parsed.delivery is Delivery.NOT_SENT else Event.OUTCOME_UNKNOWN
+            if parsed.delivery is not Delivery.NOT_SENT:
+                return Event.OUTCOME_UNKNOWN
+            return Event.REJECTED if _is_for_good(parsed) else Event.NOT_SENT
         case AnswerKind.REDIRECT:
             return Event.REJECTED
         case AnswerKind.PROCESSING | AnswerKind.DONE:
             return Event.OUTCOME_UNKNOWN
+
+
+def _is_for_good(parsed: ParsedAnswer) -> bool:
+    """Whether no later attempt can do better: a certificate that does not verify, or a session that is closed."""
+    return parsed.failure is not None and parsed.failure.kind in (FailureKind.CERTIFICATE, FailureKind.CLOSED)
 
 
 def _submit_problem(problem: ErrorAnswer, wait_when_blocked: bool) -> Event:

@@ -303,6 +303,9 @@ class Adapter:
         self, answer: Answer, method: str, what: str, wait: float | None, *, has_image: bool = False
     ) -> ParsedAnswer:
         """The answer holds no protocol: its HTTP status decides."""
+        if answer.from_cloudflare and answer.status in _ORIGIN_NOT_REACHED:
+            what = "a page of Cloudflare's that says that the vendor's own server was not reached"
+            return self._lost(what, answer.status, wait, Delivery.NOT_SENT)
         return self._by_status(answer.status, method, what, wait, answer.location, has_image=has_image)
 
     def _by_status(
@@ -333,6 +336,11 @@ class Adapter:
         return self._by_status(
             failure.status, method, "a broken body", None, None, has_image=has_image, failure=failure
         )
+
+
+_ORIGIN_NOT_REACHED = frozenset({521, 523, 525, 526})
+"""Cloudflare: server down, unreachable, no TLS handshake, invalid certificate. 520, 522 and 524 may come after the origin
+has the request. https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/"""
 
 
 def _code_of_4xx(status: int, has_image: bool) -> Code:

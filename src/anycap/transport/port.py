@@ -75,6 +75,8 @@ class Answer:
     location: str | None = None
     """The raw `Location` header of a 3xx; redirects are never followed."""
     date: str | None = None
+    from_cloudflare: bool = False
+    """Whether Cloudflare's edge signed the answer (`Server: cloudflare` and a `CF-RAY`): its 52x tell of the origin."""
 
 
 class FailureKind(StrEnum):

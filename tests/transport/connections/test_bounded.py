@@ -95,9 +95,15 @@ def test_the_inflated_size_is_bounded_too() -> None:
     assert refusal([gzip.compress(b"x" * 1001, mtime=0)], 1000, "gzip") is FailureKind.TOO_LARGE
 
 
-def test_a_refusal_names_the_encoding_but_not_pages_of_it() -> None:
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [("br", "(br)"), (" ZSTD ", "(zstd)"), ("5up3r5ecretk3y", "(a coding that"), ("x" * 5000, "(a coding")],
+)
+def test_a_refusal_names_a_known_coding_and_nothing_else_of_the_vendors(encoding: str, named: str) -> None:
     with pytest.raises(BodyRefused) as caught:
-        BoundedBody(10, encoding="z" * 5000)
+        BoundedBody(100, encoding=encoding)
+    assert named in caught.value.detail
+    assert "5up3r5" not in caught.value.detail
     assert len(caught.value.detail) < 200
 
 

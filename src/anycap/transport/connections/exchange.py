@@ -196,6 +196,7 @@ class Connection:
                         known.get(b"retry-after"),
                         known.get(b"location"),
                         known.get(b"date"),
+                        known.get(b"server", "").lower() == "cloudflare" and b"cf-ray" in known,
                     )
         except Broken as error:
             broken = Broken(error.kind, error.detail, error.status or status)
@@ -211,4 +212,6 @@ def _encoded(request: Request, target: Target, user_agent: str) -> bytes:
     return _head(request.verb, target.path, target.authority, user_agent, length) + payload
 
 
-_WANTED = frozenset({b"content-encoding", b"content-length", b"keep-alive", b"retry-after", b"location", b"date"})
+_WANTED = frozenset(
+    {b"content-encoding", b"content-length", b"keep-alive", b"retry-after", b"location", b"date", b"server", b"cf-ray"}
+)
