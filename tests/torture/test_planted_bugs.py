@@ -64,8 +64,8 @@ def test_a_resend_after_a_read_time_out_is_caught(monkeypatch: pytest.MonkeyPatc
 def test_a_ticket_forgotten_on_cancellation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     leave = Engine.leave
 
-    def forget(self: Engine, solve: Solve, *, abandon: bool) -> None:
-        leave(self, solve, abandon=True)
+    def forget(self: Engine, solve: Solve, *, abandon: bool, **more: Any) -> None:
+        leave(self, solve, abandon=True, **more)
 
     monkeypatch.setattr(Engine, "leave", forget)
     assert "was charged; its caller got TicketError" in until_caught(lambda verdict: verdict.lost)
