@@ -141,20 +141,9 @@ def limits() -> str:
     """The bounds on what strangers can make this library do, from the constants themselves."""
     http = settings.HttpSettings()
     rows = [
-        (
-            "an answer's body, raw and inflated",
-            f"{http.body_bytes_max:,} bytes",
-            "`http.body_bytes_max`",
-            "answers are a few kB; a bomb is not",
-        ),
-        ("an answer's head", f"{framing.HEAD_BYTES_MAX:,} bytes", "-", "endless headers end here"),
-        (
-            "chunk framing of a body",
-            f"{framing.FRAMING_BYTES_MAX:,} bytes",
-            "-",
-            "a body of one-byte chunks is mostly framing",
-        ),
-        ("interim answers (1xx)", str(framing.INTERIM_ANSWERS_MAX), "-", "an endless row of 100s is no answer"),
+        ("depth of JSON", str(wire.DEPTH_MAX), "-", "the protocol nests three deep"),
+        ("values in a solution", f"{wire.SOLUTION_VALUES_MAX:,}", "-", "it is kept until somebody fetches it"),
+        ("a solution in memory", f"{wire.SOLUTION_BYTES_MAX:,} bytes", "-", "it is kept until somebody fetches it"),
         (
             "one request, connecting and reading included",
             f"{http.request_timeout_s:g} s",
@@ -168,8 +157,7 @@ def limits() -> str:
             "`http.connect_timeout_s`",
             "nothing was sent yet: try again soon",
         ),
-        ("depth of JSON", str(wire.DEPTH_MAX), "-", "the protocol nests three deep"),
-        ("values in one answer", f"{wire.VALUES_MAX:,}", "-", "memory per value is many times its text"),
+        ("values in another answer", f"{wire.VALUES_MAX:,}", "-", "memory per value is many times its text"),
         (
             "digits of an integer",
             str(wire.INTEGER_DIGITS_MAX),
@@ -194,6 +182,39 @@ def limits() -> str:
         ),
     ]
     return table(("what", "limit", "setting", "why"), rows)
+
+
+def http_limits() -> str:
+    """The bounds on an answer before it is read as JSON, and on which transports they hold."""
+    http = settings.HttpSettings()
+    ours, deadline = "yes", "until the deadline"
+    rows = [
+        ("a body, raw and inflated", f"{http.body_bytes_max:,} bytes", ours, ours, ours),
+        ("a head, interim ones included", f"{framing.HEAD_BYTES_MAX:,} bytes", ours, "100 KiB each", "8 KiB a line"),
+        ("headers, and trailers", str(framing.HEADERS_MAX), ours, "no", "headers only"),
+        ("interim answers (1xx)", str(framing.INTERIM_ANSWERS_MAX), ours, deadline, deadline),
+        ("framing of a chunked body", f"{framing.FRAMING_BYTES_MAX:,} bytes", ours, "no", "no"),
+        (
+            f"chunks of less than {framing.CHUNK_BYTES_MEAN} bytes on average",
+            str(framing.CHUNKS_FREE),
+            ours,
+            ours,
+            "no",
+        ),
+        ("a length beside chunks", "closes the connection", ours, "no", "refused by its C parser"),
+        ("bytes after an answer", "close the connection", ours, "no", "by its parser"),
+        ("bytes while nobody asked", "close the connection", ours, ours, "no"),
+        (
+            "turns for answers that are slow to read",
+            "one in each turn of the loop",
+            ours,
+            ours,
+            "not while parsing HTTP",
+        ),
+    ]
+    return table(
+        ("of an answer", "limit", "default, `AiohttpTransport()`", "httpx", "an aiohttp session of yours"), rows
+    )
 
 
 def fault_actions() -> str:
@@ -227,7 +248,7 @@ PAGES |= {
 }
 # Parts of hand-written pages, between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "../SECURITY.md": {"limits": limits},
+    "../SECURITY.md": {"http-limits": http_limits, "limits": limits},
     "../zensical.toml": {"decision pages": decision_pages, "vendor pages": vendor_pages, "reference pages": navigation},
     "testing.md": {"fault actions": fault_actions, "fault selectors": fault_selectors},
     "architecture.md": {"state diagram": state_diagram, "state table": state_table},

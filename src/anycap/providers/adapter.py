@@ -37,7 +37,7 @@ from anycap.providers.envelope import (
 from anycap.providers.retry_after import wait_s
 from anycap.providers.rows import find_row, own_row
 from anycap.providers.solutions import build
-from anycap.providers.wire import Unreadable, decode
+from anycap.providers.wire import Unreadable, decode, decode_solution
 from anycap.taxonomy import Category, Code, ErrorAnswer, ErrorRow
 from anycap.tickets import TaskId
 from anycap.transport.port import Answer, Delivery, Failure, FailureKind
@@ -135,7 +135,7 @@ class Adapter:
         if isinstance(outcome, Failure):
             return self._failed(outcome, CREATE_TASK, has_image=has_image)
         wait = wait_s(outcome.retry_after, outcome.date)
-        body = decode(outcome.body)
+        body = decode_solution(outcome.body)
         if isinstance(body, Unreadable):
             return self._without_json(outcome, CREATE_TASK, body.detail, wait, has_image=has_image)
         envelope = read_envelope(body)
@@ -165,7 +165,7 @@ class Adapter:
         if plain and outcome.body == self._processing_body:
             return _PROCESSING
         wait = wait_s(outcome.retry_after, outcome.date)
-        body = decode(outcome.body)
+        body = decode_solution(outcome.body)
         if isinstance(body, Unreadable):
             return self._without_json(outcome, GET_TASK_RESULT, body.detail, wait)
         envelope = read_envelope(body)

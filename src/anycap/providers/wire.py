@@ -6,7 +6,8 @@ the transport already; here its size is checked once more, so that every way in 
 Rules:
 
 - The top level must be an object. Depth is at most 32 and is known before the parser sees the text; so is the number of
-  values in a long answer, at most 50,000.
+  values in a long answer, at most 50,000; a solution, which is kept until somebody fetches it, has at most 5,000 values and
+  512 KiB in memory.
 - Integers have at most 18 digits and are exact; numbers with a point or exponent become `Decimal` (money must not be
   rounded). Longer ones, exponents beyond +-64, NaN and Infinity make the answer unreadable.
 - A key that occurs twice with different values in the envelope (the top level) makes the answer unreadable: nobody can say
@@ -23,6 +24,7 @@ import json
 import re
 from decimal import Decimal
 from enum import StrEnum
+from sys import getsizeof
 from typing import Any, NoReturn
 
 from attrs import frozen
@@ -30,6 +32,12 @@ from attrs import frozen
 BODY_BYTES_MAX = 1 << 20
 DEPTH_MAX = 32
 VALUES_MAX = 50_000
+SOLUTION_VALUES_MAX = 5_000
+"""In an answer to createTask or getTaskResult, which may be kept for hours. Documented solutions have fewer than 100."""
+SOLUTION_BYTES_MAX = 512 * 1024
+"""What such an answer may take in memory. Documented solutions are a few kB; a page or its cookies may be some 100."""
+SIZED_FROM_BYTES = 16 * 1024
+"""Shorter bodies cannot get beyond that: a character costs at most 30 bytes."""
 INTEGER_DIGITS_MAX = 18
 NUMBER_CHARS_MAX = 100
 EXPONENT_MAX = 64
@@ -64,7 +72,31 @@ class _Torn(dict[str, Any]):
     """An object in which one key had two values; it matters only when it turns out to be the envelope."""
 
 
-def decode(body: bytes, *, bytes_max: int = BODY_BYTES_MAX) -> dict[str, Any] | Unreadable:
+def decode_solution(body: bytes) -> dict[str, Any] | Unreadable:
+    """`decode` for an answer that is kept until somebody fetches it: few values, and a bound on what they take in memory."""
+    fields = decode(body, values_max=SOLUTION_VALUES_MAX)
+    if isinstance(fields, dict) and len(body) > SIZED_FROM_BYTES and parsed_bytes(fields) > SOLUTION_BYTES_MAX:
+        return Unreadable(Flaw.TOO_LARGE, f"more than {SOLUTION_BYTES_MAX} bytes in memory once it is read")
+    return fields
+
+
+def parsed_bytes(value: object) -> int:
+    """What a JSON value takes in memory, its parts included."""
+    size, left = 0, [value]
+    while left:
+        part = left.pop()
+        size += getsizeof(part)
+        if isinstance(part, dict):
+            left += part
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+    return size
+
+
+def decode(
+    body: bytes, *, bytes_max: int = BODY_BYTES_MAX, values_max: int = VALUES_MAX
+) -> dict[str, Any] | Unreadable:
     """The JSON object in `body`, or why there is none. Never raises, whatever the bytes are."""
     if len(body) > bytes_max:
         return Unreadable(Flaw.TOO_LARGE, f"{len(body)} bytes, more than the {bytes_max} allowed")
@@ -74,20 +106,20 @@ def decode(body: bytes, *, bytes_max: int = BODY_BYTES_MAX) -> dict[str, Any] | 
         text = _decode_other(body)
     if not text.startswith('{"') and (text[:1] == "\ufeff" or "\0" in text[:4]):  # `{"`: UTF-8 without a mark
         text = _decode_other(body)
-    return _parse(text)
+    return _parse(text, values_max)
 
 
 def decode_text(text: str, *, chars_max: int = BODY_BYTES_MAX) -> dict[str, Any] | Unreadable:
     """Like `decode`, for an answer that is a str already."""
     if len(text) > chars_max:
         return Unreadable(Flaw.TOO_LARGE, f"{len(text)} characters, more than the {chars_max} allowed")
-    return _parse(_SURROGATE.sub("\ufffd", text.removeprefix("\ufeff")))
+    return _parse(_SURROGATE.sub("\ufffd", text.removeprefix("\ufeff")), VALUES_MAX)
 
 
-def _parse(text: str) -> dict[str, Any] | Unreadable:
+def _parse(text: str, values_max: int) -> dict[str, Any] | Unreadable:
     # Every value costs at least two characters and every level a bracket, so a short answer needs no closer look.
-    if len(text) > 2 * VALUES_MAX and _too_many(text):
-        return Unreadable(Flaw.TOO_MANY, f"more than {VALUES_MAX} values")
+    if len(text) > 2 * values_max and _too_many(text, values_max):
+        return Unreadable(Flaw.TOO_MANY, f"more than {values_max} values")
     if text.count("{") + text.count("[") > DEPTH_MAX and _too_deep(text):
         return Unreadable(Flaw.TOO_DEEP, f"brackets that do not match, or nested more than {DEPTH_MAX} deep")
     inner = text.strip(_BLANKS)
@@ -145,17 +177,17 @@ def _too_deep(text: str) -> bool:
     return bool(brackets)
 
 
-def _too_many(text: str) -> bool:
-    """Whether `text`, strings aside, holds more than `VALUES_MAX` values: two bytes of JSON can cost a hundred of memory."""
-    if _separators(text, 0, len(text)) <= VALUES_MAX:
+def _too_many(text: str, values_max: int) -> bool:
+    """Whether `text`, strings aside, holds more values than that: two bytes of JSON can cost a hundred of memory."""
+    if _separators(text, 0, len(text)) <= values_max:
         return False
     seen = at = 0
     for string in _STRING.finditer(text):
         seen += _separators(text, at, string.start())
-        if seen > VALUES_MAX:
+        if seen > values_max:
             return True
         at = string.end()
-    return seen + _separators(text, at, len(text)) > VALUES_MAX
+    return seen + _separators(text, at, len(text)) > values_max
 
 
 def _separators(text: str, start: int, end: int) -> int:
