@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
+import anyio
 from attrs import frozen
 
 from anycap import providers
@@ -185,7 +186,13 @@ class Client(VendorMethods):
         if place not in self._addresses:
             self._addresses[place] = AddressGuard(catalog.ban_rules, self._settings.guard)
         self._sessions[account.name] = AccountSession(
-            account, adapter, target, self._addresses[place], self._settings, chance=self._runtime.chance
+            account,
+            adapter,
+            target,
+            self._addresses[place],
+            self._settings,
+            chance=self._runtime.chance,
+            elapsed=self._runtime.elapsed,
         )
 
     async def aclose(self, grace: float | None = None) -> None:
@@ -310,7 +317,15 @@ class Client(VendorMethods):
         """
         options = _Options(self._deadline(timeout), "keep", None, None)
         self._engine.check_open()
-        solve = await self._recovery.find(ticket)
+        solve: Solve | None = None
+        with anyio.CancelScope(deadline=options.deadline):
+            solve = await self._recovery.find(ticket)
+        if solve is None:
+            raise DeadlineError(
+                "the journal could not be read within the timeout; client.wait(error.ticket) tries again",
+                ticket=ticket,
+                sent=ticket.task_id is not None,
+            )
         return await self._finish(self._sessions[solve.account], solve, options)
 
     def solve_many(
@@ -473,6 +488,8 @@ class Client(VendorMethods):
     ) -> T:
         """Make one attempt after the other, here or at other accounts, until one succeeds or none may follow."""
         clock = self._engine.clock
+        self._engine.check_open()
+        challenge = await self._loaded(challenge, options.deadline)
         while True:
             session = self._router.choose(journey, challenge, clock())
             assert session is not None  # noqa: S101 - `goes_on` and `cannot_encode` leave at least one account
@@ -503,6 +520,16 @@ class Client(VendorMethods):
                 object.__setattr__(result, "attempts", attempts)
             return result
 
+    async def _loaded(self, challenge: Challenge[S], deadline: float) -> Challenge[S]:
+        """The challenge with its images: read once for all the attempts of a solve, as a file may give them only once."""
+        loaded: Challenge[S] | None = challenge if challenge.loaded else None
+        if loaded is None and deadline > self._engine.clock():
+            with anyio.CancelScope(deadline=deadline):
+                loaded = await self._runtime.offload(challenge.load)
+        if loaded is None or deadline <= self._engine.clock():
+            raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
+        return loaded
+
     def _emit_failover(self, solve: Solve, **data: object) -> None:
         if self._events:
             self._events.send(
@@ -521,8 +548,6 @@ class Client(VendorMethods):
         self._engine.check_open()
         if options.deadline <= self._engine.clock():
             raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
-        if not challenge.loaded:
-            challenge = await self._runtime.offload(challenge.load)
         prepared = session.adapter.prepare(challenge)
         pacer = session.scheduler.pacer(prepared.vendor_type, prepared.timing)
         early = pacer.take_warning()
@@ -622,12 +647,16 @@ class Client(VendorMethods):
 
     def _timed_out(self, session: AccountSession, solve: Solve) -> DeadlineError:
         last = session.errors.reason_of(solve, self._engine.clock(), self._runtime.wall())
-        sent = solve.task_id is not None or solve.state not in (State.QUEUED, State.FAILED)
+        # While its INTENT is written it is not sent yet, and will not be, as its caller has given up.
+        unsent = (
+            (State.QUEUED, State.FAILED) if not solve.caller_gave_up else (State.QUEUED, State.FAILED, State.RECORDING)
+        )
+        sent = solve.task_id is not None or solve.state not in unsent
         if solve.state is State.ABANDONED:
             text = "not solved within the timeout; the task was abandoned as on_cancel says, and is polled no more"
         elif solve.task_id is not None:
             text = "not solved within the timeout; the task goes on, and client.wait(error.ticket) continues waiting for it"
-        elif solve.state is State.QUEUED or solve.state is State.FAILED:
+        elif not sent:
             return session.errors.not_sent_in_time(solve, self._engine.clock(), self._runtime.wall())
         else:
             text = "the timeout ran out while createTask was in flight; client.wait(error.ticket) gives its outcome"

@@ -175,6 +175,10 @@ class Image:
                 data = source.read(IMAGE_BYTES_MAX + 1)
         except (OSError, ValueError) as error:
             raise InvalidChallenge(f"the image {self._where()} cannot be read: {error}") from None
+        if not data and not isinstance(source, os.PathLike) and _is_past_its_start(source):
+            raise InvalidChallenge(
+                "the image's file is at its end, nothing is left to read: it was read before. seek(0) first, or give the bytes"
+            )
         if not isinstance(data, bytes):
             raise InvalidChallenge(f"the image {self._where()} gave text: open the file in binary mode ('rb')")
         return Image(data)  # which refuses what is too large
@@ -203,6 +207,13 @@ class Image:
 
     def __hash__(self) -> int:
         return hash(self._data)
+
+
+def _is_past_its_start(file: BinaryIO) -> bool:
+    try:
+        return file.tell() > 0
+    except (AttributeError, OSError, ValueError):  # a pipe, or an object that only reads
+        return False
 
 
 def _decode(text: str) -> bytes:

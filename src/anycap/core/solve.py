@@ -142,6 +142,8 @@ class Solve:
     solution: Any = None
     error: Exception | None = None
     ended_at: float | None = None
+    good_until: float = math.inf
+    """Until when the solution is of use, by `Runtime.elapsed`: nobody can set that clock, and it runs through a suspend."""
     _ticket: Ticket | None = field(default=None, init=False)
 
     def __repr__(self) -> str:

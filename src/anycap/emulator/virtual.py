@@ -1,7 +1,7 @@
 """An asyncio event loop in virtual time: when nothing is left to do, the clock jumps to the next timer.
 
-`run_virtual(main)` is `asyncio.run(main())` on such a loop. For trio there is `trio.testing.MockClock`. Real sockets
-and threads do not fit in virtual time: the clock would jump over them. Nothing of the vendors is in here.
+`run_virtual(main)` is `asyncio.run(main())` on such a loop. For trio there is `trio.testing.MockClock`. The clock stands still
+while a thread is waited for (`threads.py`); over real sockets it would jump. Nothing of the vendors is in here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ import selectors
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from anycap.threads import calls_out, thread_call
+
 T = TypeVar("T")
+
+
+THREAD_LOOK_S = 1.0
+"""Real seconds between two looks while a thread is out; its end wakes the loop at once."""
 
 
 class VirtualDeadlock(RuntimeError):
@@ -39,6 +45,9 @@ class _JumpingSelector(selectors.BaseSelector):
         ready = self._real.select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
+        if calls_out():
+            # A thread works for somebody here, in real time: the clock stands until it is back.
+            return self._real.select(THREAD_LOOK_S)
         if timeout is None:
             ready = self._real.select(self._loop.thread_grace_s)
             if not ready:
@@ -57,8 +66,9 @@ class _JumpingSelector(selectors.BaseSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose `time()` starts at 0 and moves only by jumps to the next timer.
 
-    `thread_grace_s` is how long, in real time, an idle loop without timers waits for a thread before it calls itself
-    dead; raise it when the code under test hands work to threads.
+    While a thread of anycap's is waited for, or one of `run_in_executor` and `asyncio.to_thread`, the clock stands still.
+    `thread_grace_s` is how long, in real time, an idle loop without timers waits for any other thread before it calls itself
+    dead; raise it when the code under test has such.
     """
 
     thread_grace_s = 0.05
@@ -80,6 +90,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Wait for the executor's threads; without the time-out of Python 3.12 and newer, which virtual time jumps over."""
         await super().shutdown_default_executor()
+
+    def run_in_executor(  # type: ignore[override] # typeshed's has a TypeVarTuple, which says no more here
+        self, executor: Any, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
+        """As of any loop; the clock stands still until the work is done."""
+        future = super().run_in_executor(executor, func, *args)
+        call = thread_call()
+        call.__enter__()
+        future.add_done_callback(lambda _: call.__exit__(None, None, None))
+        return future
 
     def describe_deadlock(self) -> str:
         """Which tasks wait for ever, and where."""

@@ -55,7 +55,9 @@ class AccountSession:
         settings: Settings,
         *,
         chance: Callable[[], float],
+        elapsed: Callable[[], float],
     ) -> None:
+        self._elapsed = elapsed
         # -- who it is
         self.account = account
         self.name = account.name
@@ -182,6 +184,7 @@ class AccountSession:
         A solution of another shape than the documented one leaves `solve.error`.
         """
         solve.ended_at = wall
+        self.set_validity(solve, None, wall)
         assert solve.body is not None  # noqa: S101 - READY brings the answer's body
         try:
             solution = self.adapter.solution(solve.task_type, solve.body, ticket=solve.ticket(), received_at=wall)
@@ -194,16 +197,18 @@ class AccountSession:
         if cost is not None and (solve.task_type in self.prices or len(self.prices) < PRICES_KEPT):
             self.prices[solve.task_type] = cost
         expires_at = None if solution.expires_at is None else solution.expires_at.timestamp()
+        self.set_validity(solve, expires_at, wall)
         return expires_at, None if cost is None else str(cost)
 
-    def has_expired(self, solve: Solve, wall: float) -> bool:
-        """Whether a solution that waits for its caller is of no use any more; the journal reckons in the same way."""
-        if solve.state is not State.SOLVED:
-            return False
-        expires_at = None if solve.solution is None else solve.solution.expires_at
-        if expires_at is not None:
-            return bool(expires_at.timestamp() <= wall)
-        return solve.ended_at is not None and solve.ended_at + self.settings.journal.keep_s <= wall
+    def set_validity(self, solve: Solve, expires_at: float | None, wall: float) -> None:
+        """From the wall time at which a solution expires (None: nobody says) to a clock that nobody can set."""
+        if expires_at is None:
+            expires_at = (wall if solve.ended_at is None else solve.ended_at) + self.settings.journal.keep_s
+        solve.good_until = self._elapsed() + expires_at - wall
+
+    def has_expired(self, solve: Solve) -> bool:
+        """Whether a solution that waits for its caller is of no use any more."""
+        return solve.state is State.SOLVED and solve.good_until <= self._elapsed()
 
     # -- paying again
 

@@ -117,7 +117,7 @@ class Recovery:
             self._forget_if_expired(solve)
 
     def _forget_if_expired(self, solve: Solve) -> bool:
-        if solve.callers or not self._engine.sessions[solve.account].has_expired(solve, self._wall()):
+        if solve.callers or not self._engine.sessions[solve.account].has_expired(solve):
             return False
         self._engine.solves.pop(solve.id, None)
         return True
@@ -190,8 +190,8 @@ class Recovery:
         solve.body = entry.result
         solve.ended_at = entry.ended_at
         session.scheduler.restore_solved(solve)
-        past = entry.expires_at is not None and entry.expires_at <= self._wall()
-        if entry.result is None or past or session.has_expired(solve, self._wall()):
+        session.set_validity(solve, entry.expires_at, self._wall())
+        if entry.result is None or session.has_expired(solve):
             raise TicketError("the solution of this ticket has expired and was erased", ticket=ticket_of(entry))
         received_at = entry.ended_at if entry.ended_at is not None else self._wall()
         try:

@@ -69,7 +69,9 @@ class SolveErrors:
                 last = AnycapError(why, ticket=ticket)
             else:
                 text += f": {why}"
-        text += ". Nothing was sent" if solve.attempts == 0 else ". No task was made"
+        # An attempt counts from its INTENT on, which is written before it is sent.
+        sent_before = solve.attempts - (solve.state is State.RECORDING)
+        text += ". No task was made" if sent_before else ". Nothing was sent"
         held_by = None if deferral is None else deferral.word
         return DeadlineError(text, ticket=ticket, last_error=last, sent=False, held_by=held_by)
 

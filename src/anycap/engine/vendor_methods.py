@@ -34,7 +34,7 @@ from anycap.errors import (
     error_from,
 )
 from anycap.events import Event, EventKind
-from anycap.journal.port import Record, RecordKind
+from anycap.journal.port import Entry, Record, RecordKind
 from anycap.providers.envelope import read_amount
 from anycap.providers.tasks import MethodSpec
 from anycap.results import Balance, Json, QueueStats, Solution
@@ -315,7 +315,8 @@ class VendorMethods:
         if ticket is None or ticket.task_id is None:
             raise ReportRefused("this solution has no task at the vendor to report", ticket=ticket)
         session = self._session(ticket.account)
-        entry = await self._engine.journal.find(ticket.id)
+        deadline = anyio.current_time() + timeout_s
+        entry = await self._find(ticket, deadline)
         pool = None if entry is None else entry.summary.get("language_pool")
         spec = report_method(session.catalog, ticket.type, correct=correct, language_pool=pool)
         self._refuse_late_report(session, spec, solution, ticket)
@@ -324,16 +325,24 @@ class VendorMethods:
         self._warn_of_low_volume(session, spec, ticket)
         fields = {"taskId": ticket.task_id, **spec.constants}
         try:
-            await self._ask(session, spec.name, fields, timeout_s=timeout_s, ticket=ticket)
+            await self._ask(session, spec.name, fields, timeout_s=deadline - anyio.current_time(), ticket=ticket)
         except AnycapError as error:
             if not _may_have_counted(error):
                 session.reports.unclaim(ticket.id)
             raise
         wall = self._runtime.wall()
         record = Record(ticket.id, RecordKind.REPORTED, wall, {"as": "correct" if correct else "incorrect"})
-        with suppress(JournalError):  # the vendor has taken the report; the record is kept and written later
+        # The vendor has taken the report: a record that cannot be written by then is kept and written later.
+        with suppress(JournalError), anyio.CancelScope(deadline=deadline):
             await self._engine.journal_queue.write((record,), keep=True)
         self._events.send(Event(EventKind.REPORTED, wall, session.name, ticket, None, {"correct": correct}))
+
+    async def _find(self, ticket: Ticket, deadline: float) -> Entry | None:
+        with anyio.CancelScope(deadline=deadline):
+            return await self._engine.journal.find(ticket.id)
+        raise DeadlineError(
+            "the journal could not be read within the timeout; nothing was sent", ticket=ticket, sent=False
+        )
 
     def _refuse_late_report(
         self, session: AccountSession, spec: MethodSpec, solution: Solution, ticket: Ticket

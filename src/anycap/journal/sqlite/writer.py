@@ -19,6 +19,8 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
+from anycap.threads import thread_call
+
 T = TypeVar("T")
 
 
@@ -85,7 +87,8 @@ class WriterThread:
     async def run(self, work: Callable[[], T]) -> T:
         """Do `work` in the thread; gives its result or raises its exception. Cancelling ends the waiting only."""
         job = self.post(work)
-        await job.done.wait()
+        with thread_call():
+            await job.done.wait()
         if job.error is not None:
             raise job.error
         return job.result
