@@ -23,13 +23,15 @@ PAGES: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         "The emulated vendors, virtual time, and pytest fixtures.",
         (),
         (
-            "anycap.emulator.emulator.Emulator", "anycap.emulator.in_process.InProcess", "anycap.emulator.model.Vendor",
+            "anycap.emulator.emulator.Emulator", "anycap.emulator.options.VendorOptions", "anycap.emulator.in_process.InProcess",
+            "anycap.emulator.model.Vendor", "anycap.emulator.access.Access",
             "anycap.emulator.faults.Fault", "anycap.emulator.server.serve", "anycap.emulator.virtual.run_virtual",
-            "anycap.testing.rehearse", "anycap.testing.ModelJournal", "anycap.testing.JournalFault",
+            "anycap.testing.rehearse", "anycap.testing.emulated.emulated_client", "anycap.testing.emulated.VirtualTime",
+            "anycap.testing.ModelJournal", "anycap.testing.JournalFault",
             "anycap.testing.pytest_plugin", "anycap.testing.conformance",
         ),
     ),
-    ("contrib", "Frameworks", "Glue for web frameworks; each module is imported only by you.", (), ("anycap.contrib.aiohttp",)),
+    ("contrib", "Frameworks", "Glue for web frameworks; each module is imported only by you.", (), ("anycap.contrib.aiohttp", "anycap.contrib.starlette")),
     (
         "ports",
         "Ports",

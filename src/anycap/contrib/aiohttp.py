@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Callable
 from os import PathLike
 
@@ -24,22 +23,12 @@ from aiohttp.client_exceptions import ClientError
 from anycap.accounts import Account
 from anycap.callbacks import BODY_BYTES_MAX
 from anycap.client import Client
+from anycap.contrib.http_errors import answer_for
 from anycap.engine.runtime import Runtime
-from anycap.errors import (
-    AnycapError,
-    ClientClosed,
-    ConfigurationError,
-    DeadlineError,
-    InDoubtError,
-    InvalidChallenge,
-    JournalError,
-    SolveError,
-    TransportError,
-)
+from anycap.errors import AnycapError, ConfigurationError
 from anycap.events import Hook
 from anycap.journal.port import Journal
 from anycap.settings import Settings
-from anycap.taxonomy import Category
 from anycap.transport.aiohttp import AiohttpTransport
 from anycap.transport.port import HttpxClient, Transport
 
@@ -52,19 +41,6 @@ CALLBACK_READ_S = 10.0
 
 CLIENT: web.AppKey[Client] = web.AppKey("anycap.client", Client)
 """The key of the application's client: `request.app[CLIENT]`."""
-
-_STATUS = {
-    Category.ACCOUNT: 503,
-    Category.BLOCKED: 503,
-    Category.BUSY: 503,
-    Category.REQUEST: 422,
-    Category.CHALLENGE: 422,
-    Category.PROXY: 422,
-    Category.UNSOLVED: 502,
-    Category.REFUSED: 403,
-    Category.SERVICE: 502,
-    Category.PROGRESS: 502,
-}
 
 
 def client_context(
@@ -181,25 +157,5 @@ def error_response(error: AnycapError) -> web.Response:
     be reached or could not solve it, or the outcome is in doubt. 503: our account, our journal, no capacity, or the service
     is shutting down. 504: out of time. 500: a mistake of the service. The vendor's own words are not passed on.
     """
-    body: dict[str, object] = {"error": type(error).__name__}
-    headers: dict[str, str] = {}
-    match error:
-        case SolveError():
-            status = _STATUS[error.category]
-            body |= {"code": str(error.code), "meaning": error.meaning, "retry": str(error.retry)}
-            if status == 503 and error.retry_after is not None and math.isfinite(error.retry_after):
-                headers["Retry-After"] = str(math.ceil(error.retry_after))
-        case InvalidChallenge():
-            status = 422
-            body["meaning"] = error.message
-        case DeadlineError():
-            status = 504
-        case InDoubtError() | TransportError():
-            status = 502
-        case ClientClosed() | JournalError():
-            status = 503
-        case _:
-            status = 500
-    if error.ticket is not None:
-        body["ticket"] = error.ticket.id
-    return web.json_response(body, status=status, headers=headers)
+    answer = answer_for(error)
+    return web.json_response(answer.body, status=answer.status, headers=answer.headers)
