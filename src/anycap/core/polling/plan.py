@@ -1,7 +1,7 @@
 """The best poll ages for a law of the solve time: dynamic programming over the bins of `solve_times.py`.
 
 Pure arithmetic, one function. What is known of the law comes from `solve_times.py`; bounds of the vendor beyond the gaps,
-and everything that depends on a single task, belong to `polling.py`.
+and everything that depends on a single task, belong to `schedule.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp, inf
 
-from anycap.core.polling.solve_times import BINS, EDGES_S, WIDTHS_S
+from anycap.core.polling.solve_times import BINS, EDGES_S, TOTAL_MAX, WIDTHS_S
 
 
 def best_plan(
@@ -25,13 +25,15 @@ def best_plan(
     left, mass, moment = [1.0], [0.0], [0.0]
     total = 0.0
     for index in range(BINS):
-        total = min(total + hazard[index] * WIDTHS_S[index], 300.0)
+        total = min(total + hazard[index] * WIDTHS_S[index], TOTAL_MAX)
         left.append(exp(-total))
         solved = left[index] - left[index + 1]
         mass.append(mass[index] + solved)
         moment.append(moment[index] + solved * (EDGES_S[index] + EDGES_S[index + 1]) / 2)
+    # From each edge on: the least cost of what is left, weighted with the part that is still unsolved there.
     rest = [price_s * part for part in left]
     plan = [age + gap_max_s for age in EDGES_S]
+    # Both bounds only move down as the edge does, so they are found by walking, not by searching for each edge.
     soonest = latest = BINS
     for index in range(BINS - 1, -1, -1):
         age, mass_before, moment_before = EDGES_S[index], mass[index], moment[index]
@@ -45,7 +47,7 @@ def best_plan(
         least, best = inf, soonest
         for then in range(soonest, latest + 1):
             between = EDGES_S[then] * (mass[then] - mass_before) - (moment[then] - moment_before)
-            if between > least:
+            if between > least:  # the delay alone is dearer than the best so far, and it only grows
                 break
             cost = between + rest[then]
             if cost < least:

@@ -33,6 +33,7 @@ RESUMED_POLLS_PER_S = 250.0
 """Rate at which polls of restored tickets start, as far as the life of a result allows."""
 GAP_MIN_S = 1.0
 """Shortest wait that learning may come to where the vendor names none: what anti-captcha's official clients do."""
+# Vendors state whole seconds.
 EXACT_WITHIN_S = 0.5
 REDRAW_PER = 8
 REDRAW_AFTER_MAX = 32

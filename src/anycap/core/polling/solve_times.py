@@ -1,6 +1,6 @@
 """How long one task type of one account takes: the chance per second of being solved, learned from polls.
 
-Here live the estimate and its forgetting; when to poll is decided by its neighbour `polling.py`. Pure arithmetic.
+Here live the estimate and its forgetting; when to poll is decided by its neighbour `schedule.py`. Pure arithmetic.
 
 Rules of the file:
 - Ages are cut into bins of equal logarithmic width. Each bin counts tasks at risk (unsolved on entering it) and solves.
@@ -21,14 +21,18 @@ from collections.abc import Callable
 from itertools import pairwise
 from math import exp, log, sqrt
 
+# Seven per cent a bin: finer than solve times repeat, coarse enough that drawing a curve takes a millisecond.
 FIRST_EDGE_S = 0.25
 RATIO = 1.07
 BINS = 122
 """Edges from 0.25 s to about 900 s; what lies beyond belongs to the last bin."""
+# Four: after eight tasks the learned law outweighs the vendor's advice two to one.
 PRIOR_TASKS = 4.0
 PRIOR_FLOOR = 0.05
 """Part of the prior's weight that it keeps at ages its own law never reaches."""
+# A queue of workers changes by the hour; 150 tasks are some minutes of a busy account and smooth enough to plan with.
 MEMORY_TASKS = 150.0
+# Shared out again at each drawing, so the window is what a drawing costs.
 WINDOW = 64
 SMOOTHING = 0.35
 """Smoothing width in logarithmic units for one solve; shrinks with n^-1/5."""
@@ -38,8 +42,16 @@ SHIFT_MEMORY = 0.95
 """Solves minus expected solves are summed over about 1 / (1 - this) tasks."""
 SHIFT_SLOWER, SHIFT_FASTER = -20.0, 9.0
 """Where that sum says that the law has moved. One task can only be one solve too early, but many too late."""
+# Before that the sum is noise: one slow task alone can reach the lower bound.
 SHIFT_FROM_TASKS = 8
+# Tasks' worth of the old law that stays: a false alarm then costs three tasks, not a hundred and fifty.
 KEPT_AFTER_SHIFT = 3.0
+
+# exp(-300) is as good as zero and far from where a float becomes one.
+TOTAL_MAX = 300.0
+"""Upper bound of the integrated hazard."""
+# Smaller than this, an interval has no solves under the present estimate, and dividing by it would give infinity.
+MASS_MIN = 1e-100
 
 _LOG_RATIO = log(RATIO)
 EDGES_S = (0.0, *(FIRST_EDGE_S * RATIO**index for index in range(BINS)))
@@ -93,6 +105,7 @@ class SolveTimes:
         for index in range(first, last):
             risk[index] += 1.0
         risk[last] += covered
+        # What was expected and did not come. Solves add to the sum, so that under a true law it stays about zero.
         self._surprise -= self.expected(by_s) - self.expected(after_s)
 
     def solved(self, after_s: float, by_s: float) -> bool:
@@ -106,12 +119,13 @@ class SolveTimes:
         self._surprise = SHIFT_MEMORY * (self._surprise + 1.0 - spent)
         self._steady += 1
         if self._steady < SHIFT_FROM_TASKS:
+            # Right after a shift the old estimate still rules: its errors must not count as the next shift.
             self._surprise = min(max(self._surprise, -3.0), 3.0)
         elif not SHIFT_SLOWER < self._surprise < SHIFT_FASTER:
             self._forget()
             return True
         if len(self._window) > 2 * WINDOW:
-            self._settle(WINDOW)
+            self._share_out(WINDOW)
         return False
 
     # -- the estimate -------------------------------------------------------------------------------------------------
@@ -137,7 +151,7 @@ class SolveTimes:
     def redraw(self, rounds: int = 4) -> None:
         """Bring `hazard` up to date with everything told so far; `rounds` of sharing out and smoothing."""
         if any(risk > 2 * MEMORY_TASKS for risk in self._risk):
-            self._settle(0)
+            self._share_out(0)
             self._fade()
         width = SMOOTHING * max(self.known, 1.0) ** -0.2
         keep = _smoother(width / _LOG_RATIO)
@@ -162,11 +176,17 @@ class SolveTimes:
     def _integrate(self) -> None:
         total, self._total = 0.0, [0.0]
         for hazard, width_s in zip(self.hazard, WIDTHS_S, strict=True):
-            total = min(total + hazard * width_s, 300.0)
+            total = min(total + hazard * width_s, TOTAL_MAX)
             self._total.append(total)
 
     def _shared(self, window: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
-        """Solves and risk by bin, sharing each solve out over its interval as the present estimate has it."""
+        """Solves and risk by bin: the E step of EM, each solve shared out over its interval as the present estimate has it.
+
+        With S(t) the part still unsolved at t, a solve known to lie in (a, b) lies in a bin from u to v with probability
+        (S(u) - S(v)) / (S(a) - S(b)), and its risk there is the mean of (S(t) - S(b)) / (S(a) - S(b)). The first and last bin
+        of each interval are added at once. The whole bins between differ only by a factor, so their factors are summed as
+        differences (`starts`, `ends`) and spread in one pass: the cost grows with solves plus bins, not with their product.
+        """
         solved, risk = [0.0] * BINS, [0.0] * BINS
         starts, ends = [0.0] * (BINS + 1), [0.0] * (BINS + 1)
         left = [exp(-total) for total in self._total]
@@ -174,16 +194,19 @@ class SolveTimes:
             first, skipped = place(after_s)
             last, covered = place(by_s)
             if first == last:
+                # Within one bin nothing is to be shared out; on average half the interval was at risk.
                 solved[first] += 1.0
                 risk[first] += (covered - skipped) / 2
                 continue
             begin = left[first] + skipped * (left[first + 1] - left[first])
             end = left[last] + covered * (left[last + 1] - left[last])
             mass = begin - end
-            scale = 1.0 / mass if mass > 1e-100 else 0.0
+            scale = 1.0 / mass if mass > MASS_MIN else 0.0
             if not scale:
+                # The estimate thinks this impossible: believe the poll that found it.
                 solved[last] += 1.0
                 continue
+            # The rest of the first bin, then the beginning of the last; a straight line stands for S within a bin.
             inside = (begin - left[first + 1]) * scale
             solved[first] += inside
             risk[first] += (1.0 - skipped) * (1.0 - inside / 2)
@@ -203,7 +226,7 @@ class SolveTimes:
                 risk[index] += max(scale * (left[index] + left[index + 1]) / 2 - end, 0.0)
         return solved, risk
 
-    def _settle(self, kept: int) -> None:
+    def _share_out(self, kept: int) -> None:
         """Share out all but the last `kept` solves of the window for good."""
         cut = len(self._window) - kept
         solved, risk = self._shared(self._window[:cut])
@@ -222,7 +245,7 @@ class SolveTimes:
         """The law has moved: what is known counts little from here on."""
         self.shifts += 1
         self._steady = 0
-        self._settle(0)
+        self._share_out(0)
         for index, risk in enumerate(self._risk):
             part = min(1.0, KEPT_AFTER_SHIFT / max(risk, self._solved[index], 1e-9))
             self._solved[index] *= part
@@ -233,11 +256,13 @@ class SolveTimes:
 def _smoother(sigma_bins: float) -> float:
     """The part that an exponential filter, run twice in both directions, keeps from bin to bin for this sigma."""
     variance = sigma_bins * sigma_bins / 4
+    # One pass has the variance keep / (1 - keep)^2; solved for keep. Below that width a filter would keep nothing.
     return 1.0 + 1.0 / (2 * variance) - sqrt((1.0 + 1.0 / (2 * variance)) ** 2 - 1.0) if variance > 1e-6 else 0.0
 
 
 def _smooth(values: list[float], keep: float) -> list[float]:
     """Four passes of an exponential filter, close to a bell curve; the sum is kept up to what leaves at the edges."""
+    # Forwards and backwards, twice: one direction would shift every hump towards later ages.
     give = 1.0 - keep
     for _ in range(2):
         for _ in range(2):
