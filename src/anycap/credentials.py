@@ -67,6 +67,12 @@ class Secret:
     def __hash__(self) -> int:
         return hash((Secret, self._value))
 
+    def __deepcopy__(self, memo: object = None) -> Secret:
+        # A copy inside the process gives nothing away, and frameworks copy their settings (Scrapy); `copy` would pickle.
+        return self
+
+    __copy__ = __deepcopy__
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret cannot be pickled; hand over the key by name instead")
 

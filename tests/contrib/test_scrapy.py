@@ -1,0 +1,141 @@
+"""A Scrapy crawl of a local site with a challenge on every page, in a process of its own: Scrapy keeps a reactor for life."""
+
+import copy
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from scrapy import Spider
+from scrapy.exceptions import NotConfigured
+from scrapy.utils.test import get_crawler
+
+from anycap import Account
+from anycap.contrib.scrapy import AnycapAddon, AnycapExtension
+from anycap.emulator import Emulator
+from anycap.emulator.thread import serve_in_thread
+
+ROOT = Path(__file__).parents[2]
+PAGES = 200
+CRAWL = """
+import json, sys
+from scrapy.crawler import AsyncCrawlerProcess
+from anycap import Account, Polling, Settings
+from anycap.emulator import DEFAULT_KEY
+from examples.scrapy_spider import ChallengeSpider
+
+start, base_url, key, reactor = sys.argv[1:]
+settings = {
+    "ANYCAP_ACCOUNTS": [Account("capmonster", key, base_url=base_url)],
+    "ANYCAP_OPTIONS": {"settings": Settings(polling=Polling(fixed=(0.05, 0.05)))},
+    "FEEDS": {"items.jsonl": {"format": "jsonlines"}}, "LOG_LEVEL": "ERROR", "TELNETCONSOLE_ENABLED": False,
+    "CONCURRENT_REQUESTS_PER_DOMAIN": 50, "DOWNLOAD_DELAY": 0, "ROBOTSTXT_OBEY": False,
+}
+if reactor == "none":
+    settings["TWISTED_REACTOR_ENABLED"] = False
+process = AsyncCrawlerProcess(settings)
+for name, value in settings.items():
+    ChallengeSpider.custom_settings[name] = value
+crawler = process.create_crawler(ChallengeSpider)
+process.crawl(crawler, start=start)
+process.start()
+stats = {name: value for name, value in crawler.stats.get_stats().items() if "anycap" in name or name == "finish_reason"}
+print(json.dumps(stats))
+"""
+
+
+class Site(BaseHTTPRequestHandler):
+    """A start page with links, and pages that show their text for a token."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        links = "".join(f'<a href="/{number}">x</a>' for number in range(PAGES))
+        self._send(links if self.path == "/" else '<div data-sitekey="6Le-site-key"></div>')
+
+    def do_POST(self) -> None:
+        form = self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(
+            "welcome" if form.startswith(b"g-recaptcha-response=03A") else '<div data-sitekey="6Le-site-key"></div>'
+        )
+
+    def _send(self, text: str) -> None:
+        body = f"<html><body>{text}</body></html>".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def crawl(
+    site: str, base_url: str, tmp_path: Path, key: str = "emulator-key", reactor: str = "asyncio"
+) -> dict[str, object]:
+    (tmp_path / "crawl.py").write_text(CRAWL)
+    done = subprocess.run(
+        [sys.executable, "crawl.py", site, base_url, key, reactor],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    stats = json.loads(done.stdout.strip().splitlines()[-1])
+    assert isinstance(stats, dict)
+    return stats
+
+
+@pytest.mark.parametrize("reactor", ["asyncio", "none"])
+def test_every_page_is_solved_and_the_summary_counts_it(site: str, tmp_path: Path, reactor: str) -> None:
+    emulator = Emulator(solve_time=0.05)
+    with serve_in_thread(emulator) as urls:
+        stats = crawl(site, urls["capmonster"], tmp_path, reactor=reactor)
+    assert stats == {"anycap/accepted": PAGES, "anycap/delivered": PAGES, "finish_reason": "finished"}
+    items = (tmp_path / "items.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["url"] for line in items}) == PAGES
+    summary = emulator["capmonster"].ledger.summary()
+    assert (summary["tasks"], summary["delivered"]) == (PAGES, PAGES)
+
+
+def test_a_wrong_key_closes_the_spider_after_one_request(site: str, tmp_path: Path) -> None:
+    emulator = Emulator()
+    with serve_in_thread(emulator) as urls:
+        stats = crawl(site, urls["capmonster"], tmp_path, key="not-a-key-of-anyone")
+    assert stats["finish_reason"] == "invalid_key"
+    assert emulator.requests == 1
+
+
+def test_a_copied_account_keeps_its_key_and_pickling_it_still_fails() -> None:
+    """Scrapy copies its settings; a copy inside the process gives nothing away."""
+    account = Account("capmonster", key="0123456789abcdef")
+    assert copy.deepcopy(account) == account
+    assert copy.copy(account) == account
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(account)
+
+
+def test_without_accounts_the_extension_is_off() -> None:
+    crawler = get_crawler(Spider, {"ADDONS": {AnycapAddon: 300}})
+    with pytest.raises(NotConfigured, match="ANYCAP_ACCOUNTS"):
+        AnycapExtension.from_crawler(crawler)
+
+
+def test_accounts_on_the_command_line_are_names_with_commas() -> None:
+    crawler = get_crawler(Spider, {"ANYCAP_ACCOUNTS": "capmonster, yescaptcha"})
+    assert repr(AnycapExtension.from_crawler(crawler).client) == "<Client capmonster, yescaptcha, not open>"
