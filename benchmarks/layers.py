@@ -20,7 +20,7 @@ from anycap.core.records import record_for
 from anycap.core.scheduler import AccountScheduler
 from anycap.core.solve import Solve
 from anycap.credentials import Secret, encode_json
-from anycap.events import Event, EventKind, Events
+from anycap.events import EventKind, Events, SolveEvent
 from anycap.journal.memory import MemoryJournal
 from anycap.settings import GuardSettings, Polling, RetrySettings
 from anycap.transport import Answer
@@ -153,7 +153,7 @@ def events(solves: int) -> None:
     teller = Events(count)
     for _ in range(solves):
         for _ in range(8):
-            teller.send(Event(EventKind.POLLED, 1_790_000_000.0, "a", None, None))
+            teller.send(SolveEvent(kind=EventKind.POLLED, at=1_790_000_000.0, account="a"))
 
 
 LAYERS: dict[str, Callable[[int], None]] = {

@@ -61,8 +61,16 @@ if TYPE_CHECKING:
     from anycap.errors import TransportError as TransportError
     from anycap.errors import UnsolvedError as UnsolvedError
     from anycap.errors import UnsupportedMethod as UnsupportedMethod
+    from anycap.events import AccountEvent as AccountEvent
+    from anycap.events import ChargeEvent as ChargeEvent
     from anycap.events import Event as Event
     from anycap.events import EventKind as EventKind
+    from anycap.events import FailoverEvent as FailoverEvent
+    from anycap.events import ReportEvent as ReportEvent
+    from anycap.events import ReportVolumeEvent as ReportVolumeEvent
+    from anycap.events import RequestEvent as RequestEvent
+    from anycap.events import SolveEvent as SolveEvent
+    from anycap.events import WarningEvent as WarningEvent
     from anycap.journal.port import Journal as Journal
     from anycap.normalize import explain as explain
     from anycap.normalize import normalize as normalize
@@ -117,7 +125,10 @@ _NAMES_IN = {
         "ReportRefused RequestError ServiceError SolveError TicketError TransportError UnsolvedError "
         "UnsupportedMethod"
     ),
-    "events": "Event EventKind",
+    "events": (
+        "AccountEvent ChargeEvent Event EventKind FailoverEvent ReportEvent ReportVolumeEvent RequestEvent SolveEvent "
+        "WarningEvent"
+    ),
     "journal.port": "Journal",
     "normalize": "explain normalize",
     "outcomes": "Outcome",

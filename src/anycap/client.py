@@ -29,6 +29,7 @@ from anycap.core.solve import Solve
 from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession
 from anycap.engine.engine import Engine
+from anycap.engine.event_log import EventLog
 from anycap.engine.health import ClientHealth, health_of
 from anycap.engine.lifecycle import Phase
 from anycap.engine.recovery import Recovery
@@ -45,7 +46,7 @@ from anycap.errors import (
     TicketError,
     UnsupportedMethod,
 )
-from anycap.events import Event, EventKind, Events, Hook
+from anycap.events import Events, Hook
 from anycap.journal import open_journal
 from anycap.journal.port import Journal
 from anycap.providers.adapter import Adapter
@@ -72,7 +73,7 @@ class Client(VendorMethods):
     journal: None keeps tickets in memory; the path of a SQLite file, or a `Journal` of your own, keeps them for good.
     http: None for anycap's own connections, or an `httpx.AsyncClient`, an `aiohttp.ClientSession`, a `Transport` of yours;
         what you pass in is never closed.
-    on_event: called with every `anycap.events.Event`.
+    on_event: called with every `anycap.events.Event`; one function, or several in a list.
     routing: the order of several accounts for each solve: as given ("ordered"), at random in proportion to `Account.weight`
         ("weighted"), or by learned price ("cheapest").
     rates: what one unit of each currency is worth in a common one; "cheapest" needs it for accounts of two currencies.
@@ -93,7 +94,7 @@ class Client(VendorMethods):
         *accounts: Account | str,
         journal: Journal | str | PathLike[str] | None = None,
         http: Transport | HttpxClient | AiohttpSession | None = None,
-        on_event: Hook | None = None,
+        on_event: Hook | Sequence[Hook] | None = None,
         routing: Literal["ordered", "weighted", "cheapest"] = "ordered",
         rates: Mapping[str, Decimal] | None = None,
         settings: Settings | None = None,
@@ -124,12 +125,11 @@ class Client(VendorMethods):
             or any(session.target.is_https for session in self._sessions.values()),
             offload=self._runtime.offload,
         )
-        self._events = Events(on_event)
         self._engine = Engine(
             self._sessions,
             self._transport,
             self._journal,
-            self._events,
+            Events(on_event, log=EventLog()),
             wall=self._runtime.wall,
             offload=self._runtime.offload,
         )
@@ -512,7 +512,7 @@ class Client(VendorMethods):
                 if step is Next.NOWHERE:
                     raise
                 if step is Next.ELSEWHERE:
-                    self._emit_failover(solve, why=_short(error))
+                    self._engine.emitter.failover(solve, error=_short(error))
                 continue
             if isinstance(result, Solution):
                 attempts = self._router.solved(journey, session, result.cost, clock() - started)
@@ -530,12 +530,6 @@ class Client(VendorMethods):
             raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
         return loaded
 
-    def _emit_failover(self, solve: Solve, **data: object) -> None:
-        if self._events:
-            self._events.send(
-                Event(EventKind.FAILOVER, self._runtime.wall(), solve.account, solve.ticket(), None, data)
-            )
-
     async def _start(
         self,
         session: AccountSession,
@@ -552,9 +546,7 @@ class Client(VendorMethods):
         pacer = session.scheduler.pacer(prepared.vendor_type, prepared.timing)
         early = pacer.take_warning()
         for warning in prepared.warnings if early is None else (*prepared.warnings, early):
-            self._events.send(
-                Event(EventKind.WARNING, self._runtime.wall(), session.name, None, None, {"warning": warning})
-            )
+            self._engine.emitter.warning(warning, account=session.name, provider=session.catalog.name)
         proxy = challenge.proxy
         solve = Solve(
             self._runtime.new_id(),
@@ -629,7 +621,7 @@ class Client(VendorMethods):
                     if self._router.may_go_elsewhere(journey, session, challenge, self._engine.clock()):
                         self._engine.move_on(solve)
                         done = True  # nothing is left of it that a leaving caller would have to stop
-                        self._emit_failover(solve, why="busy", waited_s=self._engine.clock() - now)
+                        self._engine.emitter.failover(solve, error="busy", waited_s=self._engine.clock() - now)
                         raise _GoElsewhere
             if not done:
                 done = await self._engine.wait(solve, options.deadline, accepted=accepted)

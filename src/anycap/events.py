@@ -1,104 +1,268 @@
 """Events for logs, metrics and traces: sent after the journal has the fact, and never able to hurt a solve.
 
-A hook gets one `Event` at a time, in order, on the client's event loop; what it raises is logged and dropped.
+Every kind has a class whose fields carry what a metric needs, so that no hook has to remember anything by ticket id. A hook
+gets one event at a time, in order, on the client's event loop; what it raises is logged and dropped. Which events are made
+is decided in `engine/event_emitter.py`; what is logged without any hook, in `engine/event_log.py`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from enum import StrEnum
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Protocol
 
-from attrs import field, frozen
+from attrs import fields, frozen
 
 from anycap.errors import ConfigurationError
+from anycap.taxonomy import Charged
 from anycap.tickets import Ticket
 
-logger = logging.getLogger("anycap")
+logger = logging.getLogger("anycap.events")
 
 
 class EventKind(StrEnum):
-    """What happened."""
+    """What happened. The class of each kind is `CLASS_OF[kind]`."""
 
     QUEUED = "queued"
     SUBMITTING = "submitting"
+    """createTask is about to be sent."""
     ACCEPTED = "accepted"
+    """The vendor made the task, and the journal has its id."""
     REQUEUED = "requeued"
     """Nothing was made (busy, or the request never left); the solve is in the queue again."""
     POLLED = "polled"
+    """A poll was answered."""
     POLL_LOST = "poll_lost"
     """A poll came to nothing; the task lives on."""
     SOLVED = "solved"
+    """The solution is here and in the journal."""
     DELIVERED = "delivered"
+    """A caller has the solution."""
     FAILED = "failed"
     STALLED = "stalled"
+    """Polling pauses until a caller asks again; the task is still paid for."""
     IN_DOUBT = "in_doubt"
     ABANDONED = "abandoned"
     RESUMED = "resumed"
+    """The task of an earlier process is polled again."""
     FAILOVER = "failover"
-    """The solve goes on at another account: `data` has `why`, and `waited_s` where this one was only busy."""
+    """The solve goes on at another account; `ticket` is the one that is left behind."""
+    REQUEST = "request"
+    """One HTTP request to a vendor came to its end, answered or not."""
     CHARGED = "charged"
-    """Money was taken, or may have been: `data` has `amount`, `currency`, `charged`."""
+    """Money was taken, or may have been: once for each task that was, or may have been, paid for."""
     REPORTED = "reported"
     REPORT_MAY_NOT_COUNT = "report_may_not_count"
-    """The vendor ignores reports of accounts with fewer tasks in 24 hours than `data["needed"]`; this client made
-    `data["tasks"]`. Those of other processes, and of earlier ones, are not known here."""
+    """The vendor ignores reports of accounts with too few tasks. Those of other processes, and of earlier ones, are not
+    known here."""
     ACCOUNT_STATE = "account_state"
-    """The guard's state of an account changed (a stop, a cool-down, a way back): `data` has `begun`, `ended`, `stops`."""
+    """A stop or cool-down of an account began or ended."""
     JOURNAL_TROUBLE = "journal_trouble"
+    """The journal could not be written; `error` is the exception's class. It is tried again."""
     WARNING = "warning"
 
 
-@frozen
+@frozen(kw_only=True)
 class Event:
-    """One thing that happened. `at` is wall seconds since the epoch.
+    """One thing that happened: the fields that every kind has.
 
-    `error` is a shared code, the kind of a network failure, the name of an exception class of ours, or `cancelled`. `cause`
-    is what a solve that ran out of time was waiting on, in the same words. Neither holds a vendor's words or a secret.
+    `error` is a shared code, the kind of a network failure, the name of an exception class of anycap's, or `cancelled`. It
+    never holds a vendor's words. Nothing in an event is a secret.
     """
 
     kind: EventKind
     at: float
+    """Wall seconds since the epoch. For people: measure with the durations, which come from a clock that nobody sets."""
     account: str
+    """The account's name; empty where the whole client is concerned."""
+    provider: str = ""
     ticket: Ticket | None = None
     error: str | None = None
-    data: Mapping[str, Any] = field(factory=dict)
-    cause: str | None = None
 
+    @property
+    def type(self) -> str | None:
+        """The challenge's type, such as `RecaptchaV2`; None without a ticket."""
+        return None if self.ticket is None else self.ticket.type
+
+    @property
+    def data(self) -> Mapping[str, object]:
+        """The fields that only this kind of event has, by name."""
+        return {each.name: getattr(self, each.name) for each in fields(type(self)) if each.name not in _COMMON}
+
+
+_COMMON = frozenset(each.name for each in fields(Event))
+
+
+@frozen(kw_only=True)
+class SolveEvent(Event):
+    """A step in the life of one ticket: queued, submitting, accepted, requeued, polled, poll_lost, solved, delivered, failed,
+    stalled, in_doubt, abandoned, resumed. Durations are seconds of the monotonic clock, None until known, and None for what
+    an earlier process did.
+    """
+
+    attempts: int = 0
+    """createTask requests sent for this ticket so far."""
+    polls: int = 0
+    """getTaskResult requests sent for it so far."""
+    queued_s: float | None = None
+    """From the call to the moment at which the last createTask was allowed to go; while it waits: so far."""
+    submit_s: float | None = None
+    """From then to the answer that brought the task id, the writing of the intent included."""
+    solve_s: float | None = None
+    """From that answer to the answer that brought the solution or the failure."""
+    notice_s: float | None = None
+    """How long after the task's end its solution was noticed, where the vendor says how long the task took."""
+    http_status: int | None = None
+    """Of the answer behind `error`, where it came by HTTP."""
+    vendor_code: str | None = None
+    """The vendor's own code behind `error`, as it came: of unbounded variety, and not printable for certain."""
+    cause: str | None = None
+    """What a solve that ran out of time, or was cancelled in the queue, was waiting on; in the words of `error`."""
+
+
+@frozen(kw_only=True)
+class RequestEvent(Event):
+    """One HTTP request: createTask, getTaskResult, getBalance or any other method. `error` where there was one."""
+
+    method: str
+    outcome: str
+    """`accepted`, `ready`, `processing`, `done`, `error`, `lost` or `redirect`."""
+    duration_s: float
+    """From handing it to the transport to the end of the answer, by the monotonic clock."""
+    delivery: str
+    """`answered`, `not_sent`, or `maybe_sent`: how far the request got."""
+    http_status: int | None = None
+    """None when no answer came."""
+    vendor_code: str | None = None
+    """As in `SolveEvent`."""
+
+
+@frozen(kw_only=True)
+class ChargeEvent(Event):
+    """charged: what one task cost."""
+
+    charged: Charged
+    """`yes`, or `unknown` where nobody says."""
+    amount: Decimal | None = None
+    """None where the vendor does not say."""
+    currency: str
+    """`USD`, `points`, ..."""
+
+
+@frozen(kw_only=True)
+class FailoverEvent(Event):
+    """failover: `error` is what the account that is left behind came to."""
+
+    waited_s: float | None = None
+    """Where that account was only busy: how long it was waited for."""
+
+
+@frozen(kw_only=True)
+class ReportEvent(Event):
+    """reported: the vendor has taken a report about a solution."""
+
+    correct: bool
+
+
+@frozen(kw_only=True)
+class ReportVolumeEvent(Event):
+    """report_may_not_count: reports count only from accounts with `needed` tasks in `window_s` seconds."""
+
+    tasks: int
+    """Tasks of these types that this client was given in that time."""
+    needed: int
+    window_s: float
+
+
+@frozen(kw_only=True)
+class AccountEvent(Event):
+    """account_state: each stop is written `what it covers: shared code`, as in `account: invalid_key`."""
+
+    begun: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
+    """All that hold now."""
+
+
+@frozen(kw_only=True)
+class WarningEvent(Event):
+    """warning: something that the user should know and that is no error."""
+
+    warning: str
+
+
+CLASS_OF: Mapping[EventKind, type[Event]] = {
+    EventKind.QUEUED: SolveEvent,
+    EventKind.SUBMITTING: SolveEvent,
+    EventKind.ACCEPTED: SolveEvent,
+    EventKind.REQUEUED: SolveEvent,
+    EventKind.POLLED: SolveEvent,
+    EventKind.POLL_LOST: SolveEvent,
+    EventKind.SOLVED: SolveEvent,
+    EventKind.DELIVERED: SolveEvent,
+    EventKind.FAILED: SolveEvent,
+    EventKind.STALLED: SolveEvent,
+    EventKind.IN_DOUBT: SolveEvent,
+    EventKind.ABANDONED: SolveEvent,
+    EventKind.RESUMED: SolveEvent,
+    EventKind.FAILOVER: FailoverEvent,
+    EventKind.REQUEST: RequestEvent,
+    EventKind.CHARGED: ChargeEvent,
+    EventKind.REPORTED: ReportEvent,
+    EventKind.REPORT_MAY_NOT_COUNT: ReportVolumeEvent,
+    EventKind.ACCOUNT_STATE: AccountEvent,
+    EventKind.JOURNAL_TROUBLE: Event,
+    EventKind.WARNING: WarningEvent,
+}
+"""The class of the events of each kind."""
 
 Hook = Callable[[Event], None]
 
 
-class Events:
-    """Hands events to the user's hook; a hook that raises is reported once per kind of exception and then left alone."""
+class EventSink(Protocol):
+    """A consumer of anycap's own, such as the log, that says which kinds it wants."""
 
-    def __init__(self, hook: Hook | None) -> None:
-        given: object = hook
-        if given is not None and (not callable(given) or iscoroutinefunction(given)):
-            raise ConfigurationError(
-                "on_event is a plain function of one Event; an async one would never be awaited. Put events into a queue of "
-                "yours and await there."
-            )
-        self._hook = hook
+    def wants(self, kind: EventKind) -> bool: ...
+    def __call__(self, event: Event) -> None: ...
+
+
+class Events:
+    """Hands events to the user's hooks and to `log`. A hook that raises is reported once per kind of exception."""
+
+    def __init__(self, hooks: Hook | Sequence[Hook] | None, log: EventSink | None = None) -> None:
+        given: tuple[object, ...] = (
+            () if hooks is None else tuple(hooks) if isinstance(hooks, (list, tuple)) else (hooks,)
+        )
+        for each in given:
+            if not callable(each) or iscoroutinefunction(each):
+                raise ConfigurationError(
+                    "on_event is a plain function of one Event, or several in a list; an async one would never be awaited. Put "
+                    "events into a queue of yours and await there."
+                )
+        self._hooks: tuple[Hook, ...] = given  # type: ignore[assignment] # just looked at
+        self._log = log
         self._reported: set[type[BaseException]] = set()
 
-    def __bool__(self) -> bool:
-        return self._hook is not None
+    def wants(self, kind: EventKind) -> bool:
+        """Whether anybody wants events of this kind: without a listener an event must cost nothing."""
+        return bool(self._hooks) or (self._log is not None and self._log.wants(kind))
 
     def send(self, event: Event) -> None:
-        """Call the hook. Raises nothing but KeyboardInterrupt and SystemExit.
+        """Log it and call the hooks. Raises nothing but KeyboardInterrupt and SystemExit.
 
         Not a CancelledError either: `future.result()` of a cancelled future raises one, and it would end the engine's worker.
         """
-        if self._hook is None:
-            return
-        try:
-            self._hook(event)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - a hook is synchronous: a cancellation out of it is not ours
-            if type(error) not in self._reported:
-                self._reported.add(type(error))
-                logger.warning("an on_event hook raised %s; the solve goes on", type(error).__name__)
+        if self._log is not None and self._log.wants(event.kind):
+            self._log(event)
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - a hook is synchronous: a cancellation out of it is not ours
+                if type(error) not in self._reported:
+                    self._reported.add(type(error))
+                    logger.warning("an on_event hook raised %s; the solve goes on", type(error).__name__)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from anycap import Event, EventKind, Ticket, TicketState
+from anycap import EventKind, SolveEvent, Ticket, TicketState
 from anycap.cli.output import Output
 from anycap.cli.running import OpenTickets, name_open_tickets
 
@@ -19,7 +19,7 @@ def ticket(name: str, task_id: int | None = 7) -> Ticket:
 def after(*events: tuple[EventKind, Ticket | None]) -> OpenTickets:
     tickets = OpenTickets()
     for kind, one in events:
-        tickets(Event(kind, 0.0, "main", one))
+        tickets(SolveEvent(kind=kind, at=0.0, account="main", ticket=one))
     return tickets
 
 

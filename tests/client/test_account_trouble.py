@@ -211,8 +211,8 @@ async def test_a_stop_and_its_end_are_events(world: World) -> None:
         await client.solve(PAGE)
     states = [event for event in world.events if event.kind == "account_state"]
     assert [(event.data["begun"], event.data["ended"]) for event in states] == [
-        (["address: ip_blocked"], []),
-        ([], ["address: ip_blocked"]),
+        (("address: ip_blocked",), ()),
+        ((), ("address: ip_blocked",)),
     ]
 
 

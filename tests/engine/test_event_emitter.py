@@ -23,9 +23,10 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.emitter = EventEmitter(Events(self.events.append), lambda: 1e9)
-        guard = SimpleNamespace(health=lambda now: SimpleNamespace(cooldowns=()))
+        self.emitter.clock = lambda: 0.0
+        guard = SimpleNamespace(breakers=())
         self.session: Any = SimpleNamespace(
-            name="main", catalog=SimpleNamespace(currency="USD"), stops=frozenset(), guard=guard
+            name="main", catalog=SimpleNamespace(name="p", currency="USD"), stops=frozenset(), guard=guard
         )
 
     @property
@@ -94,7 +95,9 @@ def test_a_hook_that_abandons_a_stalled_solve_hears_nothing_of_stalling() -> Non
         heard.events.append(event)
         solve.state = S.ABANDONED
 
-    EventEmitter(Events(abandon), lambda: 1e9).polled(heard.session, solve, lost(), 0.0)
+    emitter = EventEmitter(Events(abandon), lambda: 1e9)
+    emitter.clock = lambda: 0.0
+    emitter.polled(heard.session, solve, lost(), 0.0)
     assert heard.kinds == [E.POLL_LOST]
 
 

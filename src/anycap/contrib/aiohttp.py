@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from os import PathLike
 
 from aiohttp import ClientSession, StreamReader, web
@@ -48,7 +48,7 @@ def client_context(
     session: web.AppKey[ClientSession] | None = None,
     http: Transport | HttpxClient | ClientSession | None = None,
     journal: Journal | str | PathLike[str] | None = None,
-    on_event: Hook | None = None,
+    on_event: Hook | Sequence[Hook] | None = None,
     settings: Settings | None = None,
     callback_url: str | None = None,
     runtime: Runtime | None = None,

@@ -17,7 +17,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from os import PathLike
 from types import FrameType
@@ -54,7 +54,7 @@ def client_lifespan(
     *accounts: Account | str,
     http: Transport | HttpxClient | AiohttpSession | None = None,
     journal: Journal | str | PathLike[str] | None = None,
-    on_event: Hook | None = None,
+    on_event: Hook | Sequence[Hook] | None = None,
     settings: Settings | None = None,
     callback_url: str | None = None,
     runtime: Runtime | None = None,

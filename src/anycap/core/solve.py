@@ -91,6 +91,8 @@ class Solve:
     state: State = State.QUEUED
     attempts: int = 0
     """createTask requests sent so far."""
+    queued_mono: float | None = None
+    """When it was queued; None where an earlier process did that."""
     submitted_mono: float = 0.0
     place: int = 0
     """Its place in a waiting line; 0: it stands in none."""

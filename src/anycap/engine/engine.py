@@ -40,6 +40,7 @@ from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
 from anycap.errors import ClientClosed, ConfigurationError, DeadlineError, EngineBroken, JournalError
 from anycap.events import EventKind, Events
 from anycap.journal.port import Journal
+from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT
 from anycap.taxonomy import Code
 from anycap.tickets import Ticket
 from anycap.transport.port import Transport
@@ -194,7 +195,7 @@ class Engine:
         self._owner = owner
 
     def _use_clock(self, clock: Callable[[], float]) -> None:
-        self.clock = self._actions.clock = clock
+        self.clock = self._actions.clock = self.emitter.clock = clock
 
     async def _undo_open(self) -> None:
         if self._owner is not None:
@@ -287,7 +288,8 @@ class Engine:
         """Queue a solve."""
         session = self.sessions[solve.account]
         self.solves[solve.id] = solve
-        session.scheduler.add(solve, self.clock())
+        solve.queued_mono = now = self.clock()
+        session.scheduler.add(solve, now)
         self.emitter.emit(EventKind.QUEUED, solve)
         self._wake_up.notify()
 
@@ -505,7 +507,8 @@ class Engine:
             await self._actions.perform(session, solve, actions)
             return
         self.emitter.emit(EventKind.SUBMITTING, solve)
-        _, parsed, not_built = await exchange(
+        sent = self.clock()
+        outcome, parsed, not_built = await exchange(
             self.transport,
             lambda: session.submit_request(solve),
             lambda outcome: session.adapter.read_submit(outcome, has_image=solve.has_image),
@@ -517,6 +520,7 @@ class Engine:
             solve.error = ConfigurationError(f"{not_built}. Nothing was sent.", ticket=solve.ticket())
         parsed = session.scrub(parsed, solve.secrets)
         now = self.clock()
+        self.emitter.requested(session, CREATE_TASK, solve.ticket, outcome, parsed, now - sent)
         actions = scheduler.submitted(solve, parsed, now)
         self.emitter.account_may_have_changed(session, parsed, now)
         if parsed.kind is AnswerKind.ACCEPTED or parsed.kind is AnswerKind.READY:
@@ -525,11 +529,13 @@ class Engine:
         await self._actions.perform(session, solve, actions)
 
     async def _poll(self, session: AccountSession, solve: Solve) -> None:
-        _, parsed, _ = await exchange(
+        sent = self.clock()
+        outcome, parsed, _ = await exchange(
             self.transport, lambda: session.poll_request(solve), session.adapter.read_poll, session.catalog.name
         )
         parsed = session.scrub(parsed, solve.secrets)
         now = self.clock()
+        self.emitter.requested(session, GET_TASK_RESULT, solve.ticket, outcome, parsed, now - sent)
         actions = session.scheduler.polled(solve, parsed, now)
         self.emitter.polled(session, solve, parsed, now)
         if actions:
@@ -538,7 +544,7 @@ class Engine:
     async def _probe(self, session: AccountSession, method: str) -> None:
         sent = self.clock()
         timeout_s = session.settings.http.request_timeout_s
-        _, parsed, _ = await exchange(
+        outcome, parsed, _ = await exchange(
             self.transport,
             lambda: session.call_request(method, {}, needs_key=True, timeout_s=timeout_s),
             lambda outcome: session.adapter.read_call(method, outcome),
@@ -546,6 +552,7 @@ class Engine:
         )
         parsed = session.scrub(parsed)
         now = self.clock()
+        self.emitter.requested(session, method, None, outcome, parsed, now - sent)
         amount = balance_amount(parsed.body) if parsed.kind is AnswerKind.DONE else None
         if amount is not None:
             session.guard.balance_seen(now, amount)
@@ -566,6 +573,7 @@ class Engine:
         finally:  # on closing, too: the caller must not wait for an answer that nobody reads
             call.done.set()
         now = self.clock()
+        self.emitter.requested(session, call.method, None, call.outcome, parsed, now - sent)
         session.scheduler.called(call, parsed, now, rtt_s=now - sent)
         self.emitter.account_may_have_changed(session, parsed, now)
 

@@ -1,6 +1,6 @@
-"""From what happened to `Event`s: of solves, charges and accounts, made only while somebody listens.
+"""From what happened to `Event`s: of solves, requests, charges and accounts, made only while somebody listens.
 
-The event values and the protection from the user's hook are in `events.py`. When an event is sent is the order of
+The event values and the protection from the user's hooks are in `events.py`. When an event is sent is the order of
 `actions.py`: after the journal has the fact, before callers are woken.
 """
 
@@ -8,13 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import anyio
+
 from anycap.core.machine import Action, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
+from anycap.core.task_end import took_s
 from anycap.engine.account_session import AccountSession
 from anycap.errors import DeadlineError, JournalError
-from anycap.events import Event, EventKind, Events
+from anycap.events import (
+    AccountEvent,
+    ChargeEvent,
+    Event,
+    EventKind,
+    Events,
+    FailoverEvent,
+    ReportEvent,
+    ReportVolumeEvent,
+    RequestEvent,
+    SolveEvent,
+    WarningEvent,
+)
 from anycap.taxonomy import Charged
+from anycap.tickets import Ticket
+from anycap.transport.port import Answer, Failure
 
 _EVENT_OF = {
     Action.WRITE_ACCEPTED: EventKind.ACCEPTED,
@@ -27,7 +44,7 @@ _EVENT_OF = {
 
 _COST_IS_CLEAR = frozenset({EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT})
 """Events after which it is known what the task cost, or that nobody will say."""
-
+_TASK_ENDED = frozenset({EventKind.SOLVED, EventKind.DELIVERED, EventKind.FAILED})
 
 CANCELLED = "cancelled"
 """`Event.error` of a solve whose caller was cancelled before anything was sent."""
@@ -46,34 +63,98 @@ def _error_of(answer: ParsedAnswer | None) -> str | None:
     return None if answer.failure is None else str(answer.failure.kind)
 
 
+def _status_of(answer: ParsedAnswer | None) -> int | None:
+    if answer is None:
+        return None
+    return answer.problem.http_status if answer.problem is not None else answer.http_status
+
+
+def _vendor_code_of(answer: ParsedAnswer | None) -> str | None:
+    return None if answer is None or answer.problem is None else answer.problem.vendor_code
+
+
 class EventEmitter:
-    """Makes events and hands them to the hook; false while there is none. `wall` stamps them."""
+    """Makes events and hands them to the log and the hooks. `wall` stamps them."""
 
     def __init__(self, events: Events, wall: Callable[[], float]) -> None:
         self._events = events
         self._wall = wall
-        # Asked before each event is made: without a hook an event must cost nothing.
-        self._wanted = bool(events)
-
-    def __bool__(self) -> bool:
-        return self._wanted
+        self.clock: Callable[[], float] = anyio.current_time
+        """The event loop's own clock, once the client is open."""
 
     def emit(self, kind: EventKind, solve: Solve, answer: ParsedAnswer | None = None) -> None:
         """Something happened to a solve; `answer` says why, where it went wrong."""
-        if not self._wanted:
+        if not self._events.wants(kind):
             return
         error, cause = _error_of(answer), None
         if kind is EventKind.FAILED and solve.rejected_as_too_late:
             error, cause = DeadlineError.__name__, _held_by(solve)
-        self._send(kind, solve, error, cause)
+        self._send(kind, solve, answer, error, cause)
 
-    def _send(self, kind: EventKind, solve: Solve, error: str | None, cause: str | None) -> None:
-        self._events.send(Event(kind, self._wall(), solve.account, solve.ticket(), error, cause=cause))
+    def _send(
+        self, kind: EventKind, solve: Solve, answer: ParsedAnswer | None, error: str | None, cause: str | None
+    ) -> None:
+        queued_s = submit_s = solve_s = notice_s = None
+        if solve.queued_mono is not None:
+            until = solve.submitted_mono if solve.attempts else self.clock()
+            queued_s = until - solve.queued_mono
+            if solve.task_id is not None and solve.attempts:
+                submit_s = solve.accepted_mono - solve.submitted_mono
+        if kind in _TASK_ENDED and (solve.task_id is not None or solve.body is not None):
+            solve_s = solve.poll_ended_age_s
+            took = took_s(solve.body)
+            notice_s = None if took is None else max(solve_s - took, 0.0)
+        self._events.send(
+            SolveEvent(
+                kind=kind,
+                at=self._wall(),
+                account=solve.account,
+                provider=solve.provider,
+                ticket=solve.ticket(),
+                error=error,
+                attempts=solve.attempts,
+                polls=solve.polls,
+                queued_s=queued_s,
+                submit_s=submit_s,
+                solve_s=solve_s,
+                notice_s=notice_s,
+                http_status=_status_of(answer),
+                vendor_code=_vendor_code_of(answer),
+                cause=cause,
+            )
+        )
+
+    def requested(
+        self,
+        session: AccountSession,
+        method: str,
+        ticket: Callable[[], Ticket] | None,
+        outcome: Answer | Failure,
+        answer: ParsedAnswer,
+        duration_s: float,
+    ) -> None:
+        """A request came to its end, `duration_s` after it was handed to the transport."""
+        if not self._events.wants(EventKind.REQUEST):
+            return
+        self._events.send(
+            RequestEvent(
+                kind=EventKind.REQUEST,
+                at=self._wall(),
+                account=session.name,
+                provider=session.catalog.name,
+                ticket=None if ticket is None else ticket(),
+                error=_error_of(answer),
+                method=method,
+                outcome=str(answer.kind),
+                duration_s=duration_s,
+                delivery="answered" if isinstance(outcome, Answer) else str(outcome.delivery),
+                http_status=outcome.status,
+                vendor_code=_vendor_code_of(answer),
+            )
+        )
 
     def polled(self, session: AccountSession, solve: Solve, answer: ParsedAnswer, now: float) -> None:
         """A poll was answered, or came to nothing."""
-        if not self._wanted:
-            return
         kind = answer.kind
         if kind is AnswerKind.PROCESSING or kind is AnswerKind.READY or solve.state is State.FAILED:
             self.emit(EventKind.POLLED, solve)
@@ -85,8 +166,6 @@ class EventEmitter:
 
     def written(self, session: AccountSession, solve: Solve, actions: Sequence[Action]) -> None:
         """The journal has what `actions` asked to be written."""
-        if not self._wanted:
-            return
         for action in actions:
             kind = _EVENT_OF.get(action)
             # An intent is closed in the same way whether the solve is queued again or has failed.
@@ -100,35 +179,90 @@ class EventEmitter:
 
     def let_go(self, solve: Solve, actions: Sequence[Action], *, timed_out: bool) -> None:
         """A caller went away or abandoned the task: an event where that ended the solve."""
-        if not self._wanted:
-            return
         if Action.WRITE_ABANDONED in actions:
             self.emit(EventKind.ABANDONED, solve)
-        elif Action.NOTIFY in actions and solve.state is State.FAILED:
+        elif Action.NOTIFY in actions and solve.state is State.FAILED and self._events.wants(EventKind.FAILED):
             error = DeadlineError.__name__ if timed_out else CANCELLED
-            self._send(EventKind.FAILED, solve, error, _held_by(solve))
+            self._send(EventKind.FAILED, solve, solve.last_answer, error, _held_by(solve))
+
+    def failover(self, solve: Solve, *, error: str, waited_s: float | None = None) -> None:
+        """The solve goes on at another account."""
+        if self._events.wants(EventKind.FAILOVER):
+            ticket, kind = solve.ticket(), EventKind.FAILOVER
+            self._events.send(
+                FailoverEvent(
+                    kind=kind, at=self._wall(), account=solve.account, provider=solve.provider, ticket=ticket, error=error,
+                    waited_s=waited_s,
+                )
+            )  # fmt: skip
 
     def account_may_have_changed(self, session: AccountSession, answer: ParsedAnswer, now: float) -> None:
         """An event when a stop or cool-down of the account begins or ends, as far as `answer` may have done that."""
-        if not self._wanted:
-            return
         if answer.kind is not AnswerKind.ERROR and answer.kind is not AnswerKind.LOST and not session.stops:
             return
-        stops = frozenset(f"{stop.covers}: {stop.code}" for stop in session.guard.health(now).cooldowns)
-        if stops != session.stops:
-            data = {
-                "begun": sorted(stops - session.stops),
-                "ended": sorted(session.stops - stops),
-                "stops": sorted(stops),
-            }
-            session.stops = stops
-            self._events.send(Event(EventKind.ACCOUNT_STATE, self._wall(), session.name, None, None, data))
+        if not self._events.wants(EventKind.ACCOUNT_STATE):
+            return
+        stops = frozenset(
+            f"{stop.covers}: {stop.code}" for stop in (each.health(now) for each in session.guard.breakers)
+        )
+        if stops == session.stops:
+            return
+        begun, ended = stops - session.stops, session.stops - stops
+        session.stops = stops
+        self._events.send(
+            AccountEvent(
+                kind=EventKind.ACCOUNT_STATE,
+                at=self._wall(),
+                account=session.name,
+                provider=session.catalog.name,
+                error=_error_of(answer) if begun else None,
+                begun=tuple(sorted(begun)),
+                ended=tuple(sorted(ended)),
+                stops=tuple(sorted(stops)),
+            )
+        )
+
+    def warning(self, text: str, *, account: str, provider: str, ticket: Ticket | None = None) -> None:
+        """Something that the user should know."""
+        if self._events.wants(EventKind.WARNING):
+            kind = EventKind.WARNING
+            self._events.send(
+                WarningEvent(
+                    kind=kind, at=self._wall(), account=account, provider=provider, ticket=ticket, warning=text
+                )
+            )
+
+    def reported(self, ticket: Ticket, *, correct: bool) -> None:
+        """The vendor has taken a report."""
+        if self._events.wants(EventKind.REPORTED):
+            self._events.send(
+                ReportEvent(
+                    kind=EventKind.REPORTED, at=self._wall(), account=ticket.account, provider=ticket.provider, ticket=ticket,
+                    correct=correct,
+                )
+            )  # fmt: skip
+
+    def report_may_not_count(self, ticket: Ticket, *, tasks: int, needed: int, window_s: float) -> None:
+        """The vendor ignores reports of accounts with so few tasks."""
+        kind = EventKind.REPORT_MAY_NOT_COUNT
+        if self._events.wants(kind):
+            self._events.send(
+                ReportVolumeEvent(
+                    kind=kind, at=self._wall(), account=ticket.account, provider=ticket.provider, ticket=ticket,
+                    tasks=tasks, needed=needed, window_s=window_s,
+                )
+            )  # fmt: skip
 
     def journal_trouble(self, error: JournalError) -> None:
         """The journal could not be written."""
-        self._events.send(Event(EventKind.JOURNAL_TROUBLE, self._wall(), "", None, type(error).__name__))
+        if self._events.wants(EventKind.JOURNAL_TROUBLE):
+            self._events.send(
+                Event(kind=EventKind.JOURNAL_TROUBLE, at=self._wall(), account="", error=type(error).__name__)
+            )
 
     def _charge(self, session: AccountSession, solve: Solve) -> None:
+        if not self._events.wants(EventKind.CHARGED):
+            return
         if solve.solution is not None:
             charged, amount = Charged.YES, solve.solution.cost
         elif solve.state is State.FAILED and solve.last_answer is not None and solve.last_answer.problem is not None:
@@ -137,5 +271,15 @@ class EventEmitter:
                 return
         else:
             charged, amount = Charged.UNKNOWN, None
-        data = {"charged": str(charged), "amount": amount, "currency": session.catalog.currency}
-        self._events.send(Event(EventKind.CHARGED, self._wall(), session.name, solve.ticket(), None, data))
+        self._events.send(
+            ChargeEvent(
+                kind=EventKind.CHARGED,
+                at=self._wall(),
+                account=session.name,
+                provider=session.catalog.name,
+                ticket=solve.ticket(),
+                charged=charged,
+                amount=amount,
+                currency=session.catalog.currency,
+            )
+        )

@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Iterator
 
-logger = logging.getLogger("anycap")
+logger = logging.getLogger("anycap.engine")
 
 
 def log_fault(what: str, error: Exception) -> str:

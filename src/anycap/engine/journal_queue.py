@@ -24,7 +24,7 @@ from anycap.errors import JournalError
 from anycap.journal.fields import RecordRefused
 from anycap.journal.port import Journal, Record, RecordKind
 
-logger = logging.getLogger("anycap")
+logger = logging.getLogger("anycap.journal")
 
 HOUSEKEEPING_S = 60.0
 """How often expired solutions are erased from the journal."""

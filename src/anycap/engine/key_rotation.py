@@ -15,7 +15,7 @@ import anyio
 from anycap.engine.account_session import AccountSession
 from anycap.taxonomy import Code
 
-logger = logging.getLogger("anycap")
+logger = logging.getLogger("anycap.accounts")
 
 KEY_RECHECK_S = 10.0
 """How often at most a rejected key is read again. Ours: a key function may ask a secret store, which should not notice us."""

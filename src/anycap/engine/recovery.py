@@ -17,7 +17,6 @@ from anycap.engine.account_session import AccountSession
 from anycap.engine.runtime import Runtime
 from anycap.engine.solve_errors import in_doubt
 from anycap.errors import TicketError
-from anycap.events import Event, EventKind
 from anycap.journal.port import Entry, Record, RecordKind
 from anycap.results import Receipt
 from anycap.taxonomy import Charged, Code, ErrorAnswer
@@ -155,8 +154,12 @@ class Recovery:
         return [entry for entry in entries if entry.ticket_id not in ours]
 
     def _warn_of_unknown_account(self, entry: Entry) -> None:
-        data = {"warning": "this client has no such account at that vendor; the ticket stays in the journal"}
-        self._engine.events.send(Event(EventKind.WARNING, self._wall(), entry.account, ticket_of(entry), None, data))
+        self._engine.emitter.warning(
+            "this client has no such account at that vendor; the ticket stays in the journal",
+            account=entry.account,
+            provider=entry.provider,
+            ticket=ticket_of(entry),
+        )
 
     def _restore(self, session: AccountSession, entry: Entry, *, backlog: int) -> Solve:
         try:

@@ -33,7 +33,6 @@ from anycap.errors import (
     UnsupportedMethod,
     error_from,
 )
-from anycap.events import Event, EventKind
 from anycap.journal.port import Entry, Record, RecordKind
 from anycap.providers.envelope import read_amount
 from anycap.providers.tasks import MethodSpec
@@ -44,7 +43,6 @@ from anycap.transport.port import Answer, Delivery, FailureKind, Request
 if TYPE_CHECKING:
     from anycap.engine.engine import Engine
     from anycap.engine.runtime import Runtime
-    from anycap.events import Events
 
 _QUEUE_FIELDS = ("waiting", "load", "bid", "speed", "total")
 SOLVING = ("createTask", "getTaskResult")
@@ -54,7 +52,6 @@ class VendorMethods:
     """What a client can ask a vendor besides solving."""
 
     _engine: Engine
-    _events: Events
     _runtime: Runtime
 
     def _pick_for(self, method: str, account: str | None) -> AccountSession:
@@ -335,7 +332,7 @@ class VendorMethods:
         # The vendor has taken the report: a record that cannot be written by then is kept and written later.
         with suppress(JournalError), anyio.CancelScope(deadline=deadline):
             await self._engine.journal_queue.write((record,), keep=True)
-        self._events.send(Event(EventKind.REPORTED, wall, session.name, ticket, None, {"correct": correct}))
+        self._engine.emitter.reported(ticket, correct=correct)
 
     async def _find(self, ticket: Ticket, deadline: float) -> Entry | None:
         with anyio.CancelScope(deadline=deadline):
@@ -360,13 +357,13 @@ class VendorMethods:
 
     def _warn_of_low_volume(self, session: AccountSession, spec: MethodSpec, ticket: Ticket) -> None:
         """Vendors take reports of accounts with few tasks, and ignore them: an event says so, as no answer does."""
-        if spec.volume_min is None or not self._events:
+        if spec.volume_min is None:
             return
-        wall = self._runtime.wall()
-        made = session.reports.accepted_within(spec.kinds, spec.volume_window_s, wall)
+        made = session.reports.accepted_within(spec.kinds, spec.volume_window_s, self._runtime.wall())
         if made < spec.volume_min:
-            data = {"tasks": made, "needed": spec.volume_min, "window_s": spec.volume_window_s}
-            self._events.send(Event(EventKind.REPORT_MAY_NOT_COUNT, wall, session.name, ticket, None, data))
+            self._engine.emitter.report_may_not_count(
+                ticket, tasks=made, needed=spec.volume_min, window_s=spec.volume_window_s
+            )
 
 
 def _call(method: str, request: Request, timeout_s: float) -> VendorCall:

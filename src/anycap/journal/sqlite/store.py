@@ -33,7 +33,7 @@ from anycap.settings import JournalSettings
 
 T = TypeVar("T")
 
-logger = logging.getLogger("anycap")
+logger = logging.getLogger("anycap.journal")
 
 ERASE_LAG_S = 1.0
 """Under steady load the write-ahead log, which may hold erased solutions, is emptied this often: each time syncs the file."""

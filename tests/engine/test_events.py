@@ -1,0 +1,176 @@
+"""Events carry what a metric needs: no hook has to remember anything by ticket id."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import anyio
+import pytest
+from attrs import fields
+
+from anycap import AccountError, ConfigurationError, InDoubtError, RecaptchaV2, UnsolvedError, events
+from anycap.events import (
+    CLASS_OF,
+    AccountEvent,
+    ChargeEvent,
+    Event,
+    EventKind,
+    Events,
+    RequestEvent,
+    SolveEvent,
+)
+from anycap.settings import GuardSettings, Polling, Settings
+from tests.client.virtual import FOUR, World, in_virtual_time
+
+PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
+
+
+def of(world: World, kind: EventKind) -> list[Any]:
+    return [event for event in world.events if event.kind is kind]
+
+
+def test_every_kind_has_a_class_and_every_field_says_what_it_is() -> None:
+    assert set(CLASS_OF) == set(EventKind)
+    tree = ast.parse(inspect.getsource(events))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    said_by_the_class = {"kind", "account", "provider", "ticket", "error", "charged", "correct", "needed", "window_s", "warning",
+                         "begun", "ended", "method"}  # fmt: skip
+    for cls in set(CLASS_OF.values()):
+        body = classes[cls.__name__].body
+        for at, node in enumerate(body):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                following = body[at + 1] if at + 1 < len(body) else None
+                documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+                assert documented or node.target.id in said_by_the_class, f"{cls.__name__}.{node.target.id}"
+
+
+@in_virtual_time
+async def test_a_solve_carries_its_durations_attempts_and_polls(world: World) -> None:
+    world.fault("slow", method="createTask", delay_s=0.5)
+    settings = Settings(polling=Polling(fixed=(5, 3)), guard=GuardSettings(max_in_flight=1))
+    async with world.client(settings=settings) as client, anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(client.solve, PAGE)
+    first, second = of(world, EventKind.SOLVED)
+    for event in (first, second):
+        assert isinstance(event, SolveEvent)
+        assert (event.provider, event.account, event.type) == ("anti-captcha", "anti-captcha", "RecaptchaV2")
+        assert event.attempts == 1
+        assert event.submit_s == pytest.approx(0.5, abs=0.2)
+        assert event.solve_s is not None
+        assert event.polls >= 1
+        assert event.solve_s == pytest.approx(5 + 3 * (event.polls - 1), abs=1.0)
+        assert event.notice_s is not None  # anti-captcha says when the task ended
+        assert 0 <= event.notice_s <= 3.5
+    assert first.queued_s == pytest.approx(0.0, abs=0.1)
+    assert second.queued_s == pytest.approx(first.queued_s + first.submit_s + first.solve_s, abs=0.5)
+    delivered = of(world, EventKind.DELIVERED)
+    assert [each.solve_s for each in delivered] == [first.solve_s, second.solve_s]
+    accepted = of(world, EventKind.ACCEPTED)
+    assert [each.submit_s for each in accepted] == [first.submit_s, second.submit_s]
+    assert [each.solve_s for each in accepted] == [None, None]
+
+
+@in_virtual_time
+async def test_a_failure_carries_code_status_and_what_the_vendor_said(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_KEY_DOES_NOT_EXIST")
+    async with world.client() as client:
+        with pytest.raises(AccountError):
+            await client.solve(PAGE)
+    (failed,) = of(world, EventKind.FAILED)
+    assert (failed.error, failed.vendor_code, failed.http_status) == ("invalid_key", "ERROR_KEY_DOES_NOT_EXIST", 200)
+    (request,) = of(world, EventKind.REQUEST)
+    assert isinstance(request, RequestEvent)
+    assert (request.method, request.outcome, request.error) == ("createTask", "error", "invalid_key")
+    (state,) = of(world, EventKind.ACCOUNT_STATE)
+    assert isinstance(state, AccountEvent)
+    assert (state.begun, state.error) == (("account: invalid_key",), "invalid_key")
+
+
+@in_virtual_time
+async def test_every_request_is_an_event_with_its_status_and_duration(world: World) -> None:
+    world.fault("http", method="getTaskResult", status=502, body="<html>bad</html>", nth=1)
+    world.fault("reset", method="getTaskResult", nth=2)
+    world.fault("slow", method="getBalance", delay_s=1.5)
+    async with world.client(settings=Settings(polling=Polling(fixed=(1, 1)))) as client:
+        await client.solve(PAGE)
+        await client.balance()
+    requests = of(world, EventKind.REQUEST)
+    assert Counter(each.method for each in requests) == Counter(line.method for line in world.emulator.trace)
+    first, second = [each for each in requests if each.method == "getTaskResult"][:2]
+    assert (first.outcome, first.http_status, first.delivery, first.error) == (
+        "lost",
+        502,
+        "answered",
+        "unreadable_answer",
+    )
+    assert (second.outcome, second.http_status, second.delivery) == ("lost", None, "maybe_sent")
+    (balance,) = [each for each in requests if each.method == "getBalance"]
+    assert (balance.outcome, balance.ticket) == ("done", None)
+    assert balance.duration_s == pytest.approx(1.5, abs=0.2)
+
+
+@in_virtual_time
+async def test_charged_comes_once_for_each_task_that_was_or_may_have_been_paid_for(world: World) -> None:
+    world.fault("fail_task", code="ERROR_CAPTCHA_UNSOLVABLE", provider="anti-captcha", nth=2)
+    world.fault("drop_after_create", method="createTask", provider="capmonster", nth=3)
+    world.fault("error", method="createTask", provider="yescaptcha", code="ERROR_NO_SLOT_AVAILABLE", nth=1)
+    async with world.client(*FOUR) as client:
+        for name in FOUR:
+            async with client.solve_many([PAGE] * 5, account=name) as outcomes:
+                async for outcome in outcomes:
+                    assert outcome.error is None or isinstance(outcome.error, (UnsolvedError, InDoubtError))
+    charges = of(world, EventKind.CHARGED)
+    assert all(isinstance(each, ChargeEvent) for each in charges)
+    assert len({each.ticket.id for each in charges}) == len(charges)
+    for name in FOUR:
+        paid = [task for task in world.emulator[name].ledger.tasks if task.amount > task.refunded]
+        mine = Counter(each.ticket.task_id for each in charges if each.account == name)
+        doubtful = mine.pop(None, 0)  # in doubt: the id was lost
+        assert {task.id: 1 for task in paid if not task.answer_lost} == mine
+        assert doubtful == sum(task.answer_lost for task in paid)
+        known = sum((each.amount or 0 for each in charges if each.account == name), Decimal(0))
+        assert known <= world.emulator[name].ledger.charged
+
+
+@in_virtual_time
+async def test_several_hooks_hear_the_same_and_one_that_raises_hurts_no_other(world: World) -> None:
+    heard: list[Event] = []
+
+    def broken(event: Event) -> None:
+        raise RuntimeError("a hook of yours")
+
+    async with world.client(on_event=[broken, heard.append, world.events.append]) as client:
+        await client.solve(PAGE)
+    assert heard == world.events
+    assert [event.kind for event in heard].count(EventKind.SOLVED) == 1
+
+
+@pytest.mark.parametrize("wrong", [5, [5], ["x"], [print, None]])
+def test_what_is_no_hook_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="plain function"):
+        Events(wrong)
+
+
+async def _async_hook(event: Event) -> None:
+    raise AssertionError("never awaited")
+
+
+def test_an_async_hook_is_refused_alone_and_in_a_list() -> None:
+    for wrong in (_async_hook, [print, _async_hook]):
+        with pytest.raises(ConfigurationError, match="never be awaited"):
+            Events(wrong)  # type: ignore[arg-type] # wrong
+
+
+def test_no_event_is_made_that_nobody_wants() -> None:
+    quiet = Events(None)
+    assert not any(quiet.wants(kind) for kind in EventKind)
+    assert all(Events(print).wants(kind) for kind in EventKind)
+    common = {each.name for each in fields(Event)}
+    made = SolveEvent(kind=EventKind.SOLVED, at=0.0, account="a", polls=3)
+    assert made.data["polls"] == 3
+    assert not common & set(made.data)
