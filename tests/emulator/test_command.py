@@ -50,6 +50,21 @@ def test_it_prints_one_json_line_serves_and_stops_cleanly(stop: signal.Signals, 
     assert "Traceback" not in err
 
 
+def test_early_polls_are_told_when_it_stops() -> None:
+    command = [*COMMAND, "--provider", "capmonster", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["capmonster"]
+        order = {"clientKey": DEFAULT_KEY, "task": TOKEN_TASKS["capmonster"]}
+        task_id = httpx.post(f"{url}/createTask", json=order, trust_env=False).json()["taskId"]
+        for _ in range(3):
+            poll = {"clientKey": DEFAULT_KEY, "taskId": task_id}
+            assert httpx.post(f"{url}/getTaskResult", json=poll, trust_env=False).json()["errorId"] == 0
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=10)
+    assert err == "capmonster: 2 polls came sooner than this vendor asks for\n"
+
+
 def test_without_json_it_prints_a_line_per_vendor() -> None:
     with subprocess.Popen([*COMMAND, "--provider", "2captcha"], stdout=subprocess.PIPE, text=True) as process:
         try:

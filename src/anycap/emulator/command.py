@@ -72,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
         return 1
     except KeyboardInterrupt:
         pass
+    for name, vendor in emulator.vendors.items():
+        if vendor.gap_violations:
+            print(f"{name}: {vendor.gap_violations} polls came sooner than this vendor asks for", file=sys.stderr)
     return 0
 
 
