@@ -38,6 +38,8 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("2captcha", {"type": "GridTask", "body": IMAGE, "comment": "cars", "imgType": "recaptcha", "rows": 3, "columns": 3}),
     ("2captcha", {"type": "GridTask", "body": IMAGE, "comment": "cars", "imgType": "funcaptcha"}),
+    # RuCaptcha is the same company: the same page tree
+    ("rucaptcha", {"type": "GridTask", "body": IMAGE, "comment": "cars"}),
     # CapSolver: proxies in five fields or in one string; recognition types
     ("capsolver", {"type": "ReCaptchaV2Task", **PAGE, **PROXY}),
     ("capsolver", {"type": "ReCaptchaV2Task", **PAGE, **PROXY, "proxyType": "socks5"}),

@@ -18,6 +18,7 @@ TOKEN_TASKS: dict[str, dict[str, Any]] = {
     "ezcaptcha": {"type": "ReCaptchaV2TaskProxyless", **PAGE},
     "2captcha": {"type": "RecaptchaV2TaskProxyless", **PAGE},
     "capsolver": {"type": "ReCaptchaV2TaskProxyLess", **PAGE},
+    "rucaptcha": {"type": "RecaptchaV2TaskProxyless", **PAGE},
 }
 
 

@@ -117,9 +117,9 @@ FAMILIES = (
 """Parts of type names that a vendor whose catalog lists no types may be asked for."""
 
 
-def documented(provider: str) -> Documented:
-    """What this vendor takes beyond its catalog; nothing for a third party's."""
-    return DOCUMENTED.get(provider, _NOTHING)
+def documented(provider: str, family: str) -> Documented:
+    """What this vendor, or the company it belongs to, takes beyond its catalog; nothing for a third party's."""
+    return DOCUMENTED.get(provider) or DOCUMENTED.get(family, _NOTHING)
 
 
 _NOTHING = Documented()

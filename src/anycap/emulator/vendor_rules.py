@@ -108,7 +108,7 @@ def rules_of(catalog: Catalog) -> VendorRules:
 @lru_cache(maxsize=10_000)
 def type_spec(catalog: Catalog, name: str) -> TypeSpec | None:
     """What the vendor documents about this task type; None when it has no such type."""
-    more, tasks = documented(catalog.name), catalog.tasks
+    more, tasks = documented(catalog.name, catalog.family), catalog.tasks
     listed = more.same_as.get(name, name)
     specs = [spec for spec in tasks.tasks if listed in spec.types]
     unmodelled = more.unmodelled.get(name)
