@@ -28,14 +28,14 @@ from anycap.core.routing.candidates import patience_until
 from anycap.core.solve import Solve
 from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession
-from anycap.engine.engine import Engine
+from anycap.engine.engine import DeliveredSolution, Engine
 from anycap.engine.event_log import EventLog
 from anycap.engine.health import ClientHealth, health_of
 from anycap.engine.lifecycle import Phase
 from anycap.engine.recovery import Recovery
 from anycap.engine.routing import Journey, Next, Router, as_routing
 from anycap.engine.runtime import Runtime
-from anycap.engine.solve_many import SolveMany
+from anycap.engine.solve_many import HeldSolution, SolveMany
 from anycap.engine.vendor_methods import VendorMethods
 from anycap.errors import (
     AnycapError,
@@ -132,6 +132,7 @@ class Client(VendorMethods):
             Events(on_event, log=EventLog()),
             wall=self._runtime.wall,
             offload=self._runtime.offload,
+            delivered_max=self._settings.journal.closed_max,
         )
         self._router = Router(
             self._sessions, as_routing(routing), self._settings, rates=rates, chance=self._runtime.chance
@@ -255,9 +256,13 @@ class Client(VendorMethods):
         journey = self._router.journey(
             challenge, account=account, accounts=accounts, max_attempts=max_attempts, limit=limit
         )
+        return await self._solve(challenge, options, journey, self._engine.deliver)
 
+    async def _solve(
+        self, challenge: Challenge[S], options: _Options, journey: Journey, deliver: Callable[[Solve], None]
+    ) -> S:
         async def finish(session: AccountSession, solve: Solve) -> S:
-            return cast("S", await self._finish(session, solve, options, journey, challenge))
+            return cast("S", await self._finish(session, solve, options, deliver, journey, challenge))
 
         return await self._travel(journey, challenge, options, finish)
 
@@ -307,16 +312,21 @@ class Client(VendorMethods):
 
         return await self._travel(journey, challenge, options, accepted, pay_again=False)
 
-    async def wait(self, ticket: Ticket, *, timeout: float = 300) -> Solution:
+    async def wait(self, ticket: Ticket, *, timeout: float = 300, again: bool = False) -> Solution:
         """Wait for the solution of a ticket, of this client, an earlier process or another machine.
 
         timeout: seconds; the task goes on when they are over.
+        again: also give a solution that this client has delivered before, until it expires (the last
+            `settings.journal.closed_max` of them). Never starts a task.
 
         Raises InDoubtError at once for a ticket whose answer was lost, TicketError for one that is of no use here
         (unknown account, already delivered, abandoned), and what `solve` raises.
         """
         options = _Options(self._deadline(timeout), "keep", None, None)
         self._engine.check_open()
+        delivered = self._engine.delivered.get(ticket.id) if again else None
+        if delivered is not None:
+            return self._once_more(delivered, ticket)
         solve: Solve | None = None
         with anyio.CancelScope(deadline=options.deadline):
             solve = await self._recovery.find(ticket)
@@ -326,7 +336,12 @@ class Client(VendorMethods):
                 ticket=ticket,
                 sent=ticket.task_id is not None,
             )
-        return await self._finish(self._sessions[solve.account], solve, options)
+        return await self._finish(self._sessions[solve.account], solve, options, self._engine.deliver)
+
+    def _once_more(self, delivered: DeliveredSolution, ticket: Ticket) -> Solution:
+        if delivered.good_until <= self._runtime.elapsed():
+            raise TicketError("the solution of this ticket was delivered before, and has expired", ticket=ticket)
+        return delivered.solution
 
     def solve_many(
         self,
@@ -362,28 +377,24 @@ class Client(VendorMethods):
         [0, 1, 2]
         """
 
-        def solve_one(challenge: Challenge[S]) -> Awaitable[S]:
-            return self.solve(
-                challenge,
-                timeout=timeout,
-                account=account,
-                accounts=accounts,
-                max_attempts=max_attempts,
-                max_cost=max_cost,
-                on_cancel=on_cancel,
-                wait_for_capacity=wait_for_capacity,
-                callback_url=callback_url,
+        async def solve_one(challenge: Challenge[S], held: HeldSolution) -> S:
+            options = _Options(self._deadline(timeout), on_cancel, wait_for_capacity, callback_url)
+            most = self._settings.max_cost if max_cost is None else max_cost
+            journey = self._router.journey(
+                challenge, account=account, accounts=accounts, max_attempts=max_attempts, limit=most
             )
+            return await self._solve(challenge, options, journey, held.hold)
 
         self._engine.check_home()
-        return SolveMany(solve_one, challenges, limit=1_000 if limit is None else limit)
+        return SolveMany(solve_one, challenges, limit=1_000 if limit is None else limit, deliver=self._engine.deliver)
 
     # -- what was left
 
     async def resume(self) -> list[Ticket]:
         """Continue with what a closed or crashed process left in the journal: its tasks are polled at once.
 
-        Returns the tickets to `wait` for. In-doubt tickets are among them until they are settled.
+        Returns every ticket nobody waits for, those of cancelled callers of this client included. In-doubt tickets are among
+        them until they are settled.
         """
         self._engine.check_open()
         return await self._recovery.resume()
@@ -585,13 +596,14 @@ class Client(VendorMethods):
         session: AccountSession,
         solve: Solve,
         options: _Options,
+        deliver: Callable[[Solve], None],
         journey: Journey | None = None,
         challenge: Challenge[Any] | None = None,
     ) -> Solution:
         await self._wait_until_done(session, solve, options, journey, challenge)
         solution = solve.solution
         if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
-            self._engine.deliver(solve)
+            deliver(solve)
             return cast("Solution", solution)
         self._engine.acknowledged(solve)
         raise self._error(session, solve)

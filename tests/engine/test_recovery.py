@@ -115,20 +115,23 @@ async def test_nothing_secret_is_in_the_file(world: World, tmp_path: Path) -> No
 
 
 @in_virtual_time
-async def test_three_thousand_restored_tickets_do_not_burst(world: World) -> None:
+async def test_a_thousand_restored_tickets_do_not_burst(world: World) -> None:
     from anycap.journal import Record, RecordKind
     from anycap.journal.memory import MemoryJournal
     from anycap.settings import JournalSettings
 
     vendor = world.emulator["capmonster"]
-    vendor.solve_time = 5.0
+    vendor.solve_time = 60.0
     async with world.client("capmonster") as client:
-        async with client.solve_many([PAGE] * 3000, limit=3000) as outcomes:
+        async with client.solve_many([PAGE] * 1000, limit=1000) as outcomes:
             del outcomes
             await anyio.sleep(30)
         world.emulator.trace.clear()
         entries = await client._journal.open_entries()
+    assert {entry.kind for entry in entries} == {"accepted"}
+    assert len(entries) == 1000
     journal = MemoryJournal(JournalSettings())
+    await journal.open()
     for entry in entries:
         fields = {"account": entry.account, "provider": entry.provider, "type": entry.type,
                   "vendor_type": entry.vendor_type, "created_at": entry.created_at, "summary": {}}  # fmt: skip
@@ -144,5 +147,6 @@ async def test_three_thousand_restored_tickets_do_not_burst(world: World) -> Non
                 break
     times = sorted(line.time for line in world.emulator.trace if line.method == "getTaskResult")
     busiest = max(sum(1 for other in times if start <= other < start + 1.0) for start in times[::50] or [0.0])
-    assert busiest <= 400
-    assert vendor.ledger.count(TaskState.SOLVED) == 3000
+    # CapMonster takes one poll per 2 s and task: 500 a second are what a thousand tasks poll at the most, spread evenly.
+    assert busiest <= 500
+    assert vendor.ledger.count(TaskState.SOLVED) == 1000

@@ -165,6 +165,9 @@ class AccountSession:
 
     # -- answers
 
+    def read_poll(self, outcome: Answer | Failure, solve: Solve) -> ParsedAnswer:
+        return self.adapter.of_task(self.adapter.read_poll(outcome), solve.task_id)
+
     def scrub(self, answer: ParsedAnswer, secrets: Sequence[Secret] = ()) -> ParsedAnswer:
         """The answer with our key, and `secrets`, taken out of the vendor's words, should it have quoted them."""
         problem = answer.problem

@@ -14,9 +14,10 @@ import asyncio
 import contextvars
 import math
 import sys
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 import anyio
 import anyio.lowlevel
@@ -41,6 +42,7 @@ from anycap.errors import ClientClosed, ConfigurationError, DeadlineError, Engin
 from anycap.events import EventKind, Events
 from anycap.journal.port import Journal
 from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT
+from anycap.results import Solution
 from anycap.taxonomy import Code
 from anycap.tickets import Ticket
 from anycap.transport.port import Transport
@@ -78,6 +80,13 @@ def on_grid(due: float) -> float:
     return due if due == math.inf else (due // WAKE_GRID_S + 1.0) * WAKE_GRID_S
 
 
+class DeliveredSolution(NamedTuple):
+    """A solution that a caller has had, for one who asks again. `good_until` is a second of `Runtime.elapsed`."""
+
+    solution: Solution
+    good_until: float
+
+
 class Engine:
     """Runs the schedulers of all accounts. One per client; opened once, closed once."""
 
@@ -90,6 +99,7 @@ class Engine:
         *,
         wall: Callable[[], float],
         offload: Callable[..., Awaitable[Any]],
+        delivered_max: int,
     ) -> None:
         # -- what it works with
         self.sessions = sessions
@@ -109,6 +119,9 @@ class Engine:
         self._actions = ActionRunner(self.journal_queue, self.emitter, self.solves, wall)
         self.unclaimed = self._actions.unclaimed
         """By ticket id: ended solves whose error nobody has been given yet."""
+        self.delivered: OrderedDict[str, DeliveredSolution] = OrderedDict()
+        """By ticket id: the last solutions that callers have had, at most `delivered_max`."""
+        self._delivered_max = delivered_max
         self._calls: set[VendorCall] = set()
         """Requests of other methods that a caller waits for."""
 
@@ -327,6 +340,9 @@ class Engine:
         session = self.sessions[solve.account]
         self.journal_queue.write_steps_later(solve, session.scheduler.delivered(solve))
         self.solves.pop(solve.id, None)
+        self.delivered[solve.id] = DeliveredSolution(solve.solution, solve.good_until)
+        if len(self.delivered) > self._delivered_max:
+            self.delivered.popitem(last=False)
         self.emitter.emit(EventKind.DELIVERED, solve)
 
     def acknowledged(self, solve: Solve) -> None:
@@ -531,7 +547,10 @@ class Engine:
     async def _poll(self, session: AccountSession, solve: Solve) -> None:
         sent = self.clock()
         outcome, parsed, _ = await exchange(
-            self.transport, lambda: session.poll_request(solve), session.adapter.read_poll, session.catalog.name
+            self.transport,
+            lambda: session.poll_request(solve),
+            lambda outcome: session.read_poll(outcome, solve),
+            session.catalog.name,
         )
         parsed = session.scrub(parsed, solve.secrets)
         now = self.clock()

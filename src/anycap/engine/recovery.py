@@ -122,14 +122,10 @@ class Recovery:
         return True
 
     async def resume(self) -> list[Ticket]:
-        """Restore everything open in the journal that this client has an account for."""
-        in_doubt_here = [
-            solve.ticket()
-            for solve in self._engine.solves.values()
-            if solve.state is State.IN_DOUBT and not solve.callers
-        ]
+        """Every ticket nobody waits for: this client's own, and everything open in the journal that it has an account for."""
         entries = await self._open_and_not_ours()
-        tickets = in_doubt_here
+        # Listed now, after the journal was read: meanwhile callers may have come and gone.
+        tickets = [solve.ticket() for solve in self._engine.solves.values() if not solve.callers]
         for entry in entries:
             session = self._engine.sessions.get(entry.account)
             if session is None or session.catalog.name != entry.provider:

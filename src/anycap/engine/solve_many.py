@@ -1,4 +1,7 @@
-"""`solve_many`: many challenges at once, read lazily, outcomes in the order of completion."""
+"""`solve_many`: many challenges at once, read lazily, outcomes in the order of completion.
+
+A solution counts as delivered when its outcome is handed to the reader. What nobody reads stays in the journal, for `resume`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from anycap.challenges import Challenge
+from anycap.core.solve import Solve
 from anycap.errors import AnycapError, ConfigurationError
 from anycap.outcomes import Outcome
 from anycap.results import Solution
@@ -20,21 +24,57 @@ from anycap.results import Solution
 S = TypeVar("S", bound=Solution)
 
 
+class HeldSolution:
+    """A solution that waits for its reader. Until then it counts as waited for, so that `resume` gives it to nobody else."""
+
+    __slots__ = ("_deliver", "_solve")
+
+    def __init__(self, deliver: Callable[[Solve], None]) -> None:
+        self._deliver = deliver
+        self._solve: Solve | None = None
+
+    def hold(self, solve: Solve) -> None:
+        """Take the place of its caller, which is about to return."""
+        self._solve = solve
+        solve.callers = (*solve.callers, self)
+
+    def notify(self) -> None:
+        """Nothing: the reader is woken by the outcome."""
+
+    def handed_out(self) -> None:
+        """The reader has the outcome."""
+        if self._solve is not None:
+            self._leave(self._solve)
+            self._deliver(self._solve)
+
+    def let_go(self) -> None:
+        """Nobody will read it: whoever asks for the ticket may have it."""
+        if self._solve is not None:
+            self._leave(self._solve)
+
+    def _leave(self, solve: Solve) -> None:
+        solve.callers = tuple(other for other in solve.callers if other is not self)
+
+
 class SolveMany(Generic[S]):
     """The asynchronous context manager and iterator that `Client.solve_many` gives."""
 
     def __init__(
         self,
-        solve: Callable[[Challenge[S]], Awaitable[S]],
+        solve: Callable[[Challenge[S], HeldSolution], Awaitable[S]],
         challenges: Iterable[Challenge[S]] | AsyncIterable[Challenge[S]],
         *,
         limit: int,
+        deliver: Callable[[Solve], None],
     ) -> None:
         if limit < 1:
             raise ConfigurationError(f"limit is the number of challenges in progress, at least 1, not {limit!r}")
         self._solve_one = solve
         self._challenges = challenges
         self._limit = limit
+        self._deliver = deliver
+        self._unread: dict[int, HeldSolution] = {}
+        """By index: solutions whose outcome nobody has read yet."""
         self._tasks: TaskGroup | None = None
         self._send: MemoryObjectSendStream[Outcome[S] | Exception]
         self._receive: MemoryObjectReceiveStream[Outcome[S] | Exception]
@@ -58,6 +98,8 @@ class SolveMany(Generic[S]):
         finally:
             self._receive.close()
             self._send.close()
+            for held in self._unread.values():
+                held.let_go()
 
     def __aiter__(self) -> AsyncIterator[Outcome[S]]:
         return self
@@ -71,7 +113,8 @@ class SolveMany(Generic[S]):
             raise StopAsyncIteration from None
         if isinstance(item, Exception):
             raise item
-        self._slots.release()  # only now: who reads slowly is not paid ahead of
+        self._slots.release()  # only now: nothing is paid ahead of a reader that is slow
+        self._unread.pop(item.index).handed_out()
         return item
 
     async def _read(self) -> None:
@@ -92,8 +135,9 @@ class SolveMany(Generic[S]):
         self, index: int, challenge: Challenge[S], send: MemoryObjectSendStream[Outcome[S] | Exception]
     ) -> None:
         with send:
+            held = self._unread[index] = HeldSolution(self._deliver)
             try:
-                solution = await self._solve_one(challenge)
+                solution = await self._solve_one(challenge, held)
             except AnycapError as error:
                 outcome: Outcome[S] = Outcome(index, challenge, error.ticket, None, error)
             else:

@@ -196,6 +196,18 @@ class Adapter:
             return _PROCESSING
         return ParsedAnswer(AnswerKind.PROCESSING, status=status, retry_after_s=wait)
 
+    def of_task(self, parsed: ParsedAnswer, task_id: TaskId | None) -> ParsedAnswer:
+        """The answer to a poll, unless it holds the solution of another task than the one that was asked for.
+
+        Then it is unreadable: a proxy or the vendor has mixed up two answers, and the next poll may get the right one.
+        """
+        if parsed.kind is not AnswerKind.READY or parsed.body is None or task_id is None:
+            return parsed
+        said = read_task_id(parsed.body.get("taskId"))
+        if said is None or str(said).strip() == str(task_id).strip():
+            return parsed
+        return self._lost("it holds the solution of another task", parsed.http_status, None, Delivery.ANSWERED)
+
     def read_call(self, method: str, outcome: Answer | Failure) -> ParsedAnswer:
         """What the answer to any other method means: DONE with the body, or what went wrong."""
         if isinstance(outcome, Failure):

@@ -1,0 +1,151 @@
+"""What is paid for can be had: by who comes late, by who comes again, and never by the wrong one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+
+from anycap.challenges import RecaptchaV2
+from anycap.emulator.ledger import TaskState
+from anycap.engine.runtime import inline
+from anycap.errors import DeadlineError, TicketError
+from anycap.journal.sqlite.journal import SqliteJournal
+from anycap.results import TokenSolution
+from anycap.settings import JournalSettings, Settings
+from anycap.tickets import TicketState
+from anycap.transport.port import Answer, Failure, Request
+from tests.client.virtual import World, in_virtual_time
+
+PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
+
+
+@in_virtual_time
+async def test_solve_many_left_early_delivers_what_was_read_and_leaves_the_rest(world: World, tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "tasks.db", offload=inline)
+    async with world.client("capmonster", journal=journal) as client:
+        async with client.solve_many([PAGE] * 20) as outcomes:
+            await anyio.sleep(60)  # all are solved
+            assert await client.resume() == []  # the reader waits for them
+            async for outcome in outcomes:
+                read = outcome
+                break
+        assert world.emulator["capmonster"].ledger.count(TaskState.SOLVED) == 20
+        left = await client.resume()
+        assert len(left) == 19
+        assert {ticket.state for ticket in left} == {TicketState.SOLVED}
+        assert read.ticket is not None
+        assert read.ticket.id not in {ticket.id for ticket in left}
+        assert isinstance(await client.wait(left[0]), TokenSolution)
+        with pytest.raises(TicketError, match="delivered before"):
+            await client.wait(read.ticket)
+    later = SqliteJournal(tmp_path / "tasks.db", offload=inline)
+    async with world.client("capmonster", journal=later) as client:
+        assert len(await client.resume()) == 18
+    assert world.kinds().count("delivered") == 2
+    assert world.requests("createTask") == 20
+
+
+@in_virtual_time
+async def test_resume_returns_what_cancelled_callers_of_this_client_left(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 20.0
+    async with world.client() as client:
+        with anyio.move_on_after(2):
+            await client.solve(PAGE)
+        with pytest.raises(DeadlineError) as caught:
+            await client.solve(PAGE, timeout=2)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.solve, PAGE)
+            await anyio.sleep(2)
+            left = await client.resume()
+            assert len(left) == 2  # not the one that is waited for
+            assert caught.value.ticket is not None
+            assert caught.value.ticket.id in {ticket.id for ticket in left}
+            for ticket in left:
+                assert isinstance(await client.wait(ticket), TokenSolution)
+        assert await client.resume() == []
+    assert world.requests("createTask") == 3
+
+
+@in_virtual_time
+async def test_a_delivered_solution_is_given_again_until_it_expires(world: World) -> None:
+    async with world.client("yescaptcha", runtime=world.runtime()) as client:
+        first = await client.solve(PAGE)
+        assert first.ticket is not None
+        with pytest.raises(TicketError, match="delivered before"):
+            await client.wait(first.ticket)
+        polls = len(world.emulator.trace)
+        again = await client.wait(first.ticket, again=True)
+        assert isinstance(again, TokenSolution)
+        assert again.token == first.token
+        assert len(world.emulator.trace) == polls
+        await anyio.sleep(121)  # YesCaptcha: a token is valid for 120 s
+        with pytest.raises(TicketError, match="has expired"):
+            await client.wait(first.ticket, again=True)
+    assert world.requests("createTask") == 1
+
+
+@in_virtual_time
+async def test_only_the_last_delivered_solutions_are_kept(world: World) -> None:
+    async with world.client(settings=Settings(journal=JournalSettings(closed_max=2))) as client:
+        tickets = [(await client.solve(PAGE)).ticket for _ in range(3)]
+        first, *last = tickets
+        assert first is not None
+        with pytest.raises(TicketError):
+            await client.wait(first, again=True)
+        for ticket in last:
+            assert ticket is not None
+            assert isinstance(await client.wait(ticket, again=True), TokenSolution)
+
+
+@in_virtual_time
+async def test_again_waits_for_a_ticket_that_nobody_has_had_yet(world: World) -> None:
+    async with world.client() as client:
+        ticket = await client.submit(PAGE)
+        assert isinstance(await client.wait(ticket, again=True), TokenSolution)
+
+
+class Swapping:
+    """A transport behind which the answers of two tasks are mixed up once."""
+
+    def __init__(self, world: World, said: object) -> None:
+        self._door = world.door
+        self._said = said
+        self.swapped = 0
+
+    async def open(self) -> None:
+        await self._door.open()
+
+    async def aclose(self) -> None:
+        await self._door.aclose()
+
+    async def send(self, request: Request) -> Answer | Failure:
+        answer = await self._door.send(request)
+        if isinstance(answer, Answer) and b'"ready"' in answer.body and not self.swapped:
+            self.swapped += 1
+            body = json.loads(answer.body)
+            body["taskId"] = self._said
+            body["solution"]["gRecaptchaResponse"] = "TOKEN-OF-ANOTHER-TASK"
+            return Answer(200, json.dumps(body).encode())
+        return answer
+
+
+@in_virtual_time
+@pytest.mark.parametrize("said", [999, "999"])
+async def test_the_solution_of_another_task_is_not_handed_out(world: World, said: object) -> None:
+    door = Swapping(world, said)
+    async with world.client(http=door) as client:
+        solution = await client.solve(PAGE)
+    assert door.swapped == 1
+    assert solution.token != "TOKEN-OF-ANOTHER-TASK"
+    assert world.requests("createTask") == 1
+
+
+@in_virtual_time
+@pytest.mark.parametrize("said", [0, None, "", True])
+async def test_a_task_id_that_names_no_task_beside_a_solution_says_nothing(world: World, said: object) -> None:
+    door = Swapping(world, said)
+    async with world.client(http=door) as client:
+        assert (await client.solve(PAGE)).token == "TOKEN-OF-ANOTHER-TASK"
