@@ -53,7 +53,7 @@ from anycap.providers.adapter import Adapter
 from anycap.results import Receipt, Solution
 from anycap.settings import Settings
 from anycap.tickets import Ticket
-from anycap.transport import choose
+from anycap.transport import choose, requests_max_of
 from anycap.transport.connections.target import parse_target
 from anycap.transport.offline import check_offline
 from anycap.transport.port import AiohttpSession, HttpxClient, Transport
@@ -111,6 +111,7 @@ class Client(VendorMethods):
         self._sessions: dict[str, AccountSession] = {}
         # Blocks and the vendor's failures concern an address: accounts that share one share what is known of it.
         self._addresses: dict[tuple[str, str], AddressGuard] = {}
+        self._requests_max = requests_max_of(http)
         # Catalogs of the user's own are read in `open`, off the event loop: only then are these accounts' names known.
         self._given = list(given)
         for account in given:
@@ -194,6 +195,7 @@ class Client(VendorMethods):
             self._settings,
             chance=self._runtime.chance,
             elapsed=self._runtime.elapsed,
+            requests_max=self._requests_max,
         )
 
     async def aclose(self, grace: float | None = None) -> None:

@@ -297,3 +297,71 @@ async def test_a_caller_whose_time_is_up_behind_a_stop_is_told_its_cause(world: 
             tasks.start_soon(one, 25.0)
     assert {error.held_by for error in results} == {"no_workers"}
     assert all(isinstance(error.last_error, BusyError) for error in results)
+
+
+async def _balances(client: Client, count: int, **options: float) -> list[object]:
+    """`count` callers ask for the balance at once; what each got."""
+    got: list[object] = []
+
+    async def one() -> None:
+        try:
+            got.append((await client.balance(**options)).amount)
+        except AnycapError as error:
+            got.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(one)
+    return got
+
+
+@in_virtual_time
+@pytest.mark.parametrize("provider", ["anti-captcha", "capmonster", "yescaptcha", "ezcaptcha"])
+async def test_five_hundred_balances_with_a_wrong_key_are_one_request(world: World, provider: str) -> None:
+    async with world.client(provider, key="not-the-key-of-any-account") as client:
+        got = await _balances(client, 500)
+        assert len(got) == 500
+        assert all(isinstance(error, AccountError) for error in got)
+    assert world.requests("getBalance") == 1
+
+
+@in_virtual_time
+async def test_four_hundred_calls_pass_the_gate(world: World) -> None:
+    async with world.client("capmonster") as client:
+        await client.balance()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(400):
+                tasks.start_soon(client.call, "getBalance")
+    assert world.door.open_requests_max <= 16
+    assert world.requests("getBalance") == 401
+
+
+@in_virtual_time
+async def test_a_balance_is_shared_within_the_interval_that_the_vendor_asks_for(world: World) -> None:
+    """anti-captcha: at most one getBalance in 30 s."""
+    async with world.client("anti-captcha") as client:
+        assert len(set(await _balances(client, 100))) == 1
+        assert world.requests("getBalance") == 1
+        await anyio.sleep(29)
+        await client.balance()
+        assert world.requests("getBalance") == 1
+        await client.balance(max_age=0)
+        assert world.requests("getBalance") == 2
+        await anyio.sleep(31)
+        await client.balance()
+        assert world.requests("getBalance") == 3
+
+
+@in_virtual_time
+async def test_whoever_shares_a_balance_outlives_the_caller_that_asked_for_it(world: World) -> None:
+    world.fault("slow", method="getBalance", seconds=5.0)
+    got: list[object] = []
+    async with world.client("anti-captcha") as client, anyio.create_task_group() as tasks:
+
+        async def share() -> None:
+            got.append((await client.balance(timeout=20)).amount)
+
+        with anyio.move_on_after(1):
+            tasks.start_soon(share)
+            await client.balance()
+    assert len(got) == 1

@@ -276,3 +276,17 @@ def test_a_missing_key_names_the_variables(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(ConfigurationError, match="ANYCAP_ANTI_CAPTCHA_KEY_FILE"):
         anyio.run(main)
+
+
+@pytest.mark.anyio
+async def test_an_injected_httpx_client_gets_a_small_gate_and_own_connections_a_large_one() -> None:
+    import httpx
+
+    async with httpx.AsyncClient() as http:
+        for given, settings, most in [
+            (http, Settings(), 16),
+            (None, Settings(), 256),
+            (http, Settings(guard=GuardSettings(requests_max=40)), 40),
+        ]:
+            client = Client(Account("anti-captcha", "k" * 32), http=given, settings=settings)
+            assert client._sessions["anti-captcha"].scheduler._gate.requests_max == most

@@ -139,7 +139,7 @@ class TestPollLimits:
 
     def test_polls_of_an_unknown_id_bring_capmonsters_block(self) -> None:
         caller = Caller("capmonster")
-        for _ in range(150):
+        for _ in range(600):
             assert caller.result(99)["errorCode"] == "ERROR_NO_SUCH_CAPCHA_ID"
         assert caller.call("getBalance")["errorCode"] == "ERROR_IP_BLOCKED"
 

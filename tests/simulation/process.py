@@ -18,7 +18,7 @@ from anycap.core.records import record_for
 from anycap.core.scheduler import AccountScheduler
 from anycap.core.solve import Solve
 from anycap.journal import Record, RecordKind
-from anycap.settings import GuardSettings, Polling, RetrySettings
+from anycap.settings import REQUESTS_MAX, GuardSettings, Polling, RetrySettings
 from tests.simulation.plan import Arrival
 from tests.simulation.watch import Watch
 
@@ -45,9 +45,7 @@ class AccountSession:
             chance=chance, charges_failures=catalog.charges_failures,
         )  # fmt: skip
         polling = Polling(adaptive=world.plan.adaptive)
-        self.scheduler = AccountScheduler(
-            account.plan.name, self.guard, Gate(settings.requests_max), polling, chance=chance
-        )
+        self.scheduler = AccountScheduler(account.plan.name, self.guard, Gate(REQUESTS_MAX), polling, chance=chance)
         self.watch = Watch(world, account, self)
         self.wakes_at = math.inf
         self.unfinished: dict[str, int] = {}

@@ -34,7 +34,7 @@ from anycap.errors import ConfigurationError, SolveError
 from anycap.providers.adapter import Adapter
 from anycap.providers.envelope import read_amount
 from anycap.providers.tasks import MethodSpec
-from anycap.settings import GuardSettings, Settings
+from anycap.settings import REQUESTS_MAX, GuardSettings, Settings
 from anycap.taxonomy import Code, ErrorAnswer
 from anycap.transport.connections.target import Target
 from anycap.transport.port import Answer, Body, Failure, Request
@@ -56,6 +56,7 @@ class AccountSession:
         *,
         chance: Callable[[], float],
         elapsed: Callable[[], float],
+        requests_max: int = REQUESTS_MAX,
     ) -> None:
         self._elapsed = elapsed
         # -- who it is
@@ -85,6 +86,7 @@ class AccountSession:
 
         # -- its work
         guard = _guard_settings(account, settings)
+        gate = Gate(requests_max if guard.requests_max is None else guard.requests_max)
         self.guard = Guard(
             self.catalog.name,
             self.catalog.ban_rules,
@@ -95,7 +97,7 @@ class AccountSession:
             charges_failures=self.catalog.charges_failures,
         )
         self.scheduler = AccountScheduler(
-            account.name, self.guard, Gate(guard.requests_max), account.polling or settings.polling, chance=chance
+            account.name, self.guard, gate, account.polling or settings.polling, chance=chance
         )
         self.stops: frozenset[str] = frozenset()
         """The stops and cool-downs that the last ACCOUNT_STATE event has named."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypedDict, Unpack
 
 from anycap.errors import ConfigurationError
-from anycap.settings import HttpSettings
+from anycap.settings import REQUESTS_MAX, REQUESTS_MAX_HTTPX, HttpSettings
 from anycap.transport.environment import environment_proxies
 from anycap.transport.port import (
     AiohttpSession,
@@ -80,6 +80,12 @@ def choose(http: Http | None, settings: HttpSettings, **options: Unpack[Options]
         f"http= is a {type(http).__name__}. Give an httpx.AsyncClient, an aiohttp.ClientSession, a transport of anycap's, "
         "or nothing for the default."
     )
+
+
+def requests_max_of(http: Http | None) -> int:
+    """How many requests an account may have in progress over this, where the user sets nothing."""
+    through_httpx = _is_instance(http, "httpx", "AsyncClient") or type(http).__name__ == "HttpxTransport"
+    return REQUESTS_MAX_HTTPX if through_httpx else REQUESTS_MAX
 
 
 def _is_instance(value: object, module: str, name: str) -> bool:

@@ -5,13 +5,14 @@ import math
 
 import pytest
 
+from anycap import providers
 from anycap.core.admission.address import is_vendor_failure
 from anycap.core.admission.ban_rules import SlidingWindowCounter
 from anycap.core.admission.decisions import Limit
 from anycap.core.admission.guard import ADMITTED, AddressGuard, Deferred, Guard
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.vendor_limits import BanRule
-from anycap.settings import GuardSettings
+from anycap.settings import REQUESTS_MAX, GuardSettings
 from anycap.taxonomy import Code, Scope
 from tests.core.admission.guard_answers import (
     ACCEPTED,
@@ -366,3 +367,17 @@ def test_which_answers_are_the_vendors_own_failure(parsed: ParsedAnswer, failed:
 def test_every_kind_of_answer_is_judged() -> None:
     kinds = {kind for kind in AnswerKind if is_vendor_failure(ParsedAnswer(kind))}
     assert kinds == {AnswerKind.LOST, AnswerKind.REDIRECT}
+
+
+@pytest.mark.parametrize("provider", ["anti-captcha", "capmonster", "yescaptcha", "ezcaptcha", "2captcha", "capsolver"])
+def test_assumed_rules_of_a_catalog_leave_room_for_twice_the_requests_of_an_account(provider: str) -> None:
+    """A guess must not choke the polls of ten thousand healthy tasks; published numbers may."""
+    rules = [rule for rule in providers.get(provider).catalog.ban_rules if rule.assumed]
+    assert rules
+    for rule in rules:
+        count = SlidingWindowCounter(rule)
+        if not count.covers("getTaskResult"):
+            continue
+        for _ in range(2 * REQUESTS_MAX):
+            assert count.admits(0.0, submit=False), rule.name
+            count.sent(submit=False)

@@ -41,7 +41,7 @@ from anycap.core.admission.retry_budget import RetryBudget
 from anycap.core.admission.windows import Gate, SlowStart, TaskWindow
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.vendor_limits import BanRule
-from anycap.settings import GuardSettings, RetrySettings
+from anycap.settings import REQUESTS_MAX, GuardSettings, RetrySettings
 from anycap.taxonomy import Code, Scope
 from anycap.transport.port import Delivery
 
@@ -93,7 +93,7 @@ class Guard:
         # createTask requests without an answer; doubled by accepted tasks.
         self._submit_window = SlowStart(settings.submit_window_max)
         # Polls without an answer, and calls likewise; doubled by any good answer: a resumed account may never submit.
-        self._ask_window = SlowStart(max(settings.requests_max, settings.submit_window_max))
+        self._ask_window = SlowStart(max(settings.requests_max or REQUESTS_MAX, settings.submit_window_max))
         # Unfinished tasks.
         self._task_window = TaskWindow(settings.max_in_flight)
         self._task_types: dict[str, _TaskType] = {}
