@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 
 from attrs import define, field
 
@@ -26,13 +27,12 @@ _ORIGINS_MAX = 256
 _TIMEOUT = re.compile(r"(?:^|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
 
 
-def time_since_boot() -> float:
-    """Seconds by a clock that nobody sets and that goes on while the machine is suspended, where the system has one."""
-    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):  # Linux; macOS, whose `time.monotonic` stands still meanwhile
-        clock = getattr(time, name, None)
-        if clock is not None:
-            return time.clock_gettime(clock)
-    return time.monotonic()
+# Linux; macOS, whose `time.monotonic` stands still during suspend; and where there is no clock but that one.
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+time_since_boot: Callable[[], float] = (
+    time.monotonic if _BOOT_CLOCK is None else partial(time.clock_gettime, _BOOT_CLOCK)
+)
+"""Seconds by a clock that nobody sets and that goes on while the machine is suspended, where the system has one."""
 
 
 def announced_s(keep_alive: str | None) -> float | None:

@@ -136,37 +136,42 @@ class ConnectionStack:
         if not stack:
             return None
         is_paid = not request.idempotent
+        keep_alive = self._keep_alive
+        now = keep_alive.elapsed()
+        drift_s = now - keep_alive.clock()
         # The oldest is the first that a server gives up, so it tells of the others.
-        if is_paid and not self._is_usable(stack[0], target, look_closely=True):
+        if is_paid and not self._is_usable(stack[0], target, now, drift_s, look_closely=False):
             stack.popleft().wire.abort()
         while stack:
-            if is_paid and self._keep_alive.needs_fresh(target.origin):
+            if is_paid and keep_alive.needs_fresh(target.origin):
                 stack.popleft().wire.abort()  # the fresh one takes its place
                 break
             connection = stack.pop()
             # A paid request on a connection that the server has just closed would be in doubt: look twice.
-            if self._is_usable(connection, target, look_closely=is_paid):
+            if self._is_usable(connection, target, now, drift_s, look_closely=is_paid):
                 return connection
             connection.wire.abort()
         return None
 
-    def _is_usable(self, connection: Connection, target: Target, *, look_closely: bool) -> bool:
-        keep_alive = self._keep_alive
-        if connection.idle_until <= keep_alive.elapsed() or keep_alive.drift_s() - connection.drift_s > SUSPENDED_S:
+    def _is_usable(
+        self, connection: Connection, target: Target, now: float, drift_s: float, *, look_closely: bool
+    ) -> bool:
+        if connection.idle_until <= now or drift_s - connection.drift_s > SUSPENDED_S:
             return False
         if connection.wire.is_alive(look_closely=look_closely):
             return True
-        keep_alive.closed_without_a_word(target.origin)
+        self._keep_alive.closed_without_a_word(target.origin)
         return False
 
-    def _keep(self, connection: Connection, target: Target, round_trip_s: float) -> None:
+    def _keep(self, connection: Connection, target: Target, sent_at: float) -> None:
         keep_alive = self._keep_alive
-        now, idle_s = keep_alive.elapsed(), keep_alive.idle_s(connection.announced_s, round_trip_s)
+        now, awake = keep_alive.elapsed(), keep_alive.clock()
+        idle_s = keep_alive.idle_s(connection.announced_s, awake - sent_at)
         if idle_s <= 0:
             connection.wire.abort()
             return
         stack = self._idle.setdefault(target.origin, deque())
-        connection.idle_until, connection.drift_s = now + idle_s, keep_alive.drift_s()
+        connection.idle_until, connection.drift_s = now + idle_s, now - awake
         stack.append(connection)
         # The oldest are at the bottom, where a quiet client would never look again.
         while stack[0].idle_until <= now:
@@ -219,7 +224,7 @@ class ConnectionStack:
         finally:
             self._busy.discard(connection)
             if answer is not None and not self._closed and connection.is_reusable():
-                self._keep(connection, target, self._keep_alive.clock() - sent_at)
+                self._keep(connection, target, sent_at)
             else:
                 connection.wire.abort()
         if answer is not None:
