@@ -10,9 +10,12 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing
 if TYPE_CHECKING:
     from anycap.accounts import Account as Account
     from anycap.callbacks import CallbackAnswer as CallbackAnswer
+    from anycap.challenges import Alibaba as Alibaba
     from anycap.challenges import Altcha as Altcha
     from anycap.challenges import AmazonWaf as AmazonWaf
     from anycap.challenges import AntiGate as AntiGate
+    from anycap.challenges import AudioToText as AudioToText
+    from anycap.challenges import Binance as Binance
     from anycap.challenges import Challenge as Challenge
     from anycap.challenges import ComplexImage as ComplexImage
     from anycap.challenges import FriendlyCaptcha as FriendlyCaptcha
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from anycap.challenges import RecaptchaGrid as RecaptchaGrid
     from anycap.challenges import RecaptchaV2 as RecaptchaV2
     from anycap.challenges import RecaptchaV3 as RecaptchaV3
+    from anycap.challenges import RotateImage as RotateImage
+    from anycap.challenges import Tencent as Tencent
+    from anycap.challenges import TextQuestion as TextQuestion
     from anycap.challenges import Turnstile as Turnstile
     from anycap.challenges import VendorTask as VendorTask
     from anycap.challenges import Yidun as Yidun
@@ -76,6 +82,7 @@ if TYPE_CHECKING:
     from anycap.normalize import normalize as normalize
     from anycap.outcomes import Outcome as Outcome
     from anycap.queues import Queue as Queue
+    from anycap.results import AngleSolution as AngleSolution
     from anycap.results import Balance as Balance
     from anycap.results import CellsSolution as CellsSolution
     from anycap.results import CookiesSolution as CookiesSolution
@@ -85,6 +92,7 @@ if TYPE_CHECKING:
     from anycap.results import RawSolution as RawSolution
     from anycap.results import Receipt as Receipt
     from anycap.results import Solution as Solution
+    from anycap.results import TencentSolution as TencentSolution
     from anycap.results import TextSolution as TextSolution
     from anycap.results import TokenSolution as TokenSolution
     from anycap.settings import GuardSettings as GuardSettings
@@ -113,9 +121,9 @@ _NAMES_IN = {
     "accounts": "Account",
     "callbacks": "CallbackAnswer",
     "challenges": (
-        "Altcha AmazonWaf AntiGate Challenge ComplexImage FriendlyCaptcha FunCaptcha FunCaptchaGrid GeeTestV3 "
-        "GeeTestV4 HCaptcha HCaptchaGrid ImageToCoordinates ImageToText MTCaptcha Prosopo Proxy RecaptchaGrid "
-        "RecaptchaV2 RecaptchaV3 Turnstile VendorTask Yidun"
+        "Alibaba Altcha AmazonWaf AntiGate AudioToText Binance Challenge ComplexImage FriendlyCaptcha FunCaptcha "
+        "FunCaptchaGrid GeeTestV3 GeeTestV4 HCaptcha HCaptchaGrid ImageToCoordinates ImageToText MTCaptcha Prosopo "
+        "Proxy RecaptchaGrid RecaptchaV2 RecaptchaV3 RotateImage Tencent TextQuestion Turnstile VendorTask Yidun"
     ),
     "client": "Client",
     "credentials": "Secret",
@@ -134,8 +142,8 @@ _NAMES_IN = {
     "outcomes": "Outcome",
     "queues": "Queue",
     "results": (
-        "Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution QueueStats "
-        "RawSolution Receipt Solution TextSolution TokenSolution"
+        "AngleSolution Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution QueueStats "
+        "RawSolution Receipt Solution TencentSolution TextSolution TokenSolution"
     ),
     "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings RoutingSettings Settings",
     "taxonomy": "Category Charged Code ErrorRow Retry Scope",

@@ -63,7 +63,7 @@ class TokenSolution(Solution):
 
 @frozen(kw_only=True)
 class TextSolution(Solution):
-    """The text read from an image. `url` is the vendor's copy of the image, where given."""
+    """What was read from an image, heard in a recording, or answered to a question. `url`: the vendor's copy of the image."""
 
     text: str
     url: str | None = None
@@ -74,6 +74,13 @@ class CoordinatesSolution(Solution):
     """Points `(x, y)` or rectangles `(x1, y1, x2, y2)` in pixels from the image's upper left corner."""
 
     coordinates: tuple[tuple[float, ...], ...]
+
+
+@frozen(kw_only=True)
+class AngleSolution(Solution):
+    """By how many degrees to turn the picture, clockwise as the vendor's own page has it."""
+
+    angle: float
 
 
 @frozen(kw_only=True)
@@ -96,6 +103,13 @@ class GeeTestSolution(Solution):
     """GeeTest's values: v3 has `challenge validate seccode`, v4 `captcha_id lot_number pass_token gen_time captcha_output`."""
 
     values: Mapping[str, str] = field(repr=_redacted)
+
+
+@frozen(kw_only=True)
+class TencentSolution(TokenSolution):
+    """The two values that Tencent's widget hands to the page: `token`, which Tencent calls the ticket, and `randstr`."""
+
+    randstr: str = field(repr=_show)
 
 
 @frozen(kw_only=True)

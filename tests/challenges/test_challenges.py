@@ -13,6 +13,7 @@ from anycap.challenges import (
     KINDS,
     WAIT,
     AntiGate,
+    AudioToText,
     Challenge,
     ComplexImage,
     FunCaptcha,
@@ -21,6 +22,9 @@ from anycap.challenges import (
     Proxy,
     RecaptchaV2,
     RecaptchaV3,
+    RotateImage,
+    Tencent,
+    TextQuestion,
     VendorTask,
     images_of,
 )
@@ -86,11 +90,16 @@ def test_a_blank_inside_an_address_is_refused_without_advice_to_encode_it() -> N
         (lambda: ImageToText(GIF, numeric=7), "numeric must be one of 0, 1, 2, 3, 4"),
         (lambda: ImageToText(GIF, min_length=5, max_length=3), "min_length is larger than max_length"),
         (lambda: ImageToText(GIF, min_length=-1), "whole number from 0 up"),
-        (lambda: ImageToText(5), "an image is bytes"),  # type: ignore[arg-type]
+        (lambda: ImageToText(5), "expected an image as bytes"),  # type: ignore[arg-type]
         (lambda: ImageToText("captcha.png"), "must be base64; for a file use pathlib.Path"),
         (lambda: ImageToText("data:image/png,raw"), "not base64"),
-        (lambda: ImageToText(bytes(9 << 20)), "no vendor takes more than 500,000"),
+        (lambda: ImageToText(bytes(9 << 20)), "no vendor takes more than"),
         (lambda: HCaptchaGrid([], "boats"), "at least one image"),
+        (lambda: AudioToText(5), "expected an audio file as bytes"),  # type: ignore[arg-type]
+        (lambda: AudioToText("captcha.mp3"), "an audio file given as str must be base64"),
+        (lambda: TextQuestion(""), "question is empty"),
+        (lambda: Tencent(PAGE, ""), "app_id is empty"),
+        (lambda: RotateImage(GIF, background=5), "expected an image as bytes"),  # type: ignore[arg-type]
         (lambda: ComplexImage("recognition", "shein"), "either images or image_urls"),
         (lambda: ComplexImage("recognition", "shein", image_urls="https://a"), "list of texts"),
         (lambda: VendorTask(""), "type is empty"),
@@ -156,7 +165,7 @@ def test_every_kind_names_its_solution() -> None:
     assert KINDS["RecaptchaV2"].solution_type is TokenSolution
     assert KINDS["ImageToText"].solution_type is TextSolution
     assert KINDS["VendorTask"].solution_type is RawSolution
-    assert len(KINDS) == 21
+    assert len(KINDS) == 27
 
 
 def test_antigate_tells_which_variables_are_to_be_handed_in() -> None:

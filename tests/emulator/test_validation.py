@@ -1,5 +1,6 @@
 """Each vendor refuses a wrong task with its own code. Expected codes are from the vendors' pages, by hand."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -215,10 +216,17 @@ class TestForms:
         assert code_of("capmonster", task(0.5)) == "ok"
         assert code_of("capmonster", task(0.95)) == "ERROR_TASK_NOT_SUPPORTED"
 
+    def test_a_recording_is_not_measured_like_a_picture(self) -> None:
+        long = base64.b64encode(b"ID3" + bytes(100_000)).decode()
+        task: dict[str, Any] = {"type": "ComplexImageTask", "class": "recognition", "imagesBase64": [long]}
+        heard, seen = {"Task": "bills_audio", "PayloadType": "Audio"}, {"Task": "oocl_rotate_new"}
+        assert code_of("capmonster", {**task, "metadata": heard}) == "ok"
+        assert code_of("capmonster", {**task, "metadata": seen}) == "ERROR_TOO_BIG_CAPTCHA_FILESIZE"
+
     @pytest.mark.parametrize(
         "task",
         [
-            {"type": "BinanceTask", **PAGE, "validateId": "v"},
+            {"type": "HCaptchaTask", **PAGE},
             {"type": "CustomTask", "class": "Imperva", "websiteURL": PAGE["websiteURL"], "metadata": {}, **PROXY},
             {"type": "CustomTask", "class": "TenDI", **PAGE},
             {"type": "CustomTask", "class": "DataDome", "websiteURL": PAGE["websiteURL"], "metadata": {}, **PROXY},

@@ -11,9 +11,12 @@ from typing import Any
 
 from anycap.challenges import (
     WAIT,
+    Alibaba,
     Altcha,
     AmazonWaf,
     AntiGate,
+    AudioToText,
+    Binance,
     Challenge,
     ComplexImage,
     FriendlyCaptcha,
@@ -31,6 +34,9 @@ from anycap.challenges import (
     RecaptchaGrid,
     RecaptchaV2,
     RecaptchaV3,
+    RotateImage,
+    Tencent,
+    TextQuestion,
     Turnstile,
     VendorTask,
     Yidun,
@@ -39,6 +45,8 @@ from anycap.challenges import (
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
 IMAGE = (HERE / "images" / "grid-300x300.png").read_bytes()
+OTHER_IMAGE = b"GIF89a" + bytes([1, 0, 1, 0]) + bytes(110)
+RECORDING = b"ID3" + bytes(97)
 PAGE = "https://example.com/login"
 KEY = "SITEKEY"
 AGENT = "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"
@@ -77,6 +85,12 @@ COMMON: dict[str, Challenge[Any]] = {
     "hcaptcha_grid": HCaptchaGrid([IMAGE, IMAGE], "Please click each image containing a boat"),
     "funcaptcha_grid": FunCaptchaGrid(IMAGE, "Pick the image that is the correct way up"),
     "complex_image": ComplexImage("recognition", "shein", images=[IMAGE]),
+    "rotate_image": RotateImage(IMAGE, module="rotate_1"),
+    "audio_to_text": AudioToText(RECORDING, language="en", module="bills_audio"),
+    "text_question": TextQuestion("If tomorrow is Saturday, what day is today?"),
+    "tencent": Tencent(PAGE, "189123456"),
+    "binance": Binance(PAGE, "login", "VALIDATE"),
+    "alibaba": Alibaba(PAGE, "SCENE", "PREFIX"),
     "antigate": AntiGate(PAGE, "Sign in"),
     "vendor_task": VendorTask("AntiBotCookieTask", {"websiteURL": PAGE}),
 }
@@ -97,6 +111,20 @@ _YIDUN = Yidun(
     challenge="CH",
     hcg="HCG",
     hct=1_700_000_000_000,
+    user_agent=AGENT,
+    proxy=PROXY,
+)
+_BINANCE = Binance(PAGE, "login", "VALIDATE", user_agent=AGENT, proxy=PROXY)
+_ALIBABA = Alibaba(
+    PAGE,
+    "SCENE",
+    "PREFIX",
+    user_id="USER",
+    user_user_id="USERUSER",
+    verify_type="1.0",
+    region="sgp",
+    user_certify_id="CERTIFY",
+    api_get_lib="https://example.com/aliyun.js",
     user_agent=AGENT,
     proxy=PROXY,
 )
@@ -209,6 +237,13 @@ FULL: dict[str, dict[str, Challenge[Any]]] = {
         "mtcaptcha-full": MTCaptcha(PAGE, KEY, action="login", invisible=True, user_agent=AGENT, proxy=PROXY),
         "yidun-full": _YIDUN,
         "recaptcha_grid-full": RecaptchaGrid([IMAGE, IMAGE], "cars", grid="4x4", website_url=PAGE, user_agent=AGENT),
+        "rotate_image-full": RotateImage(IMAGE, background=OTHER_IMAGE, module="oocl_rotate_new"),
+        "rotate_image-three": RotateImage(IMAGE, background=[OTHER_IMAGE, IMAGE], module="oocl_rotate_double_new"),
+        "tencent-full": Tencent(
+            PAGE, "189123456", captcha_url="https://example.com/TCaptcha.js", user_agent=AGENT, proxy=PROXY
+        ),
+        "binance-full": _BINANCE,
+        "alibaba-full": _ALIBABA,
         "complex_image-full": ComplexImage(
             "recognition",
             "bls_3x3",
@@ -291,6 +326,10 @@ FULL: dict[str, dict[str, Challenge[Any]]] = {
         "altcha-full": _ALTCHA,
         "yidun-full": _YIDUN,
         "recaptcha_grid-full": RecaptchaGrid(IMAGE, "cars", grid="4x4"),
+        "rotate_image-full": RotateImage(IMAGE, angle=60, comment="upright", instructions=OTHER_IMAGE),
+        "text_question-full": TextQuestion("If tomorrow is Saturday, what day is today?", language_pool="en"),
+        "binance-full": _BINANCE,
+        "alibaba-full": _ALIBABA,
     },
     "capsolver": {
         "image_to_text-full": ImageToText(IMAGE, module="common", website_url=PAGE),
@@ -323,6 +362,7 @@ FULL: dict[str, dict[str, Challenge[Any]]] = {
             proxy=PROXY,
         ),
         "recaptcha_grid-full": RecaptchaGrid(IMAGE, "/m/0k4j", website_url=PAGE, website_key=KEY),
+        "rotate_image-full": RotateImage(IMAGE, background=OTHER_IMAGE, module="rotate_2", website_url=PAGE),
     },
     "nextcaptcha": {
         "recaptcha_v2-full": RecaptchaV2(PAGE, KEY, data_s="ONCE", invisible=True, action="login", **_RECAPTCHA_DOMAIN),

@@ -15,12 +15,14 @@ from anycap.providers import BUILT_IN, get, solutions
 from anycap.providers.solutions import SolutionShapeError, build
 from anycap.providers.wire import decode
 from anycap.results import (
+    AngleSolution,
     CellsSolution,
     CookiesSolution,
     CoordinatesSolution,
     GeeTestSolution,
     RawSolution,
     Solution,
+    TencentSolution,
     TextSolution,
     TokenSolution,
 )
@@ -212,6 +214,68 @@ def test_user_agent_hidden_in_headers_is_found() -> None:
     assert solution.user_agent == "UA"
 
 
+@pytest.mark.parametrize(
+    ("provider", "solution", "angle"),
+    [
+        ("2captcha", '{"rotate":180}', 180.0),
+        ("capmonster", '{"answer":[130.90909],"metadata":{"AnswerType":"NumericArray"}}', 130.90909),
+        ("capsolver", '{"angle":"73.2"}', 73.2),
+    ],
+)
+def test_angle_as_number_text_or_list_of_one(provider: str, solution: str, angle: float) -> None:
+    built = read(provider, "RotateImage", f'{{"solution":{solution}}}')
+    assert isinstance(built, AngleSolution) and built.angle == pytest.approx(angle)
+
+
+@pytest.mark.parametrize("answer", ["[1,2]", "[]", "true", '"upright"', "{}"])
+def test_an_angle_that_is_none_is_an_error(answer: str) -> None:
+    with pytest.raises(SolutionShapeError, match="a RotateImage task has an angle that is no number"):
+        read("capmonster", "RotateImage", f'{{"solution":{{"answer":{answer}}}}}')
+
+
+@pytest.mark.parametrize(
+    ("provider", "solution", "text"),
+    [
+        ("2captcha", '{"text":"five five nine one four"}', "five five nine one four"),
+        ("capmonster", '{"answer":[6,8,4,1,2,3],"metadata":{"AnswerType":"Text"}}', "684123"),
+        ("capmonster", '{"answer":["five","nine"]}', "five nine"),
+        ("capmonster", '{"answer":"684123"}', "684123"),
+    ],
+)
+def test_a_recording_as_text_or_list(provider: str, solution: str, text: str) -> None:
+    built = read(provider, "AudioToText", f'{{"solution":{solution}}}')
+    assert isinstance(built, TextSolution) and built.text == text
+
+
+@pytest.mark.parametrize("answer", ["[]", "[[1]]", "[null]", "[true]"])
+def test_a_list_that_is_no_text_is_an_error(answer: str) -> None:
+    with pytest.raises(SolutionShapeError, match="has no answer"):
+        read("capmonster", "AudioToText", f'{{"solution":{{"answer":{answer}}}}}')
+
+
+def test_tencents_two_values_here_and_inside_data() -> None:
+    plain = read(
+        "2captcha", "Tencent", '{"solution":{"appid":"190014885","ret":0,"ticket":"tr03s3cret","randstr":"@s3cret"}}'
+    )
+    inside = read(
+        "capmonster",
+        "Tencent",
+        '{"solution":{"data":{"randstr":"@s3cret","ticket":"tr03s3cret"},"headers":{"User-Agent":"UA"}}}',
+    )
+    for solution in (plain, inside):
+        assert isinstance(solution, TencentSolution)
+        assert (solution.token, solution.randstr, solution.ticket) == ("tr03s3cret", "@s3cret", TICKET)
+        assert "s3cret" not in repr(solution)
+    assert inside.user_agent == "UA"
+    with pytest.raises(SolutionShapeError, match="has no randstr or data.randstr"):
+        read("2captcha", "Tencent", '{"solution":{"ticket":"tr03"}}')
+
+
+def test_alibabas_token_is_a_text_of_json() -> None:
+    solution = read("capmonster", "Alibaba", r'{"solution":{"data":{"tokens":"{\"sceneId\":\"1ww7426c4\"}"}}}')
+    assert isinstance(solution, TokenSolution) and solution.token == '{"sceneId":"1ww7426c4"}'
+
+
 def test_text_that_came_as_a_number_is_text() -> None:
     solution = read("yescaptcha", "ImageToText", '{"solution":{"text":44795}}')
     assert isinstance(solution, TextSolution) and solution.text == "44795"
@@ -270,8 +334,10 @@ def test_tokens_are_not_shown() -> None:
 _ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.decimals(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-        st.sampled_from(["token", "text", "gRecaptchaResponse", "coordinates", "objects", "answer", "cookies", "domains",
-                         "metadata", "AnswerType", "data", "x", "y", "hasObject", "validate", "userAgent", "expireTime"])
+        st.sampled_from(["token", "text", "gRecaptchaResponse", "coordinates", "objects",
+                         "answer", "cookies", "domains",
+                         "metadata", "AnswerType", "data", "rotate", "angle", "ticket", "randstr",
+                         "x", "y", "hasObject", "validate", "userAgent", "expireTime"])
         | st.text(max_size=3), inner, max_size=5),
     max_leaves=20,
 )  # fmt: skip

@@ -83,9 +83,9 @@ def test_what_no_vendor_page_confirms_is_marked() -> None:
         "capmonster": set(),
         "yescaptcha": {"HCaptcha", "FunCaptcha", "HCaptchaGrid", "FunCaptchaGrid"},
         "ezcaptcha": {"HCaptcha"},
-        "2captcha": {"Yidun", "RecaptchaGrid"},
-        "capsolver": {"FriendlyCaptcha"},
-        "rucaptcha": {"Yidun", "RecaptchaGrid"},
+        "2captcha": {"Yidun", "RecaptchaGrid", "Alibaba"},
+        "capsolver": {"FriendlyCaptcha", "RotateImage"},
+        "rucaptcha": {"Yidun", "RecaptchaGrid", "Alibaba"},
         "nextcaptcha": {"RecaptchaV2", "RecaptchaV3", "HCaptcha", "FunCaptcha"},
     }
     methods = {(name, m) for name in BUILT_IN for m, s in get(name).catalog.tasks.methods.items() if not s.confirmed}

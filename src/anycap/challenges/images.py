@@ -1,4 +1,4 @@
-"""Images as challenges carry them: `Image` (bytes, base64, path or open file) and a small header parser.
+"""Images and recordings as challenges carry them (bytes, base64, path or open file) and a small header parser.
 
 Here live reading, base64 and format detection by magic bytes; no imaging library, nothing about a vendor. Which sizes
 and formats a vendor takes is catalog data, checked in `providers/preflight.py`.
@@ -11,12 +11,12 @@ import binascii
 import hashlib
 import os
 import struct
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, ClassVar, NamedTuple, Self
 
 from anycap.errors import InvalidChallenge
 
 IMAGE_BYTES_MAX = 8 << 20
-"""More than any vendor takes (500,000 bytes): what is larger is refused before it fills the memory."""
+"""More than any vendor takes (about 1 MB): what is larger is refused before it fills the memory."""
 
 
 class ImageInfo(NamedTuple):
@@ -56,6 +56,23 @@ def inspect_image(data: bytes) -> ImageInfo | None:
         width, height = struct.unpack("<ii", data[18:26])
         return ImageInfo("bmp", abs(width), abs(height))
     return None
+
+
+def inspect_recording(data: bytes) -> str | None:
+    """The format of a recording by its magic bytes (`mp3 wav ogg flac m4a`); None when it is none of them.
+
+    >>> inspect_recording(b"ID3" + bytes(7)), inspect_recording(b"<html>")
+    ('mp3', None)
+    """
+    if data.startswith(b"ID3") or (
+        len(data) > 1 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2
+    ):  # a frame of layer III
+        return "mp3"
+    if data.startswith(b"RIFF") and data[8:12] == b"WAVE":
+        return "wav"
+    if data[4:8] == b"ftyp":
+        return "m4a"
+    return {b"OggS": "ogg", b"fLaC": "flac"}.get(data[:4])
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
@@ -125,6 +142,9 @@ class Image:
 
     __slots__ = ("_data", "_source")
 
+    word: ClassVar[str] = "image"
+    """What it is called in messages."""
+
     def __init__(self, source: Image | bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO) -> None:
         self._data: bytes | None = None
         self._source: os.PathLike[str] | BinaryIO | None = None
@@ -133,17 +153,17 @@ class Image:
         elif isinstance(source, (bytes, bytearray, memoryview)):
             self._data = bytes(source)
         elif isinstance(source, str):
-            self._data = _decode(source)
+            self._data = self._decode(source)
         elif isinstance(source, os.PathLike) or callable(getattr(source, "read", None)):
             self._source = source
         else:
             raise InvalidChallenge(
-                f"an image is bytes, a pathlib.Path, a file opened in binary mode or base64 text, "
+                f"expected an {self.word} as bytes, a pathlib.Path, a file opened in binary mode or base64 text, "
                 f"not {type(source).__name__}"
             )
         if self._data is not None and len(self._data) > IMAGE_BYTES_MAX:
             raise InvalidChallenge(
-                f"the image has more than {IMAGE_BYTES_MAX:,} bytes; no vendor takes more than 500,000"
+                f"the {self.word} has more than {IMAGE_BYTES_MAX:,} bytes; no vendor takes more than about a million"
             )
 
     @property
@@ -155,10 +175,12 @@ class Image:
     def data(self) -> bytes:
         """The image's bytes. Raises InvalidChallenge when they have not been read yet (see `load`)."""
         if self._data is None:
-            raise InvalidChallenge("the image has not been read yet: call challenge.load() (the client does so itself)")
+            raise InvalidChallenge(
+                f"the {self.word} has not been read yet: call challenge.load() (the client does so itself)"
+            )
         return self._data
 
-    def load(self) -> Image:
+    def load(self) -> Self:
         """This image with its bytes; reads the path or file (blocking: not for an event loop).
 
         Raises InvalidChallenge when it cannot be read, is over 8 MiB, or the file was opened in text mode.
@@ -174,14 +196,15 @@ class Image:
                 assert source is not None  # noqa: S101 - an image has bytes or a source
                 data = source.read(IMAGE_BYTES_MAX + 1)
         except (OSError, ValueError) as error:
-            raise InvalidChallenge(f"the image {self._where()} cannot be read: {error}") from None
+            raise InvalidChallenge(f"the {self.word} {self._where()} cannot be read: {error}") from None
         if not data and not isinstance(source, os.PathLike) and _is_past_its_start(source):
             raise InvalidChallenge(
-                "the image's file is at its end, nothing is left to read: it was read before. seek(0) first, or give the bytes"
+                f"the {self.word}'s file is at its end, nothing is left to read: it was read before. seek(0) first, or give "
+                "the bytes"
             )
         if not isinstance(data, bytes):
-            raise InvalidChallenge(f"the image {self._where()} gave text: open the file in binary mode ('rb')")
-        return Image(data)  # which refuses what is too large
+            raise InvalidChallenge(f"the {self.word} {self._where()} gave text: open the file in binary mode ('rb')")
+        return type(self)(data)  # which refuses what is too large
 
     def to_base64(self) -> str:
         """The bytes as base64 on one line without a `data:` prefix, as every vendor wants it."""
@@ -197,8 +220,8 @@ class Image:
 
     def __repr__(self) -> str:
         if self._data is None:
-            return f"<image from {self._where()}>"
-        return f"<image {len(self._data)} bytes sha256:{self.sha256[:8]}>"
+            return f"<{self.word} from {self._where()}>"
+        return f"<{self.word} {len(self._data)} bytes sha256:{self.sha256[:8]}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Image):
@@ -208,25 +231,37 @@ class Image:
     def __hash__(self) -> int:
         return hash(self._data)
 
+    @classmethod
+    def _decode(cls, text: str) -> bytes:
+        if text.startswith("data:"):
+            head, _, text = text.partition(",")
+            if not head.endswith(";base64"):
+                raise InvalidChallenge(f"the {cls.word}'s data: URL is not base64")
+        try:
+            data = base64.b64decode("".join(text.split()), validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidChallenge(
+                f"an {cls.word} given as str must be base64; for a file use pathlib.Path(...), for raw bytes use bytes"
+            ) from None
+        if not data:
+            raise InvalidChallenge(f"the {cls.word} is empty")
+        return data
+
+
+class AudioFile(Image):
+    """A recording to solve, given and read like an image.
+
+    >>> AudioFile(b"ID3")
+    <audio file 3 bytes sha256:04114918>
+    """
+
+    __slots__ = ()
+
+    word = "audio file"
+
 
 def _is_past_its_start(file: BinaryIO) -> bool:
     try:
         return file.tell() > 0
     except (AttributeError, OSError, ValueError):  # a pipe, or an object that only reads
         return False
-
-
-def _decode(text: str) -> bytes:
-    if text.startswith("data:"):
-        head, _, text = text.partition(",")
-        if not head.endswith(";base64"):
-            raise InvalidChallenge("the image's data: URL is not base64")
-    try:
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidChallenge(
-            "an image given as str must be base64; for a file use pathlib.Path(...), for raw bytes use bytes"
-        ) from None
-    if not data:
-        raise InvalidChallenge("the image is empty")
-    return data

@@ -1,4 +1,4 @@
-"""Challenges that are pictures: text to read, places to click, grid cells to choose.
+"""Challenges that are pictures: text to read, places to click, grid cells to choose, a picture to turn.
 
 An image is bytes, a `pathlib.Path`, a file opened in binary mode, or base64 text (see `images.Image`); paths and files
 are read by `load()`, off the event loop. Sizes and formats that a vendor takes are checked in
@@ -32,9 +32,9 @@ from anycap.challenges.base import (
     texts,
     trimmed_or_none,
 )
-from anycap.challenges.images import Image
+from anycap.challenges.images import AudioFile, Image
 from anycap.errors import InvalidChallenge
-from anycap.results import CellsSolution, CoordinatesSolution, Solution, TextSolution
+from anycap.results import AngleSolution, CellsSolution, CoordinatesSolution, Solution, TextSolution
 
 ImageLike: TypeAlias = "Image | bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO"
 """What an image field takes."""
@@ -45,6 +45,11 @@ S_co = TypeVar("S_co", bound=Solution, covariant=True)
 def as_image(value: ImageLike) -> Image:
     """An image field's value, whatever it was given as."""
     return Image(value)
+
+
+def as_audio(value: ImageLike) -> AudioFile:
+    """The same for a recording."""
+    return AudioFile(value)
 
 
 def as_image_or_none(value: ImageLike | None) -> Image | None:
@@ -236,6 +241,52 @@ class FunCaptchaGrid(_WithImages[CellsSolution]):
 
     image: tuple[Image, ...] = field(converter=as_images, validator=_some_images)
     question: str = field(validator=a_text)
+
+
+@frozen(repr=False)
+class RotateImage(_WithImages[AngleSolution]):
+    """A picture to be turned until it stands upright, or fits what is around it.
+
+    `image` is the part to turn. `background`: what lies behind it, one picture or several, the rearmost first, where
+    the vendor wants them apart. `angle`: by how many degrees one click turns the picture. `comment` and `instructions`
+    (a picture) tell the worker what to do. `module`: the vendor's name for the kind of puzzle, where it has one.
+    `website_url`: where the picture is from.
+
+    Raises InvalidChallenge for a wrong or missing field.
+
+    >>> RotateImage(b"GIF89a...", angle=60)
+    RotateImage(image=<image 9 bytes sha256:76b9a065>, angle=60)
+    """
+
+    solution_type: ClassVar[type[Solution]] = AngleSolution
+
+    image: Image = field(converter=as_image)
+    background: tuple[Image, ...] = field(default=(), kw_only=True, converter=as_images)
+    angle: int | None = field(default=None, kw_only=True, validator=maybe(a_count))
+    comment: str | None = field(default=None, kw_only=True, validator=maybe(a_block))
+    instructions: Image | None = field(default=None, kw_only=True, converter=as_image_or_none)
+    module: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    website_url: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
+
+
+@frozen(repr=False)
+class AudioToText(_WithImages[TextSolution]):
+    """A recording of letters, digits or words, to be written down.
+
+    `audio` is given like an image: bytes, a path, a file opened in binary mode, or base64 text. `language`: what is
+    spoken (`en`, `fr` ...). `module`: the vendor's name for the kind of recording, where it has one.
+
+    Raises InvalidChallenge for a wrong or missing field.
+
+    >>> AudioToText(b"ID3...", language="en")
+    AudioToText(audio=<audio file 6 bytes sha256:7ec73ef9>, language='en')
+    """
+
+    solution_type: ClassVar[type[Solution]] = TextSolution
+
+    audio: AudioFile = field(converter=as_audio)
+    language: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    module: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
 
 
 @frozen(repr=False)

@@ -31,7 +31,7 @@ from anycap.challenges.base import (
     trimmed,
     trimmed_or_none,
 )
-from anycap.results import CookiesSolution, GeeTestSolution, Solution, TokenSolution
+from anycap.results import CookiesSolution, GeeTestSolution, Solution, TencentSolution, TokenSolution
 
 
 @frozen(repr=False)
@@ -356,4 +356,69 @@ class Yidun(Challenge[TokenSolution]):
     challenge: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     hcg: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
     hct: int | None = field(default=None, kw_only=True, validator=maybe(a_count))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
+
+
+@frozen(repr=False)
+class Tencent(Challenge[TencentSolution]):
+    """Tencent's captcha (TenDI). `app_id` is the page's `captchaAppId`; `captcha_url` the address of its script.
+
+    Raises InvalidChallenge for a wrong or missing field.
+
+    >>> Tencent("https://example.com", "189123456").app_id
+    '189123456'
+    """
+
+    solution_type: ClassVar[type[Solution]] = TencentSolution
+
+    website_url: str = field(converter=trimmed, validator=a_url)
+    app_id: str = field(converter=trimmed, validator=a_text)
+    captcha_url: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
+
+
+@frozen(repr=False)
+class Binance(Challenge[TokenSolution]):
+    """Binance's captcha. `website_key` is the page's `bizId`, `bizType` or `bizCode` (such as `login`).
+
+    `validate_id`: the one-time `validateId`, `securityId` or `securityCheckResponseValidateId` of the page's requests.
+
+    Raises InvalidChallenge for a wrong or missing field.
+
+    >>> Binance("https://example.com", "login", "cb0bfefa598b4c3887661fde54ecd57b").website_key
+    'login'
+    """
+
+    solution_type: ClassVar[type[Solution]] = TokenSolution
+
+    website_url: str = field(converter=trimmed, validator=a_url)
+    website_key: str = field(converter=trimmed, validator=a_text)
+    validate_id: str = field(converter=trimmed, validator=a_text, repr=False)
+    user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))
+
+
+@frozen(repr=False)
+class Alibaba(Challenge[TokenSolution]):
+    """Alibaba Cloud's captcha. `scene_id` and `prefix` are in the page's requests (`sceneId`, and the API host's first part).
+
+    `user_id`, `user_user_id`, `verify_type`, `region`, `user_certify_id` and `api_get_lib` (the script's address) are
+    the page's values of the same names, where it has them.
+
+    Raises InvalidChallenge for a wrong or missing field.
+
+    >>> Alibaba("https://example.com", "1ww7426c4", "dlw3kug").prefix
+    'dlw3kug'
+    """
+
+    solution_type: ClassVar[type[Solution]] = TokenSolution
+
+    website_url: str = field(converter=trimmed, validator=a_url)
+    scene_id: str = field(converter=trimmed, validator=a_text)
+    prefix: str = field(converter=trimmed, validator=a_text)
+    user_id: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
+    user_user_id: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
+    verify_type: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    region: str | None = field(default=None, kw_only=True, validator=maybe(a_text))
+    user_certify_id: str | None = field(default=None, kw_only=True, repr=False, validator=maybe(a_text))
+    api_get_lib: str | None = field(default=None, kw_only=True, converter=trimmed_or_none, validator=maybe(a_url))
     user_agent: str | None = field(default=None, kw_only=True, validator=maybe(a_header))

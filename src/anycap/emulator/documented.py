@@ -66,9 +66,7 @@ DOCUMENTED: Mapping[str, Documented] = {
     "capmonster": Documented(
         # The older name, with a proxy or without; its Node client 2.6.1 still sends it.
         same_as={"NoCaptchaTask": "RecaptchaV2Task"},
-        unmodelled=dict.fromkeys(
-            ("BinanceTask", "CustomTask", "ComplexImageTask", "HCaptchaTask", "HCaptchaTaskProxyless"), _ANY
-        ),
+        unmodelled=dict.fromkeys(("CustomTask", "ComplexImageTask", "HCaptchaTask", "HCaptchaTaskProxyless"), _ANY),
         fields=(
             ("RecaptchaV", frozenset({"nocache"})),
             # Its page spells capMonsterModule and case, both of its clients begin with a capital.
@@ -77,6 +75,7 @@ DOCUMENTED: Mapping[str, Documented] = {
             ("RecaptchaV3TaskProxyless", frozenset({"isEnterprise"})),
             ("TurnstileTask", frozenset({"cloudflareTaskType", "htmlPageBase64", "userAgent"})),
         ),
+        instead={"ComplexImageTask": {"imagesBase64": "imageUrls"}},
     ),
     "yescaptcha": Documented(
         unmodelled=dict.fromkeys(

@@ -105,12 +105,31 @@ def _coordinates(rng: random.Random, provider: str, task: Mapping[str, Any]) -> 
 
 def _complex_image(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
     metadata = task.get("metadata")
+    if isinstance(metadata, Mapping) and metadata.get("PayloadType") == "Audio":
+        return {"answer": [rng.randrange(10) for _ in range(6)], "metadata": {"AnswerType": "Text"}}
     grid = metadata.get("Grid", "3x3") if isinstance(metadata, Mapping) else "3x3"
     if task.get("class") == "recaptcha":
         rows, _, columns = str(grid).partition("x")
         cells = (_int(rows) or 3) * (_int(columns) or 3)
         return {"answer": [rng.random() < 0.4 for _ in range(min(cells, 100))]}
     return {"answer": [rng.randrange(360)], "metadata": {"AnswerType": "NumericArray"}}
+
+
+def _rotate(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    return {"rotate": rng.randrange(360)}
+
+
+def _words(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    return {"text": " ".join(rng.choices(("five", "nine", "one", "four", "friday", "blue"), k=3))}
+
+
+def _tencent(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "appid": str(task.get("appId", "")),
+        "ret": 0,
+        "ticket": _token(rng, "tr03"),
+        "randstr": _token(rng, "@", 3),
+    }
 
 
 def _grid(rng: random.Random, provider: str, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,6 +203,10 @@ _MAKERS: tuple[tuple[str, _Make], ...] = (
     ("compleximage", _complex_image),
     ("coordinates", _coordinates),
     ("imagetotext", _text),
+    ("rotate", _rotate),
+    ("audiotask", _words),
+    ("textcaptcha", _words),
+    ("tencent", _tencent),
     ("visionengine", _vision),
     ("hcaptcha", _hcaptcha),
     ("nocaptcha", _recaptcha),

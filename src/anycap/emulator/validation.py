@@ -54,7 +54,7 @@ def check_task(dialect: Dialect, spec: TypeSpec, task: Mapping[str, Any], strict
             trouble = Trouble.PROXY if surplus[0] in PROXY_FIELDS and spec.proxy == "none" else Trouble.FIELDS
             return Finding(trouble, surplus[0])
     if shape is not None:
-        for name in (*shape.images, *(spec.instead[image] for image in shape.images if image in spec.instead)):
+        for name in _image_fields(spec, shape):
             found = _check_images(dialect, shape.image_rule, name, task.get(name)) if name in given else None
             if found is not None:
                 return found
@@ -72,7 +72,7 @@ def _fitting(spec: TypeSpec, task: Mapping[str, Any]) -> Shape | None:
     best: Shape | None = None
     best_rank = (-1, False)
     for shape in spec.shapes:
-        if all(_is_same(task.get(name), value) or value in ("", None) for name, value in shape.constants.items()):
+        if all(_is_same(_at(task, name), value) or value in ("", None) for name, value in shape.constants.items()):
             rank = (len(shape.constants), _check_required(spec, shape, task) is None)
             if rank > best_rank:
                 best, best_rank = shape, rank
@@ -80,6 +80,18 @@ def _fitting(spec: TypeSpec, task: Mapping[str, Any]) -> Shape | None:
         # GeeTest v3 may leave `version` out; a wrong value still gets the checks of the first form.
         return spec.shapes[0]
     return best
+
+
+def _at(task: Mapping[str, Any], path: str) -> Any:
+    value: Any = task
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _image_fields(spec: TypeSpec, shape: Shape) -> list[str]:
+    instead = [spec.instead[image] for image in shape.images if image in spec.instead]
+    return [*shape.images, *(name for name in instead if not name.endswith("Urls"))]  # addresses are not fetched
 
 
 def _is_same(given: object, constant: object) -> bool:
@@ -91,13 +103,10 @@ def _check_required(spec: TypeSpec, shape: Shape, task: Mapping[str, Any]) -> Fi
     for path in shape.required:
         if task.get(spec.instead.get(path[0], "")):
             continue
-        value: Any = task
-        for part in path:
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if value in (None, "", []):
+        if _at(task, ".".join(path)) in (None, "", []):
             return Finding(Trouble.IMAGE_SMALL if path[0] in shape.images else Trouble.FIELDS, ".".join(path))
     for name, constant in shape.constants.items():
-        if name not in task and constant not in ("", None) and name != "version":
+        if _at(task, name) is None and constant not in ("", None) and name != "version":
             return Finding(Trouble.FIELDS, name)
     return None
 

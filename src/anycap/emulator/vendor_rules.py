@@ -190,7 +190,11 @@ def _shape(spec: TaskSpec) -> Shape:
         named = {name: spec.fields.get(name, ()) for name in values}
         return {t.path[0]: values[name] for name, targets in named.items() for t in targets if len(t.path) == 1}
 
-    constants = {name: value for name, value in spec.constants.items() if "." not in name}
     return Shape(
-        constants, tuple(paths), tuple(images), spec.images, by_vendor_name(spec.allowed), by_vendor_name(spec.ranges)
+        spec.constants,
+        tuple(paths),
+        tuple(images),
+        spec.images,
+        by_vendor_name(spec.allowed),
+        by_vendor_name(spec.ranges),
     )

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _NOT_GIVEN: tuple[Any, ...] = (None, (), {})
 _BY_FORM = ("id", "not_id")
+_IN_LIST = ("last", "first")
+"""Conversions that put a value, or several, at an end of the vendor's list, where two of our fields share one."""
 """Conversions of a field that has one place at the vendor for ids and another for words."""
 
 
@@ -136,9 +138,13 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
         for target in targets:
             if target.conversion in _BY_FORM and _is_id(value) is not (target.conversion == "id"):
                 continue
-            _put(kind, top if target.top else task, target.path, _converted(kind, provider, name, value, target))
+            written = _converted(kind, provider, name, value, target)
+            if target.conversion in _IN_LIST:
+                _put_in_list(kind, task, target, written)
+            else:
+                _put(kind, top if target.top else task, target.path, written)
     for image in images:
-        warnings += check_image(provider, f"{kind}: the image", spec.images, image)
+        warnings += check_image(provider, f"{kind}: the {image.word}", spec.images, image)
     for path, value in spec.filled:
         if not _has(task, path):
             _put(kind, task, path, value)
@@ -301,6 +307,16 @@ def _put(kind: str, task: dict[str, Any], path: tuple[str, ...], value: Any) -> 
         raise InvalidChallenge(
             f"{kind}: the vendor field {name!r} is set twice; extra may add fields, not replace them"
         )
+
+
+def _put_in_list(kind: str, task: dict[str, Any], target: Target, value: Any) -> None:
+    if not _has(task, target.path):
+        _put(kind, task, target.path, [])
+    at: Any = task
+    for step in target.path:
+        at = at[step]
+    place = 0 if target.conversion == "first" else len(at)
+    at[place:place] = value if isinstance(value, list) else [value]
 
 
 def _put_proxy(kind: str, provider: str, rule: ProxyRule, task: dict[str, Any], proxy: Proxy) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from anycap.challenges.images import Image, inspect_image
+from anycap.challenges.images import AudioFile, Image, inspect_image, inspect_recording
 from anycap.challenges.proxy import Proxy
 from anycap.credentials import contains_any
 from anycap.errors import InvalidChallenge
@@ -27,26 +27,31 @@ def check_image(provider: str, what: str, rule: ImageRule, image: Image) -> list
     bytes or pixels, of a format the vendor does not take, or no image at all.
 
     >>> check_image("capmonster", "ImageToText", ImageRule(bytes_warn=5, bytes_max=10), Image(b"GIF89a"))
-    ['ImageToText: 6 bytes; capmonster states 5 as its limit and may refuse the image']
+    ['ImageToText: 6 bytes; capmonster states 5 as its limit and may refuse it']
     """
     size = len(image.data)
     if size < rule.bytes_min:
-        raise InvalidChallenge(
-            f"{what}: {size} bytes is too small for an image; {provider} takes {rule.bytes_min} and more"
-        )
+        raise InvalidChallenge(f"{what}: {size} bytes is too small; {provider} takes {rule.bytes_min} and more")
     if rule.bytes_max is not None and size > rule.bytes_max:
         raise InvalidChallenge(
             f"{what}: {size:,} bytes is too large; {provider} takes up to {rule.bytes_warn or rule.bytes_max:,}. "
-            "Scale the image down or save it with stronger compression"
+            "Make it smaller or save it with stronger compression"
         )
     warnings = []
     if rule.bytes_warn is not None and size > rule.bytes_warn:
-        warnings.append(
-            f"{what}: {size:,} bytes; {provider} states {rule.bytes_warn:,} as its limit and may refuse the image"
-        )
-    if rule.formats or rule.sides or rule.side_max:
+        warnings.append(f"{what}: {size:,} bytes; {provider} states {rule.bytes_warn:,} as its limit and may refuse it")
+    if isinstance(image, AudioFile):
+        _check_recording(provider, what, rule, image)
+    elif rule.formats or rule.sides or rule.side_max:
         _check_header(provider, what, rule, image)
     return warnings
+
+
+def _check_recording(provider: str, what: str, rule: ImageRule, recording: AudioFile) -> None:
+    form = inspect_recording(recording.data)
+    if rule.formats and form not in rule.formats:
+        what_it_is = "these bytes are no recording by their first bytes" if form is None else f"{form} recording"
+        raise InvalidChallenge(f"{what}: {what_it_is}; {provider} takes {', '.join(rule.formats)}")
 
 
 def _check_header(provider: str, what: str, rule: ImageRule, image: Image) -> None:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from anycap.challenges.base import is_object
 from anycap.providers.envelope import read_amount
 from anycap.results import (
+    AngleSolution,
     CellsSolution,
     CookiesSolution,
     CoordinatesSolution,
     GeeTestSolution,
     RawSolution,
     Solution,
+    TencentSolution,
     TextSolution,
     TokenSolution,
 )
@@ -90,7 +92,12 @@ def _shaped(shape: str, kind: str, spec: TaskSpec | None, raw: Mapping[str, Any]
             names = own or (_RECAPTCHA_FIELDS if kind in ("RecaptchaV2", "RecaptchaV3", "HCaptcha") else _TOKEN_FIELDS)
             return TokenSolution(token=_main(raw, names), resp_key=_text(raw.get("respKey")), **common)
         case "text":
-            return TextSolution(text=_main(raw, own or ("text",)), url=_text(raw.get("url")), **common)
+            return TextSolution(text=_written(raw, own or ("text",)), url=_text(raw.get("url")), **common)
+        case "angle":
+            return AngleSolution(angle=_angle(_first(raw, own or ("rotate", "angle", "answer"))), **common)
+        case "tencent":
+            vendors_ticket, randstr = (_main(raw, (name, f"data.{name}")) for name in ("ticket", "randstr"))
+            return TencentSolution(token=vendors_ticket, randstr=randstr, **common)
         case "coordinates":
             return CoordinatesSolution(coordinates=_coordinates(_first(raw, own or ("coordinates",))), **common)
         case "cells":
@@ -186,6 +193,24 @@ def _main(raw: Mapping[str, Any], names: tuple[str, ...]) -> str:
         if text:
             return text
     raise SolutionShapeError(f"has no {' or '.join(names)}")
+
+
+def _written(raw: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """The main text; a recording's may come as a list of what was heard, one character or word after the other."""
+    for name in names:
+        value = _at(raw, name)
+        if isinstance(value, list) and value:
+            heard = [_text(item) or "" for item in value]
+            if all(heard):
+                return ("" if max(map(len, heard)) == 1 else " ").join(heard)
+    return _main(raw, names)
+
+
+def _angle(value: Any) -> float:
+    number = _number(value[0] if isinstance(value, list) and len(value) == 1 else value)
+    if number is None:
+        raise SolutionShapeError("has an angle that is no number")
+    return number
 
 
 def _text(value: Any) -> str | None:

@@ -32,10 +32,11 @@ SECTIONS = ("timing", "tasks", "proxy", "images", "user_agent", "methods")
 PROXY_FORMS = ("fields", "fields_without_type", "url", "colon")
 CONVERSIONS = (
     "", "one", "int", "text", "json", "cookie_text", "cookie_list", "grid_rows", "grid_columns", "id", "not_id", "words",
+    "first", "last",
 )  # fmt: skip
 """How a value is rewritten: see `encode.py`. Without one, images become base64 and everything else goes as it is."""
 
-SHAPES = ("token", "text", "coordinates", "cells", "geetest", "cookies", "raw")
+SHAPES = ("token", "text", "coordinates", "cells", "angle", "geetest", "tencent", "cookies", "raw")
 
 
 def load_tasks(raw: Mapping[str, Any], *, file: str | None = None) -> TaskBook:

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import NOTHING, Attribute, fields
 
 from anycap.challenges import KINDS, Altcha, Challenge, ComplexImage, Proxy, VendorTask
-from anycap.challenges.images import Image
+from anycap.challenges.images import AudioFile, Image
 from anycap.credentials import Secret, encode_json
 from anycap.errors import AnycapError
 from anycap.providers.adapter import Adapter
@@ -26,11 +26,13 @@ _BY_NAME: Mapping[str, Any] = {
     "question": "/m/0k4j", "threshold": 50, "confidence": 0.5, "api_domain": "www.recaptcha.net",
 }  # fmt: skip
 _SAMPLES: Mapping[str, Any] = {
-    "token": "TOKEN", "text": "TEXT", "coordinates": [[1, 2]], "cells": [1, 5], "geetest": "VALUE", "cookies": "TOKEN",
+    "token": "TOKEN", "text": "TEXT", "coordinates": [[1, 2]], "cells": [1, 5], "angle": 90, "tencent": "VALUE",
+    "geetest": "VALUE", "cookies": "TOKEN",
 }  # fmt: skip
 _PLACES: Mapping[str, tuple[str, ...]] = {
     "token": ("gRecaptchaResponse", "token"), "text": ("text",), "coordinates": ("coordinates",), "cells": ("objects",),
-    "geetest": ("validate", "lot_number"), "cookies": ("token",), "raw": (),
+    "angle": ("rotate",), "tencent": ("ticket", "randstr"), "geetest": ("validate", "lot_number"),
+    "cookies": ("token",), "raw": (),
 }  # fmt: skip
 
 
@@ -87,6 +89,8 @@ def _value(attribute: Attribute[Any], spec: TaskSpec) -> Any:
         return _BY_NAME[name]
     if name.endswith(("_url", "_lib", "_script")):
         return "https://example.com/page"
+    if "AudioFile" in kind:
+        return AudioFile(b"ID3" + bytes(max(100, spec.images.bytes_min)))
     if "Image" in kind:
         return [_picture(spec.images)] if "tuple" in kind else _picture(spec.images)
     for word, value in (
