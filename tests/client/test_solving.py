@@ -496,3 +496,14 @@ async def test_an_error_beside_a_task_id_is_polled_and_never_sent_again(world: W
         solution = await client.solve(PAGE)
     assert solution.token
     assert world.requests("createTask") == 1
+
+
+@in_virtual_time
+@pytest.mark.parametrize("word", ["failed", "error", "under_review"])
+async def test_a_status_that_nobody_documents_is_polled_on_and_named_at_the_deadline(world: World, word: str) -> None:
+    world.fault("http", method="getTaskResult", status=200, body={"errorId": 0, "status": word})
+    async with world.client() as client:
+        with pytest.raises(DeadlineError) as caught:
+            await client.solve(PAGE, timeout=30)
+    assert f"the vendor's last status was {word!r}" in str(caught.value.last_error)
+    assert world.requests("createTask") == 1

@@ -79,7 +79,7 @@ class SolveErrors:
         """What a solve failed of, or waits on, as an exception; None when it is simply not solved yet."""
         answer, ticket = solve.last_answer, solve.ticket()
         if answer is None:
-            return None
+            return self._odd_status(solve)
         if answer.problem is not None:
             return self._vendor_error(solve, answer.problem, answer, ticket, now, wall)
         if answer.kind is AnswerKind.REDIRECT:
@@ -89,6 +89,18 @@ class SolveErrors:
                 ticket=ticket,
             )
         return transport_error(answer, self._adapter.catalog.name, ticket)
+
+    def _odd_status(self, solve: Solve) -> AnycapError | None:
+        """The vendor's last word on a task in work, where it is none that its catalog lists: it may mean an end."""
+        status, catalog = solve.last_status, self._adapter.catalog
+        if solve.task_id is None or status is None:
+            return None
+        if status in catalog.processing_statuses or status in catalog.not_error_codes:
+            return None
+        return AnycapError(
+            f"the vendor's last status was {status[:100]!r}, which it does not document; the task is polled on",
+            ticket=solve.ticket(),
+        )
 
     def _vendor_error(
         self, solve: Solve, problem: ErrorAnswer, answer: ParsedAnswer, ticket: Ticket, now: float, wall: float
