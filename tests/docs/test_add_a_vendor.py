@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from anycap import providers
+from anycap import Account, Client, providers
 from anycap.challenges import ImageToText, RecaptchaV2, RecaptchaV3
+from anycap.emulator import DEFAULT_KEY, Emulator, InProcess, run_virtual
 from anycap.errors import InvalidChallenge
 from anycap.normalize import normalize
 from anycap.providers.reports import report_method
-from anycap.testing.conformance import check_provider
+from anycap.testing.conformance import check_provider, doubts_about
 from anycap.testing.conformance.__main__ import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-vendor.md"
@@ -52,6 +53,21 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     yield tmp_path
     providers._adapters.pop("acme", None)
     sys.modules.pop("acme_captcha", None)
+
+
+def test_the_short_catalog_of_the_page_is_whole_and_solves(tmp_path: Path) -> None:
+    [short] = [text for language, title, text in blocks() if language == "toml" and "extends" in text and not title]
+    path = tmp_path / "acme.toml"
+    path.write_text(short, encoding="utf-8")
+    assert check_provider(path) == [] and doubts_about(path) == []
+
+    async def solve() -> str:
+        emulator = Emulator(seed=1, providers=[path])
+        account = Account(path, key=DEFAULT_KEY, base_url=emulator.base_url("acme"))
+        async with Client(account, http=InProcess(emulator)) as client:
+            return (await client.solve(RecaptchaV2("https://example.com", "KEY"))).token
+
+    assert run_virtual(solve)
 
 
 def test_vendor_is_found_by_its_entry_point(installed: Path) -> None:

@@ -1,7 +1,8 @@
 """A suite that anyone can run against a provider of their own: `check_provider` gives what is wrong, in sentences.
 
 It reads the catalog, sends every error row through bytes, plays every decoding rule, and encodes and reads back every task
-type. Pure: no network, no clock. The parts are the neighbours: `rows.py`, `rules.py`, `tasks.py`.
+type. Pure: no network, no clock. The parts are the neighbours: `rows.py`, `rules.py`, `tasks.py`;
+`doubts.py` is what `doubts_about` asks.
 
 In a test of yours:
 
@@ -20,7 +21,7 @@ from anycap.providers.adapter import Adapter
 from anycap.providers.catalog import Catalog
 from anycap.testing.conformance.finding import Finding
 
-__all__ = ["Finding", "check_provider"]
+__all__ = ["Finding", "check_provider", "doubts_about"]
 
 
 def check_provider(provider: str | Path | Catalog | Adapter) -> list[Finding]:
@@ -39,3 +40,20 @@ def check_provider(provider: str | Path | Catalog | Adapter) -> list[Finding]:
     except ConfigurationError as error:
         return [Finding("catalog", str(provider), str(error))]
     return [*check_catalog(adapter), *check_rows(adapter), *check_rules(adapter), *check_tasks(adapter)]
+
+
+def doubts_about(provider: str | Path | Catalog | Adapter) -> list[Finding]:
+    """What is allowed and yet seldom meant: no row for a wrong key, hasty polling, a type that looks misspelt.
+
+    `provider` is as for `check_provider`. A provider that cannot be loaded raises no doubts: `check_provider` says why.
+
+    >>> doubts_about("yescaptcha")
+    []
+    """
+    from anycap.testing.conformance.doubts import check_doubts
+
+    try:
+        adapter = get(provider) if isinstance(provider, str) else as_adapter(provider)
+    except ConfigurationError:
+        return []
+    return list(check_doubts(adapter))

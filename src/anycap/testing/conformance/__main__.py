@@ -1,6 +1,7 @@
 """`python -m anycap.testing.conformance acme acme.toml ...`: check providers by name or file, and print what is wrong.
 
-Exit code 0 when nothing is, 1 when something is, 2 for wrong arguments. The checks are `check_provider`'s.
+Exit code 0 when nothing is, 1 when something is, 2 for wrong arguments. The checks are `check_provider`'s; what
+`doubts_about` asks is printed as a warning and leaves the exit code as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from anycap.testing.conformance import check_provider
+from anycap.testing.conformance import check_provider, doubts_about
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,9 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     wrong = 0
     for name in parser.parse_args(arguments).providers:
-        findings = check_provider(Path(name) if name.endswith(".toml") else name)
+        provider = Path(name) if name.endswith(".toml") else name
+        findings = check_provider(provider)
         wrong += len(findings)
         lines = [f"{name}: {finding}" for finding in findings] or [f"{name}: nothing wrong"]
+        lines += [f"{name}: warning: {doubt}" for doubt in doubts_about(provider)]
         sys.stdout.write("\n".join(lines) + "\n")
     return 1 if wrong else 0
 
