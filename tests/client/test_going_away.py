@@ -3,6 +3,7 @@
 import asyncio
 from decimal import Decimal
 from itertools import pairwise
+from unittest import mock
 
 import anyio
 import attrs
@@ -231,3 +232,19 @@ def test_an_opening_that_is_cancelled_leaves_no_task() -> None:
             assert not names, (k, names)
 
     run_virtual(main)
+
+
+@in_virtual_time
+async def test_stalled_tasks_that_nobody_waits_for_are_bounded_in_memory_and_kept_by_the_journal(world: World) -> None:
+    world.fault("http", method="getTaskResult", status=404, count=100)
+    world.emulator["anti-captcha"].solve_time = 200.0
+    with mock.patch("anycap.engine.actions.UNCLAIMED_MAX", 3):
+        async with world.client() as client:
+            tickets = [await client.submit(PAGE) for _ in range(8)]
+            await anyio.sleep(150)
+            assert world.kinds().count("stalled") == 8
+            assert (len(client._engine.solves), len(client._engine.unclaimed)) == (0, 3)
+            world.emulator.faults.replace(())
+            for ticket in tickets:
+                assert (await client.wait(ticket, timeout=200)).ticket is not None
+    assert world.requests("createTask") == 8

@@ -92,9 +92,14 @@ class ActionRunner:
         return records
 
     def announce(self, solve: Solve) -> None:
-        """Wake the callers; keep the error of a solve that ended without one, for a later `wait`."""
+        """Wake the callers; keep the error of a solve that ended, or stalled, without one, for a later `wait`."""
         wake_callers(solve)
-        if solve.state in ENDS and not solve.callers and self._solves.pop(solve.id, None) is not None:
+        if (solve.state in ENDS or solve.state is State.STALLED) and not solve.callers:
+            self.put_aside(solve)
+
+    def put_aside(self, solve: Solve) -> None:
+        """Nobody waits for it and nothing is sent for it: remember so many of these. The journal knows the others."""
+        if self._solves.pop(solve.id, None) is not None:
             self.unclaimed[solve.id] = solve
             while len(self.unclaimed) > UNCLAIMED_MAX:
                 self.unclaimed.popitem(last=False)

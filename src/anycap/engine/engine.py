@@ -308,6 +308,7 @@ class Engine:
 
     def restore(self, solve: Solve, *, age_s: float, backlog: int) -> None:
         """Poll on for a task that was accepted `age_s` ago, one of `backlog` such tasks."""
+        self.unclaimed.pop(solve.id, None)
         self.solves[solve.id] = solve
         self.sessions[solve.account].scheduler.restore(solve, self.clock(), age_s=age_s, backlog=backlog)
         self.emitter.emit(EventKind.RESUMED, solve)
@@ -319,6 +320,9 @@ class Engine:
 
     async def wait(self, solve: Solve, deadline: float, *, accepted: bool = False) -> bool:
         """Wait until the solve has an outcome (with `accepted`: or a task id); False when `deadline` came first."""
+        if solve.state is State.STALLED:
+            self.unclaimed.pop(solve.id, None)
+            self.solves[solve.id] = solve
         if solve.state is State.STALLED or solve.state is State.WAITING:
             self.sessions[solve.account].scheduler.waited_for(solve, self.clock())
             self._wake_up.notify()
@@ -347,8 +351,11 @@ class Engine:
 
     def acknowledged(self, solve: Solve) -> None:
         """The caller has got the error of an ended solve."""
-        if solve.state is not State.STALLED:
-            self.solves.pop(solve.id, None)
+        if solve.state is State.STALLED:
+            if not solve.callers:
+                self._actions.put_aside(solve)
+            return
+        self.solves.pop(solve.id, None)
         self.unclaimed.pop(solve.id, None)
 
     def leave(self, solve: Solve, *, abandon: bool, timed_out: bool = False) -> None:
@@ -377,6 +384,7 @@ class Engine:
         self.emitter.let_go(solve, actions, timed_out=timed_out)
         if solve.state is State.FAILED or solve.state is State.ABANDONED:
             self.solves.pop(solve.id, None)
+            self.unclaimed.pop(solve.id, None)
             wake_callers(solve)
         self._wake_up.notify()
 
