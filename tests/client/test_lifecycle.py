@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from typing import Any
 
 import anyio
 import pytest
@@ -290,3 +291,32 @@ async def test_an_injected_httpx_client_gets_a_small_gate_and_own_connections_a_
         ]:
             client = Client(Account("anti-captcha", "k" * 32), http=given, settings=settings)
             assert client._sessions["anti-captcha"].scheduler._gate.requests_max == most
+
+
+@in_virtual_time
+async def test_closing_returns_after_an_open_that_failed_late(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_owner(*_: object, **__: object) -> None:
+        raise RuntimeError("the nursery is closed")
+
+    client = world.client()
+    monkeypatch.setattr(client._engine, "_start_on_trio", no_owner)
+    monkeypatch.setattr(client._engine, "_start_on_asyncio", no_owner)
+    with pytest.raises(RuntimeError):
+        await client.open()
+    with anyio.fail_after(5):
+        await client.aclose()
+    with pytest.raises(ClientClosed):
+        await client.solve(PAGE)
+
+
+def test_a_nursery_on_asyncio_is_refused_before_anything_is_opened() -> None:
+    world = World()
+
+    async def main() -> None:
+        client = world.client()
+        nursery: Any = object()
+        with pytest.raises(ConfigurationError, match="trio"):
+            await client.open(nursery)
+        await client.aclose()
+
+    run_virtual(main)

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import anyio
+import attrs
 import pytest
 
 from anycap.challenges import RecaptchaV2
+from anycap.credentials import encode_json
 from anycap.emulator.ledger import TaskState
 from anycap.engine.runtime import inline
 from anycap.errors import DeadlineError, TicketError
@@ -16,7 +18,7 @@ from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.results import TokenSolution
 from anycap.settings import JournalSettings, Settings
 from anycap.tickets import TicketState
-from anycap.transport.port import Answer, Failure, Request
+from anycap.transport.port import Answer, Body, Failure, Request
 from tests.client.virtual import World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
@@ -149,3 +151,48 @@ async def test_a_task_id_that_names_no_task_beside_a_solution_says_nothing(world
     door = Swapping(world, said)
     async with world.client(http=door) as client:
         assert (await client.solve(PAGE)).token == "TOKEN-OF-ANOTHER-TASK"
+
+
+class Renamed:
+    """A transport behind which the vendor's tasks have other ids, and its answers a number that nothing can hold."""
+
+    def __init__(self, world: World, name: int) -> None:
+        self._door = world.door
+        self._name = name
+        self._own: int = 0
+        self.asked: list[int] = []
+
+    async def open(self) -> None:
+        await self._door.open()
+
+    async def aclose(self) -> None:
+        await self._door.aclose()
+
+    async def send(self, request: Request) -> Answer | Failure:
+        assert request.body is not None
+        if request.url.endswith("getTaskResult"):
+            self.asked.append(request.body.fields["taskId"])
+            request = attrs.evolve(request, body=Body({**request.body.fields, "taskId": self._own}, encode_json))
+        answer = await self._door.send(request)
+        assert isinstance(answer, Answer)
+        body = json.loads(answer.body)
+        if "taskId" in body:
+            self._own, body["taskId"] = body["taskId"], self._name
+        return Answer(200, json.dumps(body)[:-1].encode() + b',"odd":NaN,"larger":' + b"9" * 60 + b"}")
+
+
+@in_virtual_time
+@pytest.mark.parametrize("name", [9200000000000000001, int("9" * 40)])
+async def test_a_long_task_id_is_polled_exactly_and_odd_numbers_beside_it_cost_nothing(
+    world: World, tmp_path: Path, name: int
+) -> None:
+    door = Renamed(world, name)
+    async with world.client(http=door, journal=SqliteJournal(tmp_path / "tasks.db", offload=inline)) as client:
+        ticket = await client.submit(PAGE)
+        assert ticket.task_id == name
+    async with world.client(http=door, journal=SqliteJournal(tmp_path / "tasks.db", offload=inline)) as client:
+        (left,) = await client.resume()
+        assert left.task_id == name
+        assert isinstance(await client.wait(left), TokenSolution)
+    assert set(door.asked) == {name}
+    assert world.requests("createTask") == 1

@@ -81,11 +81,15 @@ def test_decode_gives_an_object_or_a_reason(body: bytes) -> None:
 
 
 def tidied(value: Any) -> Any:
-    """What the standard library reads, with lone surrogates replaced by another road than the decoder's."""
+    """What the standard library reads; lone surrogates and numbers out of bounds go by another road than the decoder's."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
         return {tidied(key): tidied(item) for key, item in value.items()}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if len(str(abs(value))) <= 40 else None
+    if isinstance(value, float):
+        return value if value == 0 or 1e-64 <= abs(value) < 1e65 else None
     return [tidied(item) for item in value] if isinstance(value, list) else value
 
 

@@ -47,13 +47,30 @@ def test_numbers_with_a_point_are_exact(digits: str, text: str) -> None:
     assert isinstance(found, dict) and isinstance(found["a"], Decimal) and str(found["a"]) == text
 
 
-@pytest.mark.parametrize(
-    "number",
-    ["1234567890123456789", "-1234567890123456789", "9" * 5000, "NaN", "Infinity", "-Infinity", "1e65", "1e-65", "1e999999999",
-     "0e-99999999999999999999999999", "1." + "0" * 200],
-)  # fmt: skip
-def test_numbers_out_of_bounds_make_the_answer_unreadable(number: str) -> None:
-    assert flaw(f'{{"a":{{"b":[{number}]}}}}'.encode()) is Flaw.NUMBER
+OUT_OF_BOUNDS = ["1" * 41, "-" + "1" * 41, "9" * 5000, "NaN", "Infinity", "-Infinity", "1e65", "1e-65", "1e999999999",
+                 "0e-99999999999999999999999999", "1." + "0" * 200]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", OUT_OF_BOUNDS)
+def test_a_number_out_of_bounds_that_nobody_needs_is_dropped_and_not_the_answer(number: str) -> None:
+    body = f'{{"errorId":0,"a":{{"b":[{number}]}},"c":{number},"solution":{{"token":"T"}}}}'
+    assert decode(body.encode()) == {"errorId": 0, "a": {"b": [None]}, "c": None, "solution": {"token": "T"}}
+
+
+@pytest.mark.parametrize("number", OUT_OF_BOUNDS)
+@pytest.mark.parametrize("field", ["errorId", "errorCode", "taskId"])
+def test_a_number_out_of_bounds_that_decides_makes_the_answer_unreadable(number: str, field: str) -> None:
+    assert flaw(f'{{"{field}" : {number},"status":"ready"}}'.encode()) is Flaw.NUMBER
+
+
+@pytest.mark.parametrize("field", ["errorId", "errorCode", "taskId"])
+def test_null_is_no_number_out_of_bounds(field: str) -> None:
+    assert decode(f'{{"{field}":null}}'.encode()) == {field: None}
+
+
+@pytest.mark.parametrize("digits", ["9200000000000000001", "12345678901234567890", "9" * 40, "-" + "9" * 40])
+def test_integers_of_up_to_forty_digits_are_exact(digits: str) -> None:
+    assert decode(f'{{"taskId":{digits}}}'.encode()) == {"taskId": int(digits)}
 
 
 @pytest.mark.parametrize(

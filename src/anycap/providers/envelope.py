@@ -66,7 +66,7 @@ def _error_id(value: object) -> int | str | None:
 
 def _whole_number(text: str, otherwise: str) -> int | str:
     """The integer that `text` writes, `1.0` included; else `otherwise`."""
-    match = re.fullmatch(r"([+-]?[0-9]{1,18})(?:\.0{0,18})?", text)
+    match = re.fullmatch(r"([+-]?[0-9]{1,40})(?:\.0{0,18})?", text)
     return int(match[1]) if match else otherwise
 
 

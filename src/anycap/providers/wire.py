@@ -8,8 +8,9 @@ Rules:
 - The top level must be an object. Depth is at most 32 and is known before the parser sees the text; so is the number of
   values in a long answer, at most 50,000; a solution, which is kept until somebody fetches it, has at most 5,000 values and
   512 KiB in memory.
-- Integers have at most 18 digits and are exact; numbers with a point or exponent become `Decimal` (money must not be
-  rounded). Longer ones, exponents beyond +-64, NaN and Infinity make the answer unreadable.
+- Integers have at most 40 digits and are exact; numbers with a point or exponent become `Decimal` (money must not be
+  rounded). Longer ones, exponents beyond +-64, NaN and Infinity are read as null: a paid solution is not thrown away for a field
+  that nobody reads. In `errorId`, `errorCode` and `taskId` they make the answer unreadable: each decides what it means.
 - A key that occurs twice with different values in the envelope (the top level) makes the answer unreadable: nobody can say
   whether `"errorId":0,"errorId":1` is an error. Further in, the last one wins, as everywhere else: a paid solution is not thrown
   away for a field that nobody reads.
@@ -25,7 +26,7 @@ import re
 from decimal import Decimal
 from enum import StrEnum
 from sys import getsizeof
-from typing import Any, NoReturn
+from typing import Any
 
 from attrs import frozen
 
@@ -38,7 +39,7 @@ SOLUTION_BYTES_MAX = 512 * 1024
 """What such an answer may take in memory. Documented solutions are a few kB; a page or its cookies may be some 100."""
 SIZED_FROM_BYTES = 16 * 1024
 """Shorter bodies cannot get beyond that: a character costs at most 30 bytes."""
-INTEGER_DIGITS_MAX = 18
+INTEGER_DIGITS_MAX = 40
 NUMBER_CHARS_MAX = 100
 EXPONENT_MAX = 64
 
@@ -62,10 +63,6 @@ class Unreadable:
 
     flaw: Flaw
     detail: str
-
-
-class _BadNumber(ValueError):
-    """Raised inside the parser only."""
 
 
 class _Torn(dict[str, Any]):
@@ -125,19 +122,21 @@ def _parse(text: str, values_max: int) -> dict[str, Any] | Unreadable:
     inner = text.strip(_BLANKS)
     try:
         value, end = _DECODER.raw_decode(inner)
-    except _BadNumber as error:
-        return Unreadable(Flaw.NUMBER, str(error))
     except ValueError:
         return _not_json(text)
     if end != len(inner):
         return _not_json(text)
     if type(value) is dict:
+        if any(value.get(name, 0) is None and number.search(inner) for name, number in _DECISIVE.items()):
+            return Unreadable(Flaw.NUMBER, "errorId, errorCode or taskId is a number out of all bounds")
         return _without_surrogates(value) if "\\" in text and "\\u" in text else value
     if type(value) is _Torn:
         return Unreadable(Flaw.DUPLICATE_KEY, "a field of the answer occurs twice with different values")
     return Unreadable(Flaw.NOT_AN_OBJECT, f"JSON, but a {_KIND_NAMES.get(type(value), 'number')} and not an object")
 
 
+# A field that is read as null and written as a number. One of its name further in is taken for it: that is the safe side.
+_DECISIVE = {name: re.compile(rf'"{name}"\s*:\s*[-0-9NI]') for name in ("errorId", "errorCode", "taskId")}
 _BLANKS = " \t\n\r"
 _KIND_NAMES: dict[type, str] = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
@@ -197,26 +196,24 @@ def _separators(text: str, start: int, end: int) -> int:
 # Parsing -------------------------------------------------------------------------------------------------------------
 
 
-def _integer(digits: str) -> int:
+def _integer(digits: str) -> int | None:
     if len(digits) > INTEGER_DIGITS_MAX and len(digits.lstrip("-")) > INTEGER_DIGITS_MAX:
-        raise _BadNumber(f"an integer of {len(digits)} characters, more than {INTEGER_DIGITS_MAX} digits")
+        return None
     return int(digits)
 
 
-def _decimal(digits: str) -> Decimal:
+def _decimal(digits: str) -> Decimal | None:
     if len(digits) > NUMBER_CHARS_MAX:
-        raise _BadNumber(f"a number of {len(digits)} characters, more than {NUMBER_CHARS_MAX}")
+        return None
     try:
         value = Decimal(digits)
     except ArithmeticError:  # an exponent that does not even fit a Decimal
-        raise _BadNumber(f"a number with an exponent beyond {EXPONENT_MAX}") from None
-    if not -EXPONENT_MAX <= value.adjusted() <= EXPONENT_MAX:
-        raise _BadNumber(f"a number with an exponent beyond {EXPONENT_MAX}")
-    return value
+        return None
+    return value if -EXPONENT_MAX <= value.adjusted() <= EXPONENT_MAX else None
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise _BadNumber(f"{name} is no number")
+def _no_number(name: str) -> None:
+    """NaN and the infinities, which are not JSON."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -232,7 +229,7 @@ _DECODER = json.JSONDecoder(
     object_pairs_hook=_object,
     parse_int=_integer,
     parse_float=_decimal,
-    parse_constant=_refuse_constant,
+    parse_constant=_no_number,
     strict=False,
 )
 
