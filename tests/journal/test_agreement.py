@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycap.journal import Journal, Record, RecordKind
+from anycap.journal import Record, RecordKind
 from anycap.journal.memory import MemoryJournal
+from anycap.journal.port import EntryFilter, KeyClaim, SharedJournal
 from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.settings import JournalSettings
 from anycap.testing import ModelJournal
@@ -38,46 +39,72 @@ def fields_of(draw: st.DrawFn, kind: RecordKind | str) -> dict[str, Any]:
             return {}
 
 
+Step = list[Record] | list[KeyClaim] | float
+
+
 @st.composite
-def histories(draw: st.DrawFn) -> list[list[Record] | float]:
-    """Writes of one to three records, and times at which what has expired is erased."""
-    steps: list[list[Record] | float] = []
+def claims(draw: st.DrawFn, now: float) -> list[KeyClaim]:
+    """One or two claims of two keys; each ticket belongs to one key, as in a client."""
+    made = []
+    for ticket_id in draw(st.lists(st.sampled_from("vw"), min_size=1, max_size=2, unique=True)):
+        fields = {**INTENT, "key": "k", "fingerprint": "f", "tag": draw(st.sampled_from(["a", None]))}
+        intent = Record(ticket_id, RecordKind.INTENT, now, fields)
+        made.append(KeyClaim("k", draw(st.sampled_from([None, "v", "w"])), intent))
+    return made
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Step]:
+    """Writes of one to three records, claims, and times at which what has expired is erased."""
+    steps: list[Step] = []
     now = 0.0
     for _ in range(draw(st.integers(1, 14))):
         now += draw(st.integers(0, 40))
-        if draw(st.integers(0, 4)) == 0:
+        what = draw(st.integers(0, 6))
+        if what == 0:
             steps.append(now)
+            continue
+        if what <= 2:
+            steps.append(draw(claims(now)))
             continue
         records = []
         for _ in range(draw(st.integers(1, 3))):
-            kind = draw(st.sampled_from(list(RecordKind)))
-            records.append(Record(draw(st.sampled_from("xyz")), kind, now, draw(fields_of(kind))))
+            ticket_id = draw(st.sampled_from("vwxyz"))
+            # An INTENT of a keyed ticket goes with its claim.
+            kinds = [kind for kind in RecordKind if kind is not RecordKind.INTENT or ticket_id in "xyz"]
+            kind = draw(st.sampled_from(kinds))
+            records.append(Record(ticket_id, kind, now, draw(fields_of(kind))))
         steps.append(records)
     return steps
 
 
-async def acknowledged(journal: Journal, history: list[list[Record] | float], *, reopen: bool) -> list[Any]:
+async def acknowledged(journal: SharedJournal, history: list[Step], *, reopen: bool) -> list[Any]:
     """Everything the journal says after each step."""
     said: list[Any] = []
     await journal.open()
     for step in history:
         if isinstance(step, float):
             said.append(await journal.erase_expired(step))
+        elif isinstance(step[0], KeyClaim):
+            answers = await journal.claim([claim for claim in step if isinstance(claim, KeyClaim)])
+            said.append([answer and answer.ticket_id for answer in answers])
         else:
-            await journal.write(step)
+            await journal.write([record for record in step if isinstance(record, Record)])
         if reopen:
             await journal.aclose()
             await journal.open()
-        said.append({entry.ticket_id: entry for entry in await journal.entries(closed=True)})
         said.append({entry.ticket_id for entry in await journal.open_entries()})
-        said.append([await journal.find(ticket_id) for ticket_id in "xyz"])
+        said.append({entry.ticket_id: entry for entry in await journal.entries(closed=True)})
+        said.append({entry.ticket_id for entry in await journal.entries(closed=True, where=EntryFilter(key="k"))})
+        said.append({entry.ticket_id for entry in await journal.entries(where=EntryFilter(tag="a"))})
+        said.append([await journal.find(ticket_id) for ticket_id in "vwxyz"])
     await journal.aclose()
     return said
 
 
 @settings(max_examples=40)
 @given(histories())
-def test_memory_model_and_sqlite_agree_on_any_history(history: list[list[Record] | float]) -> None:
+def test_memory_model_and_sqlite_agree_on_any_history(history: list[Step]) -> None:
     keep = JournalSettings(keep_s=KEEP_S)
 
     async def main(place: Path) -> None:

@@ -58,12 +58,25 @@ SECOND = [
 ]  # fmt: skip
 
 
+KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+KEYED = [  # since schema 2
+    Record("aa09", K.INTENT, 1_790_000_009.0, {
+        "account": "main", "provider": "anti-captcha", "type": "Turnstile", "vendor_type": "TurnstileTaskProxyless",
+        "summary": {"website_url": "https://b.example/"}, "key": KEY, "fingerprint": "f1", "tag": "page 9",
+    }),
+    Record("aa09", K.ACCEPTED, 1_790_000_009.5, {"task_id": 9}),
+    Record("aa09", K.RESULT, 1_790_000_012.0, {"body": {"solution": {"token": "0.keyed"}}, "expires_at": FAR}),
+    Record("aa09", K.DELIVERED, 1_790_000_012.5, {}),
+]  # fmt: skip
+
+
 async def _write(target: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         closed = SqliteJournal(Path(place) / "closed.db")
         await closed.open()
         await closed.write(FIRST)
         await closed.write(SECOND)
+        await closed.write(KEYED)
         await closed.aclose()
         shutil.copy(closed.path, target / "closed.db")
         killed = SqliteJournal(Path(place) / "killed.db")
@@ -73,6 +86,7 @@ async def _write(target: Path) -> None:
         await killed.aclose()
         await killed.open()
         await killed.write(SECOND)
+        await killed.write(KEYED)
         for name in ("killed.db", "killed.db-wal"):  # as a kill would leave them
             shutil.copy(Path(place) / name, target / name)
         await killed.aclose()

@@ -1,28 +1,40 @@
 """The journal in memory, the default: fast and compact, and gone with the process.
 
-It keeps the port's promises but one: nothing outlives the process. `sqlite.py` is the store that survives; the sums it
-holds are made in `projection.py`. Nothing here may suspend: `write` is on the path of every solve.
+It keeps the port's promises but one: nothing outlives the process. `sqlite/` is the store that survives; the sums it holds
+are made in `projection.py`. Nothing here may suspend: `write` is on the path of every solve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from anycap.errors import JournalError
 from anycap.journal.fields import admitted
-from anycap.journal.port import Entry, Record, RecordKind
+from anycap.journal.port import Capability, Claim, Entry, EntryFilter, KeyClaim, Record, RecordKind
 from anycap.journal.projection import CLOSING, TicketProjection
 from anycap.settings import JournalSettings
 
+KEYED_SHARE = 16
+"""How many times as many closed tickets with a key are kept as others: one that is forgotten would be paid for again."""
+
 
 class MemoryJournal:
-    """Tickets of this process. At most `settings.closed_max` closed ones are kept, the newest, for receipts."""
+    """Tickets of this process. At most `settings.closed_max` closed ones are kept, the newest, for receipts.
+
+    Of those with an idempotency key sixteen times as many are kept: what the key stands for is lost with them.
+    """
+
+    capabilities = frozenset({Capability.CLAIMS})
 
     def __init__(self, settings: JournalSettings | None = None) -> None:
         self._settings = settings or JournalSettings()
         self._open: dict[str, TicketProjection] = {}
+        # In the order in which they were closed.
         self._closed: dict[str, TicketProjection] = {}
+        self._closed_keyed: dict[str, TicketProjection] = {}
+        # Every key's tickets that are still here, the latest last.
+        self._of_key: dict[str, list[str]] = {}
         self._ready = False
 
     async def open(self) -> None:
@@ -31,8 +43,7 @@ class MemoryJournal:
 
     async def write(self, records: Sequence[Record]) -> None:
         """Take the records in, all or none; never suspends."""
-        if not self._ready:
-            raise JournalError("The journal is not open: open the client first. Nothing was written.")
+        self._check()
         if len(records) == 1:  # a step of one solve, as nearly always
             record = records[0]
             self._take(record, admitted(record.kind, record.fields))
@@ -42,30 +53,32 @@ class MemoryJournal:
         for record, fields in zip(records, allowed, strict=True):
             self._take(record, fields)
 
-    def _take(self, record: Record, fields: Mapping[str, Any]) -> None:
-        ticket_id = record.ticket_id
-        kept = self._open.get(ticket_id)
-        if kept is not None:
-            kept.add(record.kind, record.at, fields)
-            if kept.kind in CLOSING:
-                self._close(ticket_id, kept)
-            return
-        kept = self._closed.get(ticket_id)
-        if kept is None:
-            kept = TicketProjection(record.kind, record.at, fields)
-        else:
-            kept.add(record.kind, record.at, fields)
-        if kept.kind in CLOSING:
-            self._close(ticket_id, kept)
-        else:
-            self._closed.pop(ticket_id, None)
-            self._open[ticket_id] = kept
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | None]:
+        """Carry out each claim or none of it, with `records`; never suspends. Every ticket here is this client's."""
+        self._check()
+        for claim in claims:
+            if isinstance(claim, KeyClaim):
+                admitted(claim.intent.kind, claim.intent.fields)
+        await self.write(records)
+        answers: list[Entry | None] = []
+        for claim in claims:
+            if isinstance(claim, KeyClaim):
+                of_key = self._of_key.get(claim.key)
+                if of_key is None or of_key[-1] == claim.after:
+                    self._take(claim.intent, claim.intent.fields)
+                    answers.append(None)
+                else:
+                    answers.append(self._entry(of_key[-1]))
+            else:
+                answers.append(None if claim.ticket_id in self._open else self._entry(claim.ticket_id))
+        return answers
 
-    def _close(self, ticket_id: str, kept: TicketProjection) -> None:
-        self._open.pop(ticket_id, None)
-        self._closed[ticket_id] = kept
-        if len(self._closed) > self._settings.closed_max:
-            del self._closed[next(iter(self._closed))]
+    def on_change(self, wake: Callable[[frozenset[str] | None], None]) -> Callable[[], None]:
+        """Nobody else writes here."""
+        return lambda: None
+
+    def sending(self, ticket_id: str) -> None:
+        """Nothing of this would outlive the process."""
 
     async def open_entries(self) -> list[Entry]:
         """Every ticket that is not closed, oldest first."""
@@ -73,13 +86,16 @@ class MemoryJournal:
 
     async def find(self, ticket_id: str) -> Entry | None:
         """The entry of one ticket; None when it was never here or has left the ring of closed ones."""
-        kept = self._open.get(ticket_id) or self._closed.get(ticket_id)
-        return None if kept is None else kept.entry(ticket_id)
+        return self._entry(ticket_id)
 
-    async def entries(self, *, closed: bool = False) -> list[Entry]:
+    async def entries(self, *, closed: bool = False, where: EntryFilter | None = None) -> list[Entry]:
         """All open entries, and with `closed` the kept closed ones before them."""
-        earlier = [kept.entry(ticket_id) for ticket_id, kept in self._closed.items()] if closed else []
-        return earlier + await self.open_entries()
+        if where is not None and where.key is not None:
+            found = [self._entry(ticket_id) for ticket_id in self._of_key.get(where.key, ())]
+            return [entry for entry in found if entry is not None and (closed or not entry.closed) and where(entry)]
+        earlier = [*self._closed_keyed.items(), *self._closed.items()] if closed else []
+        entries = [kept.entry(ticket_id) for ticket_id, kept in (*earlier, *self._open.items())]
+        return entries if where is None else [entry for entry in entries if where(entry)]
 
     async def erase_expired(self, now: float) -> int:
         """Erase solutions past their validity and closed entries past their keeping time; returns how many."""
@@ -88,11 +104,67 @@ class MemoryJournal:
         for ticket_id, kept in lapsed:
             kept.add(RecordKind.EXPIRED, now, {})
             self._close(ticket_id, kept)
-        old = [i for i, kept in self._closed.items() if (kept.closed_at or 0.0) + keep_s <= now]
-        for ticket_id in old:
-            del self._closed[ticket_id]
-        return len(lapsed) + len(old)
+        erased = len(lapsed)
+        for kept in self._closed_keyed.values():
+            if kept.expired(now, keep_s):
+                kept.forget_result()
+                erased += 1
+        for closed in (self._closed, self._closed_keyed):
+            for ticket_id in [i for i, kept in closed.items() if (kept.closed_at or 0.0) + keep_s <= now]:
+                self._forget(closed, ticket_id)
+                erased += 1
+        return erased
 
     async def aclose(self) -> None:
         """Refuse further records. Open tickets stay readable until the object goes."""
         self._ready = False
+
+    # -- inside
+
+    def _check(self) -> None:
+        if not self._ready:
+            raise JournalError("The journal is not open: open the client first. Nothing was written.")
+
+    def _entry(self, ticket_id: str) -> Entry | None:
+        kept = self._open.get(ticket_id) or self._closed.get(ticket_id) or self._closed_keyed.get(ticket_id)
+        return None if kept is None else kept.entry(ticket_id)
+
+    def _take(self, record: Record, fields: Mapping[str, Any]) -> None:
+        ticket_id = record.ticket_id
+        kept = self._open.get(ticket_id)
+        if kept is not None and record.kind is not RecordKind.INTENT:  # as nearly always
+            kept.add(record.kind, record.at, fields)
+            if kept.kind in CLOSING:
+                self._close(ticket_id, kept)
+            return
+        kept = kept or self._closed.pop(ticket_id, None) or self._closed_keyed.pop(ticket_id, None)
+        if kept is None:
+            kept = TicketProjection(record.kind, record.at, fields)
+        else:
+            kept.add(record.kind, record.at, fields)
+        if record.kind is RecordKind.INTENT and kept.key is not None:
+            of_key = self._of_key.setdefault(kept.key, [])
+            if ticket_id in of_key:
+                of_key.remove(ticket_id)
+            of_key.append(ticket_id)
+        if kept.kind in CLOSING:
+            self._close(ticket_id, kept)
+        else:
+            self._open[ticket_id] = kept
+
+    def _close(self, ticket_id: str, kept: TicketProjection) -> None:
+        self._open.pop(ticket_id, None)
+        closed, most = self._closed, self._settings.closed_max
+        if kept.key is not None:
+            closed, most = self._closed_keyed, KEYED_SHARE * most
+        closed[ticket_id] = kept
+        if len(closed) > most:
+            self._forget(closed, next(iter(closed)))
+
+    def _forget(self, closed: dict[str, TicketProjection], ticket_id: str) -> None:
+        key = closed.pop(ticket_id).key
+        if key is not None:
+            of_key = self._of_key[key]
+            of_key.remove(ticket_id)
+            if not of_key:
+                del self._of_key[key]

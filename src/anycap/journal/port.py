@@ -1,8 +1,8 @@
 """The journal port: what must be remembered about paid tasks, and the order in which it must be durable.
 
-Here live `Entry`, `Record`, `RecordKind` and the `Journal` protocol. The stores are the neighbours: `memory.py`
-(default), `sqlite/`; what records add up to is in `projection.py`, what they may not hold in `fields.py`. Keys, proxy
-credentials and image bytes never enter a journal; tokens only while they are valid.
+Here live `Entry`, `Record`, `RecordKind` and the `Journal` protocol, and what a store may offer beyond it: `SharedJournal`.
+The stores are the neighbours: `memory.py` (default), `sqlite/`; what records add up to is in `projection.py`, what they may
+not hold in `fields.py`. Keys, proxy credentials and image bytes never enter a journal; tokens only while they are valid.
 
 Order, kept by the engine: INTENT is durable before createTask is sent; ACCEPTED before any event, log line or hook;
 RESULT before a solution is handed out; DELIVERED after the caller has it.
@@ -10,13 +10,13 @@ RESULT before a solution is handed out; DELIVERED after the caller has it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from attrs import field, frozen
 
-from anycap.tickets import TaskId
+from anycap.tickets import TaskId, TicketState
 
 
 class RecordKind(StrEnum):
@@ -53,9 +53,11 @@ _CLOSING = frozenset({
 class Record:
     """One step of one ticket, to be appended. `at` is wall time, seconds since the epoch. `fields` is plain JSON.
 
-    INTENT: `account provider type vendor_type summary` (the challenge without secrets: SHA-256 and size for images);
-    ACCEPTED: `task_id`; RESULT: `body` (the vendor's answer) and `expires_at`; FAILED: `error` (code, vendor_code,
-    description, charged); DELIVERED, ABANDONED: nothing; every closing record may carry `cost` and `charged`.
+    INTENT: `account provider type vendor_type summary` (the challenge without secrets: SHA-256 and size for images) and,
+    where the caller gave them, `key` (the SHA-256 of the idempotency key), `fingerprint` and `tag`, and `marked` if the
+    writer calls `sending` before the request leaves; ACCEPTED: `task_id`;
+    RESULT: `body` (the vendor's answer) and `expires_at`; FAILED, and a NOT_CREATED that ended the solve: `error` (code,
+    vendor_code, description, charged); DELIVERED, ABANDONED: nothing; every closing record may carry `cost` and `charged`.
     """
 
     ticket_id: str
@@ -93,6 +95,92 @@ class Entry:
     """False when no living process owns the ticket: whoever opens the journal next takes it over."""
     owned: bool = True
     """Whether the journal that gives this entry is the owner; False for a ticket of another process or client."""
+    owner: str | None = field(default=None, eq=False)
+    """Whose ticket it is, in the store's own words; None: nobody's."""
+    unsent: bool = False
+    """For an INTENT whose owner died: the request certainly never left, so nothing was made and nothing is owed."""
+    tag: str | None = None
+    key: str | None = field(default=None, repr=False)
+    """The SHA-256 of the idempotency key that the ticket was made for."""
+    fingerprint: str | None = field(default=None, repr=False)
+    """What the key's challenge was, as a hash: a key stands for one challenge."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to be done for the ticket."""
+        return self.kind in _CLOSING
+
+    @property
+    def state(self) -> TicketState:
+        """Where the task stands; kinds that a later release has added show as pending."""
+        return _STATE_OF.get(self.kind, TicketState.PENDING)
+
+
+_STATE_OF: dict[str, TicketState] = {
+    RecordKind.INTENT: TicketState.IN_DOUBT,
+    RecordKind.IN_DOUBT: TicketState.IN_DOUBT,
+    RecordKind.ACCEPTED: TicketState.PENDING,
+    RecordKind.RESULT: TicketState.SOLVED,
+    RecordKind.NOT_CREATED: TicketState.FAILED,
+    RecordKind.FAILED: TicketState.FAILED,
+    RecordKind.DELIVERED: TicketState.DELIVERED,
+    RecordKind.REPORTED: TicketState.DELIVERED,
+    RecordKind.ABANDONED: TicketState.ABANDONED,
+    RecordKind.SETTLED: TicketState.SETTLED,
+    RecordKind.EXPIRED: TicketState.SOLVED,
+}
+
+
+@frozen
+class EntryFilter:
+    """Which entries are asked for; what is None does not matter. `key` is the SHA-256 of an idempotency key."""
+
+    state: TicketState | None = None
+    tag: str | None = None
+    account: str | None = None
+    key: str | None = None
+    since: float | None = None
+    """Created at or after this wall second."""
+
+    def __call__(self, entry: Entry) -> bool:
+        """Whether `entry` is one of them."""
+        return (
+            (self.state is None or entry.state is self.state)
+            and (self.tag is None or entry.tag == self.tag)
+            and (self.account is None or entry.account == self.account)
+            and (self.key is None or entry.key == self.key)
+            and (self.since is None or entry.created_at >= self.since)
+        )
+
+
+@frozen
+class KeyClaim:
+    """To make `intent`'s ticket the latest of an idempotency key, if `after` is that now (None: if the key is unknown)."""
+
+    key: str
+    after: str | None
+    intent: Record
+
+
+@frozen
+class TicketClaim:
+    """To become the owner of an open ticket whose owner is dead."""
+
+    ticket_id: str
+
+
+Claim = KeyClaim | TicketClaim
+
+
+class Capability(StrEnum):
+    """What a journal offers beyond the seven methods that every journal has."""
+
+    CLAIMS = "claims"
+    """`claim`, and filters in `entries`: idempotency keys work."""
+    CHANGES = "changes"
+    """`on_change`: other processes use the same store, and what they write is noticed."""
+    SENDING = "sending"
+    """`sending`: after a crash it is known which requests never left."""
 
 
 class Journal(Protocol):
@@ -106,7 +194,10 @@ class Journal(Protocol):
         ...
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Append `records`; they are durable when this returns. Concurrent calls are grouped into one commit."""
+        """Append `records`; they are durable when this returns.
+
+        A client calls this once at a time: what comes meanwhile is the next call. Cancelling ends the waiting only.
+        """
         ...
 
     async def open_entries(self) -> list[Entry]:
@@ -131,3 +222,46 @@ class Journal(Protocol):
     async def aclose(self) -> None:
         """Write what is left, give up ownership, close."""
         ...
+
+
+class SharedJournal(Journal, Protocol):
+    """A journal that clients may share: in one process, in several, or on several machines."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this journal offers of the following; a method that it does not offer is never called."""
+        ...
+
+    async def entries(self, *, closed: bool = False, where: EntryFilter | None = None) -> list[Entry]:
+        """As in `Journal`; only those that `where` asks for, which is much cheaper than looking at all."""
+        ...
+
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | None]:
+        """Carry out each claim or none of it, in one commit with `records`; for each None, or the entry in its way.
+
+        A key's claim is refused when another ticket is the key's latest: that one's entry is the answer. A ticket's claim
+        is refused while its owner lives, and then the ticket counts as shared: its solution outlives the delivery as a
+        keyed one does. A claimed INTENT that certainly never left is closed as NOT_CREATED, and its entry is the answer.
+        """
+        ...
+
+    def on_change(self, wake: Callable[[frozenset[str] | None], None]) -> Callable[[], None]:
+        """Call `wake` on the loop when others have written: with their tickets' ids, or None for any. Gives the way to end it.
+
+        Nothing that is written after this has returned is missed. That an owner has died is not a change.
+        """
+        ...
+
+    def sending(self, ticket_id: str) -> None:
+        """The request of this ticket's INTENT is about to leave. Fast, never waits, survives the process, not the machine."""
+        ...
+
+
+def offers(journal: Journal, capability: Capability) -> TypeGuard[SharedJournal]:
+    """Whether `journal` has this beyond the seven methods.
+
+    >>> from anycap.journal.memory import MemoryJournal
+    >>> offers(MemoryJournal(), Capability.CLAIMS)
+    True
+    """
+    return capability in getattr(journal, "capabilities", ())

@@ -13,13 +13,12 @@ from anycap.journal.port import Entry, RecordKind
 from anycap.tickets import TaskId
 
 _POOL_MAX = 1_024
+"""Pooled values; the pool begins anew when it is full, which costs copies and nothing else."""
 _pool: dict[Any, Any] = {}
 
-_INTENT = RecordKind.INTENT
-_ACCEPTED = RecordKind.ACCEPTED
-_RESULT = RecordKind.RESULT
-_IN_DOUBT = RecordKind.IN_DOUBT
 CLOSING = frozenset(kind for kind in RecordKind if kind.closes)
+_DELIVERIES = frozenset({RecordKind.DELIVERED, RecordKind.REPORTED})
+_SHARED = ("", "")
 _BY_NAME: dict[str, RecordKind] = {str(kind): kind for kind in RecordKind}
 
 _Packed = tuple[Any, ...] | Mapping[str, Any]
@@ -75,21 +74,31 @@ class _After:
 
 
 class TicketProjection:
-    """The sum of one ticket's records so far."""
+    """The sum of one ticket's records so far.
 
-    __slots__ = ("_after", "_summary", "_what", "accepted_at", "created_at", "kind", "task_id")
+    A solution goes with its delivery, unless others may still ask for it: those who know its idempotency key, or those
+    who joined it in another process (`shared`). Then it stays for as long as it is valid.
+    """
 
-    def __init__(self, kind: str, at: float, fields: Mapping[str, Any]) -> None:
+    __slots__ = ("_after", "_key", "_summary", "_what", "accepted_at", "created_at", "kind", "task_id")
+
+    def __init__(self, kind: str, at: float, fields: Mapping[str, Any], *, shared: bool = False) -> None:
+        # Key and fingerprint as hashes, `_SHARED` for a ticket without a key that others wait for, or None.
+        self._key: tuple[str, str] | None
         self._begin(at, fields)
-        self.kind: RecordKind | str = _INTENT
-        if kind != _INTENT:
+        if shared:
+            self._key = self._key or _SHARED
+        self.kind: RecordKind | str = RecordKind.INTENT
+        if kind != RecordKind.INTENT:
             self.kind = kind_of(kind)
             self.add(kind, at, fields, first=True)
 
     def _begin(self, at: float, fields: Mapping[str, Any]) -> None:
         get = fields.get
-        what = (get("account", ""), get("provider", ""), get("type", ""), get("vendor_type", ""))
-        self._what: tuple[str, str, str, str] = _pooled(what)
+        what = (get("account", ""), get("provider", ""), get("type", ""), get("vendor_type", ""), get("tag"))
+        self._what: tuple[str, str, str, str, str | None] = _pooled(what)
+        key = get("key")
+        self._key = None if key is None else (key, get("fingerprint", ""))
         summary = get("summary")
         self._summary = _pack(summary) if summary else ()
         self.created_at = at
@@ -103,6 +112,11 @@ class TicketProjection:
         return self.kind in CLOSING
 
     @property
+    def key(self) -> str | None:
+        """The hash of its idempotency key, if it has one."""
+        return self._key[0] or None if self._key is not None else None
+
+    @property
     def closed_at(self) -> float | None:
         """When it was closed (None: it is open)."""
         return None if self._after is None or not self.closed else self._after.closed_at
@@ -113,15 +127,15 @@ class TicketProjection:
         A record that comes late (its write had failed, and a later step of the ticket is here already) adds its facts, but
         does not take the ticket back: what is closed stays closed until a new INTENT.
         """
-        if kind == _ACCEPTED:
+        if kind == RecordKind.ACCEPTED:
             self.task_id = fields.get("task_id")
             self.accepted_at = at
-            if first or (self.kind is not _RESULT and self.kind not in CLOSING):
-                self.kind = _ACCEPTED
+            if first or (self.kind is not RecordKind.RESULT and self.kind not in CLOSING):
+                self.kind = RecordKind.ACCEPTED
             return
-        if kind == _INTENT:
+        if kind == RecordKind.INTENT:
             self._begin(at, fields)
-            self.kind = _INTENT
+            self.kind = RecordKind.INTENT
             return
         known = _BY_NAME.get(kind)
         if known is None:
@@ -133,13 +147,13 @@ class TicketProjection:
             self._facts(after, fields)
         if not first and self.kind in CLOSING and known not in CLOSING:
             return
-        if known is _RESULT:
+        if known is RecordKind.RESULT:
             after.result = fields.get("body")
             after.result_at = after.ended_at = at
             after.expires_at = fields.get("expires_at")
         elif known in CLOSING:
             self._close(after, known, at, fields)
-        elif not first and self.kind is _RESULT:
+        elif not first and self.kind is RecordKind.RESULT:
             return
         self.kind = known
 
@@ -154,7 +168,8 @@ class TicketProjection:
             self.task_id = task_id
 
     def _close(self, after: _After, kind: RecordKind, at: float, fields: Mapping[str, Any]) -> None:
-        after.result = None
+        if self._key is None or kind not in _DELIVERIES:
+            after.result = None
         if after.ended_at is None:
             after.ended_at = at
         if after.closed_at is None or self.kind not in CLOSING:
@@ -165,22 +180,29 @@ class TicketProjection:
             after.charged = "yes" if fields.get("as") == "charged" else "no"
 
     def expired(self, now: float, keep_s: float) -> bool:
-        """Whether a solution waits here whose validity is over (`keep_s` after it came, when nobody states one)."""
+        """Whether a solution is here whose validity is over (`keep_s` after it came, when nobody states one)."""
         after = self._after
-        if after is None or self.kind is not _RESULT:
+        if after is None or (self.kind is not RecordKind.RESULT and after.result is None):
             return False
         end = after.expires_at if after.expires_at is not None else (after.result_at or 0.0) + keep_s
         return end <= now
 
-    def entry(self, ticket_id: str, *, held: bool = True, owned: bool = True) -> Entry:
+    def forget_result(self) -> None:
+        """Erase the solution of a ticket that is closed."""
+        if self._after is not None:
+            self._after.result = None
+
+    def entry(self, ticket_id: str, *, held: bool = True, owned: bool = True, owner: str | None = None) -> Entry:
         """The public view of this ticket."""
-        account, provider, type_, vendor_type = self._what
+        account, provider, type_, vendor_type, tag = self._what
         after = self._after or _NEVER
+        key, fingerprint = self._key or _SHARED
         return Entry(
             ticket_id, str(self.kind), account, provider, type_, vendor_type, self.created_at,
             task_id=self.task_id, accepted_at=self.accepted_at, ended_at=after.ended_at,
             summary=_unpack(self._summary), result=after.result, expires_at=after.expires_at, error=after.error,
-            cost=after.cost, charged=after.charged, reported=after.reported, held=held, owned=owned,
+            cost=after.cost, charged=after.charged, reported=after.reported, held=held, owned=owned, owner=owner,
+            tag=tag, key=key or None, fingerprint=fingerprint or None,
         )  # fmt: skip
 
 

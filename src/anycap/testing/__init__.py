@@ -15,7 +15,7 @@ import anyio
 from anycap.errors import JournalError
 from anycap.journal.fields import admitted
 from anycap.journal.memory import MemoryJournal
-from anycap.journal.port import Entry, Record
+from anycap.journal.port import Capability, Claim, Entry, EntryFilter, KeyClaim, Record
 from anycap.settings import JournalSettings
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class ModelJournal:
     >>> journal = ModelJournal(plan=lambda number, records: JournalFault.DISK_FULL if number == 3 else None)
     """
 
+    capabilities = frozenset({Capability.CLAIMS})
+
     def __init__(
         self,
         settings: JournalSettings | None = None,
@@ -109,23 +111,46 @@ class ModelJournal:
 
     async def write(self, records: Sequence[Record]) -> None:
         """Append `records`; they are durable when this returns. Cancelling ends the waiting, not the writing."""
+        await self._write((), records)
+
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | None]:
+        """Carry out each claim or none of it, as one write with `records`; decided when the write is done."""
+        return await self._write(claims, records)
+
+    async def _write(self, claims: Sequence[Claim], records: Sequence[Record]) -> list[Entry | None]:
         self._alive()
-        for record in records:
+        intents = [claim.intent for claim in claims if isinstance(claim, KeyClaim)]
+        asked = [*records, *intents]
+        for record in asked:
             admitted(record.kind, record.fields)
         number, self.writes = self.writes, self.writes + 1
-        fault = self._plan(number, records) if self._plan is not None else None
+        fault = self._plan(number, asked) if self._plan is not None else None
         if fault is not None:
             raise JournalError(f"The journal could not be written: {fault}. What was to be written is not.")
-        self._under_way.append(records)
+        self._under_way.append(asked)
+        answers: list[Entry | None] = []
         try:
             if self._write_delay_s > 0:
                 await self._sleep(self._write_delay_s)
         finally:
-            self._under_way.remove(records)
+            self._under_way.remove(asked)
             if not self._crashed:
                 self.durable.extend(records)
-                await self._memory.write(records)  # never suspends
+                answers = await self._memory.claim(claims, records)  # never suspends
+                self.durable.extend(
+                    claim.intent
+                    for claim, answer in zip(claims, answers, strict=True)
+                    if answer is None and isinstance(claim, KeyClaim)
+                )
         self._alive()
+        return answers
+
+    def on_change(self, wake: Callable[[frozenset[str] | None], None]) -> Callable[[], None]:
+        """Nobody else writes here."""
+        return lambda: None
+
+    def sending(self, ticket_id: str) -> None:
+        """A model that has crashed remembers no marks."""
 
     async def open_entries(self) -> list[Entry]:
         """Every durable ticket that is not closed."""
@@ -137,10 +162,10 @@ class ModelJournal:
         self._alive()
         return await self._memory.find(ticket_id)
 
-    async def entries(self, *, closed: bool = False) -> list[Entry]:
-        """All entries; with `closed` those too that need nothing more."""
+    async def entries(self, *, closed: bool = False, where: EntryFilter | None = None) -> list[Entry]:
+        """All entries; with `closed` those too that need nothing more, with `where` only some."""
         self._alive()
-        return await self._memory.entries(closed=closed)
+        return await self._memory.entries(closed=closed, where=where)
 
     async def erase_expired(self, now: float) -> int:
         """Erase what has expired."""

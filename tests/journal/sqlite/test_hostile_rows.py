@@ -120,9 +120,9 @@ async def test_a_ticket_id_that_no_terminal_may_see_is_no_ticket(good: Path, tic
 
 
 async def test_a_row_longer_than_any_answer_is_not_read(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from anycap.journal.sqlite import store
+    from anycap.journal.sqlite import reading
 
-    monkeypatch.setattr(store, "ROW_CHARS_MAX", 10_000)
+    monkeypatch.setattr(reading, "ROW_CHARS_MAX", 10_000)
     put(good, "bad1", ("intent", 1e9, json.dumps({"summary": {"x": "y" * 20_000}})))
     journal = SqliteJournal(good)
     await journal.open()

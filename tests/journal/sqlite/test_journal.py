@@ -219,7 +219,7 @@ async def test_closing_ends_within_its_grace_and_says_what_was_not_written(path:
 
 
 async def test_a_full_file_is_named_and_what_was_written_stays(path: Path, tape: Any) -> None:
-    journal = SqliteJournal(path, settings=JournalSettings(file_bytes_max=80_000))
+    journal = SqliteJournal(path, settings=JournalSettings(file_bytes_max=200_000))
     await journal.open()
     written = 0
     with pytest.raises(JournalError, match=r"cannot grow: the disk is full, or settings\.journal\.file_bytes_max"):
@@ -338,7 +338,7 @@ async def test_an_older_file_is_brought_up_to_date_once_and_keeps_its_tickets(
         assert [entry.ticket_id for entry in await journal.open_entries()] == ["t1"]
         await journal.aclose()
     reader = sqlite3.connect(path)
-    assert reader.execute("PRAGMA user_version").fetchone() == (2,)
+    assert reader.execute("PRAGMA user_version").fetchone() == (len(later),)
     assert reader.execute("SELECT note FROM tickets").fetchall() == [("none",)]
     reader.close()
 

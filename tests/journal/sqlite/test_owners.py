@@ -276,15 +276,15 @@ def test_an_owner_whose_file_cannot_be_opened_is_left_alone(path: Path) -> None:
     other = "0" * 32
     in_the_way = path.parent / "tasks.db.owners" / f"{other}.lock"
     in_the_way.mkdir()  # opening it fails for everybody, root included
-    assert ownership.is_alive(other)
-    assert ownership.is_alive(ownership.id)
-    assert not ownership.is_alive("1" * 32)
+    assert ownership.is_alive(other, None, None)
+    assert ownership.is_alive(ownership.id, None, None)
+    assert not ownership.is_alive("1" * 32, None, None)
     ownership.remove_lock_of(other)  # cannot be removed: no matter
     assert in_the_way.exists()
     ownership.remove_lock_of(ownership.id)
     ownership.release()
     ownership.release()
-    assert not ownership.is_alive(ownership.id)
+    assert not ownership.is_alive(ownership.id, None, None)
 
 
 def test_a_lock_that_others_keep_taking_is_given_up_with_a_reason(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

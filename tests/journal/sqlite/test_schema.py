@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from anycap.journal.port import EntryFilter
 from anycap.journal.sqlite.journal import SqliteJournal
 
 pytestmark = pytest.mark.anyio
@@ -27,14 +29,27 @@ EXPECTED_OPEN = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=["closed.db", "killed.db"])
+@pytest.fixture(params=["v1/closed.db", "v1/killed.db", "v2/closed.db", "v2/killed.db"])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    for file in (JOURNALS / "v1").glob(request.param + "*"):
+    version, name = str(request.param).split("/")
+    for file in (JOURNALS / version).glob(name + "*"):
         shutil.copy(file, tmp_path / file.name)
-    return tmp_path / str(request.param)
+    return tmp_path / name
 
 
-async def test_a_journal_of_schema_1_resumes(old: Path) -> None:
+@pytest.mark.parametrize("old", ["v2/closed.db", "v2/killed.db"], indirect=True)
+async def test_a_key_of_schema_2_still_stands_for_its_ticket(old: Path) -> None:
+    key = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    journal = SqliteJournal(old)
+    await journal.open()
+    (entry,) = await journal.entries(closed=True, where=EntryFilter(key=key))
+    assert (entry.ticket_id, entry.kind, entry.tag, entry.fingerprint) == ("aa09", "delivered", "page 9", "f1")
+    assert entry.result == {"solution": {"token": "0.keyed"}}
+    assert await journal.entries(closed=True, where=EntryFilter(account="second")) != []
+    await journal.aclose()
+
+
+async def test_a_journal_of_any_schema_resumes(old: Path) -> None:
     journal = SqliteJournal(old)
     await journal.open()
     entries = await journal.open_entries()
@@ -55,4 +70,24 @@ async def test_a_journal_of_schema_1_resumes(old: Path) -> None:
     assert (by_id["aa06"].error or {})["vendor_code"] == "ERROR_CAPTCHA_UNSOLVABLE"
     assert (by_id["aa08"].kind, by_id["aa08"].reported, by_id["aa08"].cost) == ("reported", True, "0.0007")
     assert by_id["aa08"].result is None
+    await journal.aclose()
+
+
+async def test_a_process_of_the_earlier_release_goes_on_when_the_file_is_brought_up_to_date(tmp_path: Path) -> None:
+    """With the statements of schema 1, as that release sends them."""
+    path = tmp_path / "closed.db"
+    shutil.copy(JOURNALS / "v1" / "closed.db", path)
+    older = sqlite3.connect(path, isolation_level=None)
+    older.execute("SELECT count(*) FROM tickets").fetchone()
+    journal = SqliteJournal(path)
+    await journal.open()
+    fields = '{"account":"main","provider":"anti-captcha","type":"T","vendor_type":"T"}'
+    older.execute("BEGIN IMMEDIATE")
+    older.execute("INSERT INTO records (ticket_id, kind, at, fields) VALUES ('bb01', 'intent', 1.8e9, ?)", (fields,))
+    older.execute("INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES ('bb01', ?)", ("0" * 32,))
+    older.execute("COMMIT")
+    found = await journal.entries(where=EntryFilter(account="main", since=1.7e9))
+    assert "bb01" in [entry.ticket_id for entry in found]
+    assert await journal.entries(where=EntryFilter(account="nobody")) == []
+    older.close()
     await journal.aclose()

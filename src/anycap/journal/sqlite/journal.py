@@ -8,15 +8,19 @@ opens, never before.
 from __future__ import annotations
 
 import os
+import time
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 
 from anycap.errors import JournalError
-from anycap.journal.port import Entry, Record
-from anycap.journal.sqlite.writer import WriterThread
+from anycap.journal.port import Capability, Claim, Entry, EntryFilter, KeyClaim, Record
+from anycap.journal.sqlite.writer import WriterThread, way_back
 from anycap.settings import JournalSettings
 
 if TYPE_CHECKING:
@@ -31,6 +35,10 @@ class Offload(Protocol):
     def __call__(self, job: Callable[[], T], /) -> Awaitable[T]:
         """The result of `job()`, or its exception."""
         ...
+
+
+CHANGES_GAP_S = 0.25
+"""How often it is looked for what other processes have written, while somebody waits for that."""
 
 
 class SqliteJournal:
@@ -59,12 +67,27 @@ class SqliteJournal:
         self._store: Store | None = None  # set while the journal is open
         self._thread: WriterThread | None = None  # None with an `offload`
         self._unfinished: set[object] = set()  # writes that were handed over and have not come to an end
+        # Who waits for others' writes, and how each is told on its own loop; when it was last looked for them.
+        self._watchers: dict[object, Callable[[frozenset[str] | None], object]] = {}
+        self._looked_at = 0.0
         self._process = os.getpid()
 
     @property
     def commits(self) -> int:
         """How many transactions were written since `open`."""
         return 0 if self._store is None else self._store.commits
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this journal offers beyond the seven methods: on Windows no marks, without a thread no watching."""
+        from anycap.journal.sqlite.owners import CAN_MARK
+
+        offered = {Capability.CLAIMS}
+        if CAN_MARK:
+            offered.add(Capability.SENDING)
+        if self._offload is None:
+            offered.add(Capability.CHANGES)
+        return frozenset(offered)
 
     async def open(self) -> None:
         """Open the file, check its integrity and take over what dead processes left. Before any money is spent."""
@@ -76,7 +99,7 @@ class SqliteJournal:
         self._unfinished.clear()
         store = Store(self.path, self._settings, observe=self._observe)
         if self._offload is None:
-            self._thread = WriterThread(lambda busy: store.rest(busy=busy))
+            self._thread = WriterThread(partial(_rest, store, weakref.ref(self)))
         try:
             await self._run(store, store.open)
         except BaseException:
@@ -95,16 +118,44 @@ class SqliteJournal:
         """
         store = self._check()
         rows = store.rows(records)
+        await self._write(store, lambda: store.append(rows))
+
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | None]:
+        """Carry out each claim or none of it, in one transaction with `records`; see the port. Cancelling is as in `write`."""
+        store = self._check()
+        rows = store.rows(records)
+        rows_of = [store.rows([claim.intent])[0] if isinstance(claim, KeyClaim) else None for claim in claims]
+        return await self._write(store, lambda: store.claim([*zip(claims, rows_of, strict=True)], rows))
+
+    async def _write(self, store: Store, job: Callable[[], T]) -> T:
         this_write = object()
 
-        def append() -> None:
+        def counted() -> T:
             try:
-                store.append(rows)
+                return job()
             finally:
                 self._unfinished.discard(this_write)
 
         self._unfinished.add(this_write)
-        await self._run(store, append)
+        return await self._run(store, counted)
+
+    def sending(self, ticket_id: str) -> None:
+        """The request of this ticket's INTENT is about to leave: a mark that outlives the process, and costs no sync."""
+        if self._store is not None and os.getpid() == self._process:
+            self._store.sending(ticket_id)
+
+    def on_change(self, wake: Callable[[frozenset[str] | None], None]) -> Callable[[], None]:
+        """Call `wake` on this loop when another connection has written to the file; looked for every 0.25 s."""
+        soon, watcher = way_back(), object()
+        self._watchers[watcher] = lambda ids: soon(partial(wake, ids))
+        if self._thread is not None and self._store is not None and len(self._watchers) == 1:
+            # What was written until now is no change. The job also wakes the thread, which may wait for ever.
+            self._thread.post(self._store.changes)
+
+        def end() -> None:
+            self._watchers.pop(watcher, None)
+
+        return end
 
     async def open_entries(self) -> list[Entry]:
         """Every open ticket that this journal owns, oldest first; takes over what processes that died meanwhile left."""
@@ -116,10 +167,10 @@ class SqliteJournal:
         store = self._check()
         return await self._run(store, lambda: store.find(ticket_id))
 
-    async def entries(self, *, closed: bool = False) -> list[Entry]:
-        """All open entries in the file, whoever owns them; with `closed` the kept closed ones too."""
+    async def entries(self, *, closed: bool = False, where: EntryFilter | None = None) -> list[Entry]:
+        """All open entries in the file, whoever owns them; with `closed` the kept closed ones too, with `where` only some."""
         store = self._check()
-        return await self._run(store, lambda: store.all_entries(closed=closed))
+        return await self._run(store, lambda: store.all_entries(closed=closed, where=where))
 
     async def erase_expired(self, now: float) -> int:
         """Erase solutions past their validity and closed tickets past their keeping time; returns how many."""
@@ -154,6 +205,24 @@ class SqliteJournal:
                 "they belong to may be missing in it."
             )
 
+    def _look_for_changes(self, store: Store) -> float | None:
+        """Tell those who wait what others have written; called in the thread. Seconds until the next look, or None."""
+        if not self._watchers:
+            return None
+        wait_s = self._looked_at + CHANGES_GAP_S - time.monotonic()
+        if wait_s > 0:
+            return wait_s
+        self._looked_at = time.monotonic()
+        try:
+            ids = store.changes()
+        except JournalError:
+            return CHANGES_GAP_S  # closed, or in trouble: whoever writes or reads next is told
+        if ids is None or ids:
+            for tell in list(self._watchers.values()):
+                with suppress(RuntimeError):  # that loop is over
+                    tell(ids)
+        return CHANGES_GAP_S
+
     def _check(self) -> Store:
         if self._store is None:
             raise JournalError(f"The journal {self.path} is not open: open the client first. Nothing was written.")
@@ -171,6 +240,14 @@ class SqliteJournal:
         result = await self._offload(job)
         await self._offload(lambda: store.rest(busy=True))
         return result
+
+
+def _rest(store: Store, journal: weakref.ref[SqliteJournal], busy: bool) -> float | None:
+    """Between two jobs, in the thread; after how many seconds again. Holds no journal alive that everybody has forgotten."""
+    waits_s = [store.rest(busy=busy)]
+    if (watching := journal()) is not None:
+        waits_s.append(watching._look_for_changes(store))
+    return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
 
 
 def _place_of(path: str | os.PathLike[str]) -> Path:

@@ -15,7 +15,6 @@ from typing import Any
 
 from attrs import frozen
 
-from anycap.errors import JournalError
 from anycap.journal.fields import DEPTH_MAX, RecordRefused, admitted, without_keys
 from anycap.journal.port import Record, RecordKind
 
@@ -40,6 +39,9 @@ class Row:
     fields: str
     body: str | None
     erase_at: float
+    account: str | None = None
+    tag: str | None = None
+    key: str | None = None
 
 
 def row_of(record: Record, keep_s: float) -> Row:
@@ -56,6 +58,11 @@ def row_of(record: Record, keep_s: float) -> Row:
         erase_at = record.at + keep_s if expires_at is None else float(expires_at)
         fields = rest
     text = _encode(fields, strict) if fields else "{}"
+    if strict:
+        return Row(
+            record.ticket_id, str(kind), record.at, text, body, erase_at,
+            fields.get("account"), fields.get("tag"), fields.get("key"),
+        )  # fmt: skip
     return Row(record.ticket_id, str(kind), record.at, text, body, erase_at)
 
 
@@ -173,6 +180,9 @@ _SHAPES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("provider", _is_text, "text"),
     ("type", _is_text, "text"),
     ("vendor_type", _is_text, "text"),
+    ("tag", _is_text, "text"),
+    ("key", _is_text, "text"),
+    ("fingerprint", _is_text, "text"),
     ("summary", lambda value: isinstance(value, dict), "a mapping"),
     ("task_id", _is_task_id, "a task id"),
     ("expires_at", _is_time, "a time"),
@@ -184,9 +194,9 @@ _SHAPES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
 """The fields that this release reads, what each has to be, and how that is called. Others are left alone."""
 
 
-def unreadable(path: object, ticket_id: str, why: str) -> JournalError:
-    """The error for asking after a ticket whose rows cannot be read."""
-    return JournalError(
+def unreadable(path: object, ticket_id: str, why: str) -> RecordRefused:
+    """The error for asking after a ticket whose rows cannot be read: about this ticket, not about the file."""
+    return RecordRefused(
         f"The journal {path} holds rows of ticket {ticket_id} that cannot be read ({why}). They were left as they are; "
         "see `anycap tickets check`."
     )

@@ -48,19 +48,64 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX bodies_by_end ON bodies (erase_at)",
     ),
+    (
+        # What a ticket's INTENT says is here once more where tickets are looked for by it. A process of the earlier release
+        # that has the file open leaves these empty: empty means "look at the records".
+        "ALTER TABLE tickets ADD COLUMN created_at REAL",
+        "ALTER TABLE tickets ADD COLUMN account TEXT",
+        "ALTER TABLE tickets ADD COLUMN tag TEXT",
+        "ALTER TABLE tickets ADD COLUMN key TEXT",
+        # Whether the solution stays after its delivery, for as long as it is valid.
+        "ALTER TABLE tickets ADD COLUMN keeps_body INTEGER NOT NULL DEFAULT 0",
+        # What a budget holds back for the task until it is known what it cost: exact decimal text, and its currency.
+        "ALTER TABLE tickets ADD COLUMN reserved TEXT",
+        "ALTER TABLE tickets ADD COLUMN reserved_currency TEXT",
+        """UPDATE tickets SET
+            created_at = (SELECT at FROM records r WHERE r.ticket_id = tickets.ticket_id ORDER BY seq LIMIT 1),
+            account = (
+                SELECT CASE WHEN json_valid(fields) THEN json_extract(fields, '$.account') END
+                FROM records r WHERE r.ticket_id = tickets.ticket_id ORDER BY seq LIMIT 1
+            )""",
+        "CREATE INDEX tickets_of_key ON tickets (key) WHERE key IS NOT NULL",
+        "CREATE INDEX tickets_of_tag ON tickets (tag) WHERE tag IS NOT NULL",
+        # The latest ticket of each idempotency key (its SHA-256). Changed only together with that ticket's INTENT.
+        "CREATE TABLE keys (key TEXT PRIMARY KEY, ticket_id TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX keys_of_ticket ON keys (ticket_id)",
+        # Which process an owner is: its lock file alone cannot tell a dead owner from one whose file was tidied away.
+        """CREATE TABLE owners (
+            owner TEXT PRIMARY KEY,
+            boot TEXT,
+            process INTEGER NOT NULL,
+            started TEXT,
+            namespace TEXT,
+            device INTEGER,
+            inode INTEGER
+        ) WITHOUT ROWID""",
+        # What each account has spent on each day (UTC), in exact decimal text: tickets are forgotten sooner.
+        """CREATE TABLE days (
+            day TEXT NOT NULL,
+            account TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            spent TEXT NOT NULL,
+            PRIMARY KEY (day, account, currency)
+        ) WITHOUT ROWID""",
+    ),
 )
 """`records` is append-only; solutions live apart in `bodies`, so that they can be erased without touching a record."""
 
 PRAGMAS = (
-    (
-        "synchronous",
-        "FULL",
-    ),  # a record is durable when write() returns; NORMAL may lose the last commits in a power cut
-    ("secure_delete", "ON"),  # an erased solution is overwritten, not only unlinked
-    ("temp_store", "MEMORY"),  # no solution in a temporary file that nobody erases
-    ("trusted_schema", "OFF"),  # the file may come from elsewhere: none of its views or triggers runs a function
-    ("cell_size_check", "ON"),  # a damaged page is an error on reading, not a wrong record
-    ("cache_size", "-16384"),  # 16 MiB: the open tickets of a busy client stay in memory
+    # A record is durable when write() returns; NORMAL may lose the last commits in a power cut.
+    ("synchronous", "FULL"),
+    # An erased solution is overwritten, not only unlinked.
+    ("secure_delete", "ON"),
+    # No solution in a temporary file that nobody erases.
+    ("temp_store", "MEMORY"),
+    # The file may come from elsewhere: none of its views or triggers runs a function.
+    ("trusted_schema", "OFF"),
+    # A damaged page is an error on reading, not a wrong record.
+    ("cell_size_check", "ON"),
+    # 16 MiB: the open tickets of a busy client stay in memory.
+    ("cache_size", "-16384"),
 )
 
 _PAGE_BYTES = 4_096

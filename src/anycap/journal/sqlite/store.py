@@ -1,8 +1,8 @@
-"""What is written into the SQLite journal and read from it: plain functions of a connection, run in the journal's thread.
+"""What is written into the SQLite journal: plain functions of a connection, run in the journal's thread.
 
-`schema.py` opens the file, `journal.py` gives this an asynchronous face. Every method is one transaction. A ticket's sum
-is made from its records by `projection.py`, as in every other store; `tickets` only says who owns a ticket and whether it is
-closed.
+`schema.py` opens the file, `reading.py` reads it, `journal.py` gives this an asynchronous face. Every method is one
+transaction. A ticket's sum is made from its records by `projection.py`, as in every other store; `tickets` says who owns a
+ticket, whether it is closed, and how it is found.
 """
 
 from __future__ import annotations
@@ -11,23 +11,15 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar, assert_never
 
 from anycap.errors import JournalError
-from anycap.journal.port import Entry, Record, RecordKind
-from anycap.journal.projection import TicketProjection, kind_of
-from anycap.journal.sqlite.owners import Ownership
-from anycap.journal.sqlite.rows import (
-    ROW_CHARS_MAX,
-    Row,
-    UnreadableRow,
-    read_record,
-    read_ticket_id,
-    row_of,
-    unreadable,
-)
+from anycap.journal.port import Claim, Entry, EntryFilter, KeyClaim, Record, RecordKind, TicketClaim
+from anycap.journal.projection import kind_of
+from anycap.journal.sqlite.owners import NOBODY, Ownership
+from anycap.journal.sqlite.reading import Found, Reader, condition_of, owner_row
+from anycap.journal.sqlite.rows import Row, row_of, unreadable
 from anycap.journal.sqlite.schema import connect, explain
 from anycap.settings import JournalSettings
 
@@ -42,15 +34,12 @@ ERASE_GAP_S = 0.05
 
 # A ticket whose INTENT was never written can still be met: a record of a later release, or one that came late.
 _NEW_TICKET = "INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES (?, ?)"
-_ENTRIES = """
-    SELECT t.ticket_id, t.owner, r.kind, r.at,
-        CASE WHEN length(r.fields) <= {longest} THEN r.fields END,
-        CASE WHEN length(b.body) <= {longest} THEN b.body END
-    FROM tickets t
-    JOIN records r ON r.ticket_id = t.ticket_id
-    LEFT JOIN bodies b ON b.ticket_id = t.ticket_id
-    WHERE {where}
-    ORDER BY t.number, r.seq
+_INTENT = """
+    INSERT INTO tickets (ticket_id, owner, created_at, account, tag, key, keeps_body)
+    VALUES (:id, :owner, :at, :account, :tag, :key, :key IS NOT NULL)
+    ON CONFLICT (ticket_id) DO UPDATE SET
+        owner = :owner, created_at = :at, account = :account, tag = :tag, key = :key, keeps_body = :key IS NOT NULL,
+        closed_at = NULL
 """
 
 
@@ -73,6 +62,7 @@ class Store:
         self._named: set[str] = set()
         # The open file's device and number. Another one at the path is not what the next process will find.
         self._identity: tuple[int, int] | None = None
+        self._reader = Reader(self._ownership, None)
 
     def open(self) -> None:
         """Open and check the file, become an owner and take over what dead owners left. Raises JournalError."""
@@ -80,8 +70,10 @@ class Store:
         try:
             self._connection = connection
             self._identity = self._identity_at_path()
+            self._reader = Reader(self._ownership, self._identity)
             if not self._observe:
                 self._ownership.take()
+                self._transaction(self._sign_in)
                 self.take_over()
                 self._log_to_empty = True  # a killed process may have left erased solutions in the write-ahead log
                 self.empty_log()
@@ -125,6 +117,16 @@ class Store:
         if any(row.kind == RecordKind.INTENT for row in rows):
             self._check_identity()
         self._transaction(lambda connection: self._append(connection, rows))
+        self._unmark(rows)
+
+    def _unmark(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if row.kind != RecordKind.INTENT:
+                self._ownership.unmark(row.ticket_id)
+
+    def sending(self, ticket_id: str) -> None:
+        """The request of this ticket's INTENT is about to leave. Called on the loop."""
+        self._ownership.mark(ticket_id)
 
     def _identity_at_path(self) -> tuple[int, int] | None:
         try:
@@ -160,7 +162,7 @@ class Store:
                     self._ensure_ticket(connection, row)
                     self._store_body(connection, row)
                 case RecordKind() as kind if kind.closes:
-                    self._close_ticket(connection, row)
+                    self._close_ticket(connection, row, kind)
                 case RecordKind():
                     self._ensure_ticket(connection, row)
                 case _:
@@ -168,18 +170,28 @@ class Store:
                     self._ensure_ticket(connection, row)
                     connection.execute("UPDATE tickets SET foreign_kinds = 1 WHERE ticket_id = ?", (row.ticket_id,))
 
-    def _ensure_ticket(self, connection: sqlite3.Connection, row: Row) -> bool:
-        """Have a line in `tickets`, ours unless somebody has it; whether it is new."""
-        return connection.execute(_NEW_TICKET, (row.ticket_id, self._ownership.id)).rowcount == 1
+    def _ensure_ticket(self, connection: sqlite3.Connection, row: Row) -> None:
+        """Have a line in `tickets`, ours unless somebody has it."""
+        connection.execute(_NEW_TICKET, (row.ticket_id, self._ownership.id))
 
     def _create_or_reopen(self, connection: sqlite3.Connection, row: Row) -> None:
         """Only an INTENT opens a closed ticket again; what its earlier task brought is of no use any more."""
-        if self._ensure_ticket(connection, row):
-            return
         connection.execute(
-            "UPDATE tickets SET owner = ?, closed_at = NULL WHERE ticket_id = ?", (self._ownership.id, row.ticket_id)
-        )
+            _INTENT,
+            {
+                "id": row.ticket_id, "owner": self._ownership.id, "at": row.at,
+                "account": row.account, "tag": row.tag, "key": row.key,
+            },
+        )  # fmt: skip
         self._erase_body(connection, row.ticket_id)
+        if row.key is not None:
+            connection.execute(
+                """
+                INSERT INTO keys (key, ticket_id) VALUES (?, ?)
+                ON CONFLICT (key) DO UPDATE SET ticket_id = excluded.ticket_id
+                """,
+                (row.key, row.ticket_id),
+            )
 
     def _store_body(self, connection: sqlite3.Connection, row: Row) -> None:
         # The condition is for a RESULT that comes late: after DELIVERED the solution must not come back.
@@ -191,7 +203,7 @@ class Store:
             (row.body, row.erase_at, row.ticket_id),
         )
 
-    def _close_ticket(self, connection: sqlite3.Connection, row: Row) -> None:
+    def _close_ticket(self, connection: sqlite3.Connection, row: Row, kind: RecordKind) -> None:
         # A second closing record (REPORTED after DELIVERED) does not prolong how long the ticket is kept.
         connection.execute(
             """
@@ -200,33 +212,137 @@ class Store:
             """,
             (row.ticket_id, self._ownership.id, row.at),
         )
-        self._erase_body(connection, row.ticket_id)
+        delivered = kind is RecordKind.DELIVERED or kind is RecordKind.REPORTED
+        self._erase_body(connection, row.ticket_id, unless_kept=delivered)
 
-    def _erase_body(self, connection: sqlite3.Connection, ticket_id: str) -> None:
-        if connection.execute("DELETE FROM bodies WHERE ticket_id = ?", (ticket_id,)).rowcount:
+    def _erase_body(self, connection: sqlite3.Connection, ticket_id: str, *, unless_kept: bool = False) -> None:
+        erased = connection.execute(
+            """
+            DELETE FROM bodies WHERE ticket_id = :id
+            AND NOT (:unless_kept AND (SELECT keeps_body FROM tickets WHERE ticket_id = :id))
+            """,
+            {"id": ticket_id, "unless_kept": unless_kept},
+        )
+        if erased.rowcount:
             self._log_to_empty = True
 
     # -- owning
 
+    def _sign_in(self, connection: sqlite3.Connection) -> None:
+        row = self._ownership.row(self._identity)
+        process, file = row.process, row.file or (None, None)
+        connection.execute(
+            """
+            INSERT INTO owners (owner, boot, process, started, namespace, device, inode)
+            VALUES (?, ?, ?, ?, ?, ?, ?)
+            """,
+            (row.owner, process.boot, process.id, process.started, process.namespace, *file),
+        )
+        # Dead owners that own nothing any more are of no use to anybody.
+        found = connection.execute(
+            """
+            SELECT o.owner, o.boot, o.process, o.started, o.namespace, o.device, o.inode FROM owners o
+            WHERE NOT EXISTS (SELECT 1 FROM tickets t WHERE t.owner = o.owner AND t.closed_at IS NULL)
+            """
+        ).fetchall()
+        dead = [
+            owner for owner, *rest in found
+            if not self._ownership.is_alive(owner, owner_row((owner, *rest)), self._identity)
+        ]  # fmt: skip
+        self._forget_owners(connection, dead)
+
+    def _forget_owners(self, connection: sqlite3.Connection, owners: Sequence[str]) -> None:
+        connection.executemany("DELETE FROM owners WHERE owner = ?", [(owner,) for owner in owners])
+        self._found_dead += owners
+
+    def _remove_dead_locks(self) -> None:
+        while self._found_dead:
+            self._ownership.remove_lock_of(self._found_dead.pop())
+
     def take_over(self) -> int:
         """Make the open tickets of dead owners ours, atomically; returns how many."""
         taken = self._transaction(self._take_over)
-        while self._found_dead:
-            self._ownership.remove_lock_of(self._found_dead.pop())
+        self._remove_dead_locks()
         return taken
 
     def _take_over(self, connection: sqlite3.Connection) -> int:
         taken = 0
-        for owner in self._owners(connection):
-            if not self._ownership.is_alive(owner):
+        owners = connection.execute("SELECT DISTINCT owner FROM tickets WHERE closed_at IS NULL").fetchall()
+        for (owner,) in owners:
+            if not self._reader.is_alive(connection, owner if isinstance(owner, str) else NOBODY):
+                self._close_never_sent(connection, "t.owner = ?", owner)
                 taken += connection.execute(
                     "UPDATE tickets SET owner = ? WHERE owner = ? AND closed_at IS NULL", (self._ownership.id, owner)
                 ).rowcount
-                self._found_dead.append(owner)
+                self._forget_owners(connection, [owner])
         return taken
 
-    def _owners(self, connection: sqlite3.Connection) -> list[str]:
-        return [owner for (owner,) in connection.execute("SELECT DISTINCT owner FROM tickets WHERE closed_at IS NULL")]
+    def _close_never_sent(self, connection: sqlite3.Connection, which: str, value: str) -> bool:
+        """Close those of dead owners' open tickets whose request certainly never left; whether there was any."""
+        found = self._reader.select(connection, f"t.closed_at IS NULL AND {which}", (value,))
+        now = time.time()
+        rows = [
+            Row(entry.ticket_id, RecordKind.NOT_CREATED, now, '{"charged":"no"}', None, now)
+            for entry in found.entries
+            if entry.unsent
+        ]
+        self._append(connection, rows)
+        return bool(rows)
+
+    def claim(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Entry | None]:
+        """Append the rows and carry out each claim, in one transaction; for each None, or the entry in its way.
+
+        A key's claim comes with the row of its INTENT.
+        """
+        if any(
+            row.kind == RecordKind.INTENT for row in (*rows, *(intent for _, intent in claims if intent is not None))
+        ):
+            self._check_identity()
+
+        def carry_out(connection: sqlite3.Connection) -> list[Entry | None]:
+            self._append(connection, rows)
+            return [self._claim_one(connection, claim, intent) for claim, intent in claims]
+
+        answers = self._transaction(carry_out)
+        self._remove_dead_locks()
+        self._unmark(rows)
+        return answers
+
+    def _claim_one(self, connection: sqlite3.Connection, claim: Claim, intent: Row | None) -> Entry | None:
+        match claim:
+            case KeyClaim():
+                assert intent is not None  # noqa: S101 - `claim` says so
+                return self._claim_key(connection, claim, intent)
+            case TicketClaim():
+                return self._claim_ticket(connection, claim.ticket_id)
+            case _:
+                assert_never(claim)
+
+    def _claim_key(self, connection: sqlite3.Connection, claim: KeyClaim, intent: Row) -> Entry | None:
+        latest = connection.execute("SELECT ticket_id FROM keys WHERE key = ?", (claim.key,)).fetchone()
+        if latest is None or latest[0] == claim.after:
+            self._append(connection, [intent])
+            return None
+        return self._one(connection, latest[0])
+
+    def _claim_ticket(self, connection: sqlite3.Connection, ticket_id: str) -> Entry | None:
+        found = connection.execute(
+            "SELECT closed_at, owner FROM tickets WHERE ticket_id = ?", (ticket_id,)
+        ).fetchone()  # fmt: skip
+        if found is None:
+            return None
+        closed_at, owner = found
+        if closed_at is not None:
+            return self._one(connection, ticket_id)
+        if owner == self._ownership.id:
+            return None
+        if self._reader.is_alive(connection, owner if isinstance(owner, str) else NOBODY):
+            # Whoever asks waits for what the other gets: it must not be erased when the other's caller has it.
+            connection.execute("UPDATE tickets SET keeps_body = 1 WHERE ticket_id = ?", (ticket_id,))
+            return self._one(connection, ticket_id)
+        never_sent = self._close_never_sent(connection, "t.ticket_id = ?", ticket_id)
+        connection.execute("UPDATE tickets SET owner = ? WHERE ticket_id = ?", (self._ownership.id, ticket_id))
+        return self._one(connection, ticket_id) if never_sent else None
 
     # -- reading
 
@@ -234,86 +350,91 @@ class Store:
         """The open tickets that this owner has, those of owners that died meanwhile included."""
         if not self._observe:
             self.take_over()
-        return self._entries("t.closed_at IS NULL AND t.owner = ?", (self._ownership.id,))
+        return self._readable(self._read("t.closed_at IS NULL AND t.owner = ?", (self._ownership.id,)))
 
-    def all_entries(self, *, closed: bool) -> list[Entry]:
-        """All open tickets, whoever owns them; with `closed` the kept closed ones too."""
-        return self._entries("1" if closed else "t.closed_at IS NULL", ())
+    def all_entries(self, *, closed: bool, where: EntryFilter | None) -> list[Entry]:
+        """All open tickets, whoever owns them; with `closed` the kept closed ones too, and with `where` only some."""
+        entries = self._readable(self._read(*condition_of(closed, where)))
+        return entries if where is None else [entry for entry in entries if where(entry)]
 
     def find(self, ticket_id: str) -> Entry | None:
         """The entry of one ticket. Raises JournalError when its rows cannot be read."""
-        found, bad = self._read("t.ticket_id = ?", (ticket_id,))
-        for why in bad.values():
+        return self._only(ticket_id, self._read("t.ticket_id = ?", (ticket_id,)))
+
+    def _one(self, connection: sqlite3.Connection, ticket_id: str) -> Entry | None:
+        """The entry of one ticket, within a transaction."""
+        return self._only(ticket_id, self._reader.select(connection, "t.ticket_id = ?", (ticket_id,)))
+
+    def _only(self, ticket_id: str, found: Found) -> Entry | None:
+        for why in found.unreadable.values():
             raise unreadable(self.path, ticket_id, why)
-        return found[0] if found else None
+        return found.entries[0] if found.entries else None
 
     def unreadable(self) -> dict[str, str]:
         """The tickets whose rows cannot be read, and why."""
-        _, bad = self._read("1", ())
-        return bad
+        return self._read("1", ()).unreadable
 
-    def _entries(self, where: str, values: tuple[str, ...]) -> list[Entry]:
-        """The tickets for which `where` is true; those that cannot be read are named once and left out."""
-        entries, bad = self._read(where, values)
-        for ticket_id, why in bad.items():
+    def _readable(self, found: Found) -> list[Entry]:
+        """The entries; tickets that cannot be read are named once in the log and left out."""
+        for ticket_id, why in found.unreadable.items():
             if ticket_id not in self._named:
                 self._named.add(ticket_id)
                 logger.warning(
                     "ticket %s in the journal %s cannot be read and is left out: %s; see `anycap tickets check`",
                     ticket_id, self.path, why,
                 )  # fmt: skip
-        return entries
+        return found.entries
 
-    def _read(self, where: str, values: tuple[str, ...]) -> tuple[list[Entry], dict[str, str]]:
-        """What `where` (one of our own conditions, never a caller's text) finds, readable and not."""
+    def _read(self, where: str, values: Sequence[str]) -> Found:
         connection = self._open
         try:
             # One look: owners and records must be of the same moment.
             connection.execute("BEGIN")
             try:
-                alive = {owner: self._ownership.is_alive(owner) for owner in self._owners(connection)}
-                rows = connection.execute(_ENTRIES.format(where=where, longest=ROW_CHARS_MAX), values)
-                return self._sums(rows, alive)
+                return self._reader.select(connection, where, values)
             finally:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             trouble = explain(error, self.path)
         raise trouble
 
-    def _sums(self, rows: Iterable[tuple[Any, ...]], alive: dict[str, bool]) -> tuple[list[Entry], dict[str, str]]:
-        """Add up the records of each ticket; the rows come ticket by ticket."""
-        entries: list[Entry] = []
-        bad: dict[str, str] = {}
-        for (ticket_id, owner), group in groupby(rows, key=lambda row: row[:2]):
-            try:
-                read_ticket_id(ticket_id)
-                first, *later = [read_record(*row[2:]) for row in group]
-            except UnreadableRow as error:
-                bad[ascii(ticket_id)[1:-1] if isinstance(ticket_id, str) else repr(ticket_id)] = str(error)
-                continue
-            kept = TicketProjection(*first)
-            for record in later:
-                kept.add(*record)
-            entries.append(
-                kept.entry(ticket_id, held=alive.get(owner, True), owned=kept.closed or owner == self._ownership.id)
-            )
-        return entries, bad
+    def changes(self) -> frozenset[str] | None:
+        """The tickets of which anything was written since the last call; empty: of none; None: of any, look at all."""
+        try:
+            return self._reader.changes(self._open)
+        except sqlite3.Error as error:
+            trouble = explain(error, self.path)
+        raise trouble
 
     # -- forgetting
 
     def erase_expired(self, now: float) -> int:
         """Erase solutions past their validity and closed tickets past their keeping time; returns how many."""
+        self._ownership.refresh()
         erased = self._transaction(lambda connection: self._erase(connection, now))
         self.empty_log()
         return erased
 
     def _erase(self, connection: sqlite3.Connection, now: float) -> int:
-        lapsed = connection.execute("SELECT ticket_id FROM bodies WHERE erase_at <= ?", (now,)).fetchall()
-        self._append(connection, [Row(i, RecordKind.EXPIRED, now, "{}", None, now) for (i,) in lapsed])
+        lapsed = connection.execute(
+            """
+            SELECT b.ticket_id, t.closed_at IS NOT NULL FROM bodies b
+            LEFT JOIN tickets t ON t.ticket_id = b.ticket_id WHERE b.erase_at <= ?
+            """,
+            (now,),
+        ).fetchall()
+        self._append(
+            connection, [Row(i, RecordKind.EXPIRED, now, "{}", None, now) for i, delivered in lapsed if not delivered]
+        )
+        for ticket_id, delivered in lapsed:
+            if delivered:
+                self._erase_body(connection, ticket_id)
         old = connection.execute(
             "SELECT ticket_id FROM tickets WHERE closed_at <= ? AND foreign_kinds = 0", (now - self._settings.keep_s,)
         ).fetchall()
         connection.executemany("DELETE FROM records WHERE ticket_id = ?", old)
+        connection.executemany("DELETE FROM bodies WHERE ticket_id = ?", old)
+        connection.executemany("DELETE FROM keys WHERE ticket_id = ?", old)
         connection.executemany("DELETE FROM tickets WHERE ticket_id = ?", old)
         if old:
             self._log_to_empty = True
@@ -348,10 +469,12 @@ class Store:
         return not busy
 
     def close(self) -> None:
-        """Empty the log, close the file, give up ownership. Safe to call twice."""
+        """Hand open tickets on, empty the log, close the file, give up ownership. Safe to call twice."""
         connection = self._connection
         try:
             if connection is not None:
+                if self._ownership.id:
+                    self._sign_out()
                 self.empty_log()
                 connection.close()
         except sqlite3.Error:
@@ -359,6 +482,21 @@ class Store:
         finally:
             self._connection = None
             self._ownership.release()
+
+    def _sign_out(self) -> None:
+        """Say that our tickets are nobody's now: without a lock file a dead owner looks like one that was tidied away."""
+
+        def let_go(connection: sqlite3.Connection) -> None:
+            mine = (self._ownership.id,)
+            connection.execute(
+                "UPDATE tickets SET owner = ? WHERE owner = ? AND closed_at IS NULL", (NOBODY, self._ownership.id)
+            )
+            connection.execute("DELETE FROM owners WHERE owner = ?", mine)
+
+        try:
+            self._transaction(let_go)
+        except JournalError:
+            return  # locked: who comes next finds the process gone
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -24,7 +24,7 @@ from anycap.threads import thread_call
 T = TypeVar("T")
 
 
-def _way_back() -> Callable[[Callable[[], object]], object]:
+def way_back() -> Callable[[Callable[[], object]], object]:
     """How another thread calls into the running loop, by the public means of trio and asyncio."""
     if (trio := sys.modules.get("trio")) is not None:
         try:
@@ -42,7 +42,7 @@ class _Job(Generic[T]):
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
-        self._back = _way_back()
+        self._back = way_back()
         self.done = anyio.Event()
         self.error: BaseException | None = None
         self.result: T
