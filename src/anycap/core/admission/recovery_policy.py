@@ -1,6 +1,7 @@
 """Which error pauses what, for how long, and what ends the pause: one table over all codes.
 
-`CircuitBreaker` (`circuit_breaker.py`) is one such pause. The table in the docs (`docs/errors.md`) is drawn from this one.
+`CircuitBreaker` (`circuit_breaker.py`) is one such pause. The match over all codes ends in `assert_never`: a new shared code
+whose pause nobody decided does not type-check.
 
 Which stops pause polls is decided by danger. A block and a suspended account pause all requests, because repeating them is
 the offence. A key that createTask rejects leaves paid tasks their polls as long as those are answered well. An empty
