@@ -179,7 +179,7 @@ def answer_from(status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
         header_value(headers.get("Retry-After")),
         header_value(headers.get("Location")),
         header_value(headers.get("Date")),
-        headers.get("Server", "").lower() == "cloudflare" and "CF-RAY" in headers,
+        status >= 500 and headers.get("Server", "").lower() == "cloudflare" and "CF-RAY" in headers,
     )
 
 

@@ -76,7 +76,7 @@ class Answer:
     """The raw `Location` header of a 3xx; redirects are never followed."""
     date: str | None = None
     from_cloudflare: bool = False
-    """Whether Cloudflare's edge signed the answer (`Server: cloudflare` and a `CF-RAY`): its 52x tell of the origin."""
+    """Whether Cloudflare's edge signed a 5xx (`Server: cloudflare` and a `CF-RAY`): its 52x tell of the origin."""
 
 
 class FailureKind(StrEnum):

@@ -196,7 +196,7 @@ class Connection:
                         known.get(b"retry-after"),
                         known.get(b"location"),
                         known.get(b"date"),
-                        known.get(b"server", "").lower() == "cloudflare" and b"cf-ray" in known,
+                        status >= 500 and known.get(b"server", "").lower() == "cloudflare" and b"cf-ray" in known,
                     )
         except Broken as error:
             broken = Broken(error.kind, error.detail, error.status or status)
