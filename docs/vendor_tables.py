@@ -30,6 +30,30 @@ HELPS = {
     Retry.NEW_TASK: "only a new task",
 }
 
+TAIL = """
+## What stays `VendorTask`
+
+A captcha that one vendor only documents, and everything whose purpose is to pass a site's bot wall (clearance cookies and the like) rather than to answer a
+captcha. The fields are the vendor's own, the answer is in `solution.raw`.
+
+| vendor | types, among others |
+| --- | --- |
+| anti-captcha | `AntiBotCookieTask` |
+| CapMonster Cloud | `CustomTask` with `class` `DataDome`, `Imperva`, `tspd`, `Castle`, `Basilisk`, `HUNT`, `Temu` (a draft) |
+| YesCaptcha | `CloudFlareTaskS2`, `CloudFlareTaskS3` |
+| 2Captcha, RuCaptcha | `DataDomeSliderTask`, and the Temu captcha, whose fields have nothing in common with CapMonster's |
+| CapSolver | `VisionEngine` with other modules than `rotate_...` |
+
+## Others that speak createTask
+
+They are not built in: we know too little of them, and a domain that lapses would be sent your key. [`compatible`](add-a-vendor.md#in-a-minute-an-address)
+serves them at the address you give. By public pages and clients, these take `createTask` and `getTaskResult`: CapKill, captcha69, 3xcaptcha, CapBypass,
+Regotcha, and programs on your own machine (CapMonster, XEvil).
+
+These have an API of another kind, which anycap does not speak: SolveCaptcha, CapGuru, AZcaptcha, CaptchaAI, DeathByCaptcha, BestCaptchaSolver, EndCaptcha,
+NopeCHA, FunBypass.
+"""
+
 
 def catalogs() -> list[Catalog]:
     """The catalogs of the built-in vendors, in the order of the pages."""
@@ -51,10 +75,11 @@ def vendors(table: Table) -> str:
         [(f"`{row.challenge}`", *(_mark(cell) for cell in row.cells)) for row in challenge_matrix(BUILT_IN)],
     )
     text += "\n## Methods\n\nWhat `client.call(...)` and the methods of the client can reach.\n\n"
-    return text + table(
+    text += table(
         ("method", *titles),
         [(f"`{row.method}`", *(_method(spec) for spec in row.cells)) for row in method_matrix(BUILT_IN)],
     )
+    return text + TAIL
 
 
 def vendor_page(catalog: Catalog, table: Table) -> str:
