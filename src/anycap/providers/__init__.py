@@ -9,11 +9,12 @@ these. Nothing is read before it is used.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from importlib.metadata import EntryPoint, EntryPoints
     from pathlib import Path
 
@@ -79,8 +80,24 @@ def _letters(name: str) -> str:
     return "".join(filter(str.isalnum, name.lower()))
 
 
-def adapter_for(catalog: Catalog) -> Adapter:  # noqa: RET503 - assert_never does not return
-    """An adapter of the style that the catalog names."""
+def adapter_for(catalog: Catalog) -> Adapter:
+    """An adapter of the style that the catalog names, which knows the other vendors."""
+    adapter = _of_style(catalog)
+    adapter.others = _to_go_to
+    return adapter
+
+
+def _to_go_to() -> Iterator[Catalog]:
+    """The catalogs of every vendor that somebody can go to; one that cannot be read is passed over."""
+    from anycap.errors import ConfigurationError
+
+    for name in names():
+        if name not in COMPATIBLE:
+            with suppress(ConfigurationError):
+                yield get(name).catalog
+
+
+def _of_style(catalog: Catalog) -> Adapter:  # noqa: RET503 - assert_never does not return
     from typing import assert_never
 
     from anycap.providers.catalog import Style

@@ -17,7 +17,7 @@ How an answer is read, in this order:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.errors import ConfigurationError, UnsupportedMethod
 from anycap.providers.catalog import Catalog
-from anycap.providers.encode import Prepared, prepare
+from anycap.providers.encode import Prepared, nobody, prepare
 from anycap.providers.envelope import (
     Envelope,
     read_description,
@@ -66,6 +66,8 @@ class Adapter:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
+        # Whom to name to those who need what this vendor lacks; the registry knows, and sets it.
+        self.others: Callable[[], Iterable[Catalog]] = nobody
         self._paths = {name: f"/{spec.path}" for name, spec in catalog.tasks.methods.items()}
         # Most polls of a task are answered with the same few bytes: the last such body is known without parsing.
         self._processing_body: bytes | None = None
@@ -77,7 +79,7 @@ class Adapter:
 
     def prepare(self, challenge: Challenge[Any]) -> Prepared:
         """The challenge in this vendor's words. Raises `InvalidChallenge` when it cannot be sent."""
-        return prepare(self.catalog, challenge)
+        return prepare(self.catalog, challenge, others=self.others)
 
     def submit_fields(
         self, prepared: Prepared, *, soft_id: int | str | None = None, callback_url: str | None = None

@@ -11,7 +11,7 @@ says that leaving it out does no harm (`ignored`): then `Prepared.warnings` tell
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -22,7 +22,7 @@ from anycap.challenges.images import Image
 from anycap.challenges.pictures import images_in
 from anycap.core.vendor_limits import Timing
 from anycap.credentials import Secret, compose
-from anycap.errors import ConfigurationError, InvalidChallenge
+from anycap.errors import InvalidChallenge
 from anycap.providers.preflight import check_image, check_proxy, check_user_agent
 from anycap.providers.summary import given, summarise
 from anycap.providers.tasks import ProxyRule, Target, TaskBook, TaskSpec
@@ -61,10 +61,17 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
-def prepare(catalog: Catalog, challenge: Challenge[Any]) -> Prepared:
+def nobody() -> Iterable[Catalog]:
+    """No other vendor to name."""
+    return ()
+
+
+def prepare(
+    catalog: Catalog, challenge: Challenge[Any], *, others: Callable[[], Iterable[Catalog]] = nobody
+) -> Prepared:
     """The task object for `challenge` at the vendor of `catalog`, checked as far as can be without sending it.
 
-    Raises InvalidChallenge when the vendor lacks the type or a field (naming the providers that have it), when an image
+    Raises InvalidChallenge when the vendor lacks the type or a field (naming those of `others` that have it), when an image
     or proxy does not fit, and when an image has not been read yet (`challenge.load()`).
 
     >>> from anycap.challenges import RecaptchaV2
@@ -81,7 +88,7 @@ def prepare(catalog: Catalog, challenge: Challenge[Any]) -> Prepared:
     try:
         return _prepare(catalog.name, catalog.tasks, challenge)
     except _Lacking as lacking:
-        able = [name for name in _who_can(challenge) if name != catalog.name]
+        able = [other.name for other in others() if other.name != catalog.name and _can(other, challenge)]
         can = f"Providers that take it: {', '.join(able)}" if able else "No provider known here takes it as it is"
         raise InvalidChallenge(f"{lacking.message}. {can}.") from None
 
@@ -90,20 +97,12 @@ class _Lacking(InvalidChallenge):
     """The vendor has no such type or field; others may."""
 
 
-def _who_can(challenge: Challenge[Any]) -> list[str]:
-    from anycap import providers
-
-    able = []
-    for name in providers.names():
-        if name in providers.COMPATIBLE:  # not somebody to go to
-            continue
-        try:
-            other = providers.get(name).catalog
-            _prepare(other.name, other.tasks, challenge)
-        except (InvalidChallenge, ConfigurationError):
-            continue
-        able.append(name)
-    return able
+def _can(catalog: Catalog, challenge: Challenge[Any]) -> bool:
+    try:
+        _prepare(catalog.name, catalog.tasks, challenge)
+    except InvalidChallenge:
+        return False
+    return True
 
 
 def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepared:
