@@ -452,7 +452,7 @@ class World:
             if verdict.kind is verdict.kind.LOST and verdict.delivery is not Delivery.NOT_SENT:
                 self.ambiguous.add(ticket)
         elif method == "getTaskResult":
-            verdict = adapter.read_poll(outcome)
+            verdict = adapter.of_task(adapter.read_poll(outcome), self.tasks_of[ticket][0].id)
             if verdict.kind is not verdict.kind.PROCESSING and verdict.kind is not verdict.kind.READY:
                 self.missed_polls.setdefault(ticket, []).append(self.now)
         else:

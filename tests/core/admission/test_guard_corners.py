@@ -276,3 +276,13 @@ def test_whoever_asks_after_a_long_pause_is_still_the_single_probe() -> None:
     assert guard.admit_submit(7200.0, KIND) is ADMITTED
     guard.submit_sent(7200.0, KIND)
     assert guard.admit_submit(7200.0, KIND) == waits_for_the_probe(Code.CONCURRENCY_LIMIT)
+
+
+def test_a_pause_that_a_call_began_is_no_older_news_for_create_task() -> None:
+    """It did not cover createTask: that one's own refusal begins a whole wait."""
+    guard = make()
+    prove(guard)
+    guard.call_sent(0.0, "getBalance")
+    guard.call_answered(0.0, "getBalance", problem(Code.RATE_LIMITED))
+    submit(guard, 2.9, problem(Code.RATE_LIMITED))
+    assert _hold(guard.admit_submit(2.9, KIND)).until == pytest.approx(8.9)

@@ -59,9 +59,9 @@ class CircuitBreaker:
         if policy.way is Recovery.POLL or policy.way is Recovery.KEY:
             return self._reject_key(action, problem, policy)
         self.problem = problem
-        self.blocks = self.blocks | policy.blocks
+        covered, self.blocks = action in self.blocks, self.blocks | policy.blocks
         stated_s = stated_s or 0.0
-        if now < self.until and self.probe is None:
+        if now < self.until and self.probe is None and covered:
             # Requests that were sent before the pause began: late news, no new failure.
             self.until = max(self.until, now + stated_s)
             return False
