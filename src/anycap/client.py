@@ -124,6 +124,7 @@ class Client(VendorMethods):
             allow_http=self._settings.allow_http,
             speaks_https=len(self._sessions) < len(given)  # those not read yet: assumed to, at worst it is of no use
             or any(session.target.is_https for session in self._sessions.values()),
+            elapsed=self._runtime.elapsed,
             offload=self._runtime.offload,
         )
         self._engine = Engine(
