@@ -24,7 +24,7 @@ class Line:
     task_id: int | str | None = None
 
 
-class JournalQueue:
+class VendorLedger:
     """The durable state, shared by all processes of a world."""
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ def _bans(world: World) -> None:
 
 def _ledger(world: World) -> None:
     for account in world.accounts:
-        books = account.journal_queue
+        books = account.ledger
         tasks = account.vendor.model.ledger.of(books.name)
         taken = sum((task.paid for task in tasks), Decimal(0))
         if books.balance != books.opened_with + books.topped_up - taken:
@@ -70,15 +70,12 @@ def _tickets(world: World) -> None:
         if solve.state is State.SOLVED and solve.id not in process.present:
             continue
         account = process.sessions[solve.account].account
-        if solve.state is State.WAITING and account.journal_queue.closed:
+        if solve.state is State.WAITING and account.ledger.closed:
             continue  # a dead key asks for nothing; its tickets wait for another key
         world.fault(f"{solve.id} is still {solve.state} at the end of the world")
     for ticket in world.arrived:
         known = (
-            ticket in process.solves
-            or ticket in world.ends
-            or ticket in world.unsent
-            or ticket in world.journal_queue.lines
+            ticket in process.solves or ticket in world.ends or ticket in world.unsent or ticket in world.ledger.lines
         )
         if not known and ticket not in world.cut_short:
             world.fault(f"{ticket} is forgotten")
@@ -88,9 +85,7 @@ def _doubts(world: World) -> None:
     """In doubt is exactly what the network left unknown, and what a crash cut short."""
     doubts = {ticket for ticket, solve in world.ends.items() if solve.state is State.IN_DOUBT}
     doubts |= {
-        ticket
-        for ticket, line in world.journal_queue.lines.items()
-        if line.kind in (RecordKind.IN_DOUBT, RecordKind.INTENT)
+        ticket for ticket, line in world.ledger.lines.items() if line.kind in (RecordKind.IN_DOUBT, RecordKind.INTENT)
     }
     for ticket in sorted(world.ambiguous - doubts):
         # Abandoned while on its way: nobody wants to know any more.
@@ -102,7 +97,7 @@ def _doubts(world: World) -> None:
         if ticket in doubts:
             continue
         solve = world.ends.get(ticket) or (world.process.solves.get(ticket) if world.process else None)
-        line = world.journal_queue.lines.get(ticket)
+        line = world.ledger.lines.get(ticket)
         known = (solve.task_id if solve is not None else None) or (line.task_id if line is not None else None)
         if known != tasks[0].id and not tasks[0].timing.sync:
             world.fault(f"{ticket}: the vendor's task {tasks[0].id} is known to nobody")

@@ -135,7 +135,7 @@ class Process:
     def take_up(self) -> None:
         """Resume what the journal holds."""
         world = self.world
-        lines = world.journal_queue.open_lines()
+        lines = world.ledger.open_lines()
         for ticket, line in lines:
             number = int(ticket[1:])
             arrival = world.plan.arrivals[number]
@@ -333,7 +333,7 @@ class Process:
         """Write records, which takes time; `then(ok)` afterwards, unless the process has died."""
         world = self.world
         if world.plan.journal_s == 0.0 and not world.plan.journal_faults:
-            world.journal_queue.write(records)
+            world.ledger.write(records)
             if then is not None:
                 then(True)
             return
@@ -350,7 +350,7 @@ class Process:
         batch = self._pending.pop(number)
         ok = not any(start <= self.world.now < end for start, end in self.world.plan.journal_faults)
         if ok:
-            self.world.journal_queue.write(batch)
+            self.world.ledger.write(batch)
         else:
             # A failed intent is nobody's debt; everything else must be written later.
             self._unwritten = [record for record in batch if record.kind is not RecordKind.INTENT] + self._unwritten
@@ -359,7 +359,7 @@ class Process:
 
     def close(self) -> None:
         """Close in peace: what the journal refused is written now."""
-        self.world.journal_queue.write(self._unwritten)
+        self.world.ledger.write(self._unwritten)
         self._unwritten = []
 
     def kill(self) -> None:
@@ -368,11 +368,11 @@ class Process:
         world = self.world
         for batch in self._pending.values():
             if world.crashes.random() < 0.5:
-                world.journal_queue.write(batch)
+                world.ledger.write(batch)
         unsafe = {record.ticket_id for batch in self._pending.values() for record in batch}
         unsafe |= {record.ticket_id for record in self._unwritten}
         for solve in self.solves.values():
             if solve.state in (State.RECORDING, State.SUBMITTING, State.STORING, State.SAVING) or solve.id in unsafe:
                 world.cut_short.add(solve.id)
-            elif solve.state not in ENDS and solve.id not in world.journal_queue.lines:
+            elif solve.state not in ENDS and solve.id not in world.ledger.lines:
                 world.unsent.add(solve.id)

@@ -33,7 +33,7 @@ from anycap.providers.adapter import Adapter
 from anycap.providers.encode import Prepared
 from anycap.transport import Answer, Delivery, Failure, FailureKind
 from tests.simulation import checks
-from tests.simulation.books import JournalQueue
+from tests.simulation.books import VendorLedger
 from tests.simulation.plan import EPOCH_S, HORIZON_S, AccountPlan, Arrival, Losses, Plan, VendorPlan
 from tests.simulation.process import AccountSession, Process
 
@@ -81,8 +81,8 @@ class Account:
         self.key = f"key-of-{plan.name}"
         price = vendor.model.dialect.price
         balance = price * 1_000_000 if plan.tasks_paid is None else price * plan.tasks_paid
-        self.journal_queue: VendorAccount = vendor.model.add_account(self.key, balance=balance, slots=plan.slots)
-        self.journal_queue.closed = plan.key_dies_at <= 0.0
+        self.ledger: VendorAccount = vendor.model.add_account(self.key, balance=balance, slots=plan.slots)
+        self.ledger.closed = plan.key_dies_at <= 0.0
         self.fresh_key = False
         """A new key is on its way: answers to the old one may still come."""
         self._world = world
@@ -171,7 +171,7 @@ class World:
         self.crashes = self.stream("crashes")
         self.vendors = {vendor.provider: VendorWorld(vendor, self) for vendor in plan.vendors}
         self.accounts = [Account(account, self.vendors[account.provider], self) for account in plan.accounts]
-        self.journal_queue = JournalQueue()
+        self.ledger = VendorLedger()
         self.process: Process | None = None
         self.tickets = 0
         self.submits = 0
@@ -283,10 +283,10 @@ class World:
             self.at(plan.top_up_at, self._top_up, account, amount)
 
     def _key_dies(self, account: Account) -> None:
-        account.journal_queue.closed = True
+        account.ledger.closed = True
 
     def _top_up(self, account: Account, amount: Decimal) -> None:
-        account.journal_queue.top_up(amount)
+        account.ledger.top_up(amount)
 
     def _arrive(self, arrival: Arrival, number: int) -> None:
         if self.process is not None:
@@ -307,7 +307,7 @@ class World:
             self.later(self.plan.balance_asked_s, self._ask_balances)
 
     def _renew_key(self, account: Account) -> None:
-        account.journal_queue.closed = False
+        account.ledger.closed = False
         account.fresh_key = True
         self.later(40.0, setattr, account, "fresh_key", False)
         if self.process is not None:
