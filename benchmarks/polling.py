@@ -15,6 +15,7 @@ from statistics import mean, quantiles
 
 from anycap.core.polling.schedule import Pacer
 from anycap.core.vendor_limits import Timing
+from anycap.providers import get
 from anycap.settings import Polling
 from benchmarks.harness import RESULTS, Report, Sample, measured
 from benchmarks.optimum import LAWS, Cost, Law, best_cost, fixed_cost
@@ -33,9 +34,18 @@ SHIFT_STEPS = (0, 5, 10, 20, 30, 60, 100, 200)
 LIMITS = (1.05, 1.05, 1.05, 1.08)
 
 
-def learned(law: Law, tasks: int, seed: int, tally: Tally, before: Law | None = None, *, exact: bool = False) -> Cost:
+def learned(
+    law: Law,
+    tasks: int,
+    seed: int,
+    tally: Tally,
+    before: Law | None = None,
+    *,
+    exact: bool = False,
+    timing: Timing = TIMING,
+) -> Cost:
     """The cost after learning from `tasks` tasks, of another law first if `before` is given (200 tasks of it)."""
-    pacer, chance = Pacer(TIMING, Polling()), random.Random(seed)
+    pacer, chance = Pacer(timing, Polling()), random.Random(seed)
     if before is not None:
         drive(pacer, before, 200, chance, tally, exact=exact)
     drive(pacer, law, tasks, chance, tally, exact=exact)
@@ -46,7 +56,7 @@ def run(quick: bool) -> list[Report]:
     """The cost of every schedule on each law; learning by task; a law that moves; tasks all at once; a curve; speed."""
     seeds = range(4 if quick else 16)
     tally = Tally(ANSWER_S, TIMING.min_gap_s, 40.0)
-    reports = [_schedules(seeds, tally), _learning(seeds, tally), _shift(seeds, tally), _at_once(seeds)]
+    reports = [_schedules(seeds, tally), _floors(seeds), _learning(seeds, tally), _shift(seeds, tally), _at_once(seeds)]
     notes = [f"{tally.tasks} tasks, {tally.polls} polls, {tally.violations} gap violations"]
     first = reports[0]
     reports[0] = Report(first.name, first.samples, first.base, notes, first.measure, first.limits, first.data)
@@ -74,6 +84,40 @@ def _schedules(seeds: range, tally: Tally) -> Report:
     groups = {law: {name: group[name] for name in order} for law, group in groups.items()}
     bars(RESULTS / "polling.svg", "Cost of polling against the optimum that knows the law", groups, up="cost / optimum")
     return Report("polling", samples, data={"ratio_to_optimum": groups})
+
+
+# One token type of each vendor whose catalog asks for a wait; the floors come from there.
+FLOORED = {
+    "2captcha": "RecaptchaV2TaskProxyless",
+    "capmonster": "RecaptchaV2Task",
+    "yescaptcha": "NoCaptchaTaskProxyless",
+    "ezcaptcha": "ReCaptchaV2TaskProxyless",
+    "capsolver": "ReCaptchaV2TaskProxyLess",
+}
+
+
+def _floors(seeds: range) -> Report:
+    """The learned schedule against the optimum that keeps the same vendor's intervals, on every law."""
+    samples: dict[str, list[Sample]] = {}
+    notes = []
+    for provider, task_type in FLOORED.items():
+        timing = get(provider).catalog.tasks.timing_of(task_type)
+        tally = Tally(ANSWER_S, timing.min_gap_s, 40.0)
+        ratios = []
+        for law in LAWS:
+            # The vendor's gap runs from the answer to the next send, the optimum's from send to send.
+            gap_s = max(timing.min_gap_s + ANSWER_S, GAP_MIN_S)
+            best = best_cost(law, PRICE, gap_s, max(timing.min_first_s, GAP_MIN_S))
+            after = [learned(law, 50, seed, tally, timing=timing) for seed in seeds]
+            cost = Cost(mean(c.delay_s for c in after), mean(c.polls for c in after))
+            samples[f"{provider}, {law.name}: optimum"] = [_sample(best)]
+            samples[f"{provider}, {law.name}: learned (50)"] = [_sample(cost)]
+            ratios.append(cost.total(PRICE) / best.total(PRICE))
+        notes.append(
+            f"{provider}: first poll after {timing.min_first_s:g} s, then {timing.min_gap_s:g} s apart at the least; learned "
+            f"{min(ratios):.2f} to {max(ratios):.2f} of the optimum under the same floors, {tally.violations} gap violations"
+        )
+    return Report("polling_floors", samples, notes=notes)
 
 
 def _learning(seeds: range, tally: Tally) -> Report:
