@@ -116,6 +116,7 @@ class VendorWorld:
             strict_pacing=True,
         )  # fmt: skip
         if plan.endless:
+            self._limit_s = self.model.dialect.solve_limit_s or math.inf
             self.model.dialect = attrs.evolve(self.model.dialect, solve_limit_s=None)
             self.model.solve_time = self._solve_s
         self.latency = world.stream(f"latency/{plan.provider}")
@@ -126,7 +127,8 @@ class VendorWorld:
         """As long as the plan says, or for ever."""
         median_s, sigma = self.plan.solve_s
         seconds = median_s * math.exp(sigma * rng.gauss(0.0, 1.0))
-        return 1e9 if rng.random() < self.plan.endless else seconds
+        # A task that takes longer than the vendor gives itself would be solved after its life: nobody could fetch that.
+        return 1e9 if rng.random() < self.plan.endless else min(seconds, self._limit_s)
 
     def outage(self, at: float) -> str | None:
         for outage in self.plan.outages:
