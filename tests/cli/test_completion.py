@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from anycap.cli import COMMANDS, main
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-def test_the_script_names_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_names_every_command(shell: str) -> None:
     pytest.importorskip("shtab")
-    assert main(["completion", shell]) == 0
-    script = capsys.readouterr().out
+    # In a process of its own: the script holds every short word, and some test's placeholder secret may be one.
+    command = [sys.executable, "-m", "anycap", "completion", shell]
+    script = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert [name for name in COMMANDS if name not in script] == []
     assert "provider" in script
 

@@ -76,7 +76,9 @@ def test_a_second_delivery_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         return
 
     monkeypatch.setattr(Engine, "deliver", keep)
-    assert "was handed out 2 times" in until_caught(lambda verdict: verdict.twice)
+    # Whichever a seed meets first: the same solution taken twice, or listed again by resume().
+    found = until_caught(lambda verdict: verdict.twice)
+    assert "was handed out 2 times" in found or "came out of resume() again" in found
 
 
 def test_the_planted_functions_exist() -> None:
