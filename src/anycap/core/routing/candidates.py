@@ -6,7 +6,6 @@ left of it after each attempt. Whether an attempt allows another account at all 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
@@ -33,12 +32,8 @@ class Exclusion(StrEnum):
 
     CANNOT_ENCODE = "cannot_encode"
     """The vendor has no such task type or field."""
-    NOT_NAMED = "not_named"
-    """`accounts=` of the call leaves it out."""
     OVER_BUDGET = "over_budget"
     """The account's own budget for today is used up."""
-    STOPPED = "stopped"
-    """A circuit breaker is open: key, funds, a block."""
     SAME_VENDOR = "same_vendor"
     """An account at the same vendor was suspended or blocked; a second one there would be a way round it."""
     TRIED = "tried"
@@ -50,8 +45,7 @@ class Candidate:
     """One account as routing sees it, for one challenge.
 
     `family` names the vendor behind it (RuCaptcha is of 2Captcha's). `price` is what a task of this type costs here, in
-    `currency`; None: nobody knows yet. `excluded` is why it may not be asked now, `held_until` the monotonic second at
-    which an account that is only busy or stopped may be asked again (-inf: now).
+    `currency`; None: nobody knows yet. `excluded` is why it may not be asked now.
     """
 
     account: str
@@ -60,7 +54,6 @@ class Candidate:
     price: Decimal | None = None
     currency: str | None = None
     excluded: Exclusion | None = None
-    held_until: float = -math.inf
 
 
 def in_order(
