@@ -1,49 +1,38 @@
 """`Client`: what users hold. START HERE as a user: solving, waiting, many at once, resuming, opening and closing.
 
-The other vendor methods (balance, reports, statistics) are in `engine/vendor_methods.py`; the loop that sends requests is
-`engine/engine.py`, which account a solve goes to is in `engine/routing.py`, and what may be sent is decided in `core/`.
+How one call goes from account to account and waits is in `engine/solving.py`, the other vendor methods (balance, reports,
+statistics) are in `engine/vendor_methods.py`; the loop that sends requests is `engine/engine.py`, which account a solve goes to
+is in `engine/routing.py`, and what may be sent is decided in `core/`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
-from urllib.parse import urlsplit
-
-import anyio
-from attrs import frozen
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from anycap import providers
 from anycap.accounts import Account
 from anycap.callbacks import Callbacks
 from anycap.challenges import Challenge
 from anycap.core.admission.guard import AddressGuard
-from anycap.core.machine import State
-from anycap.core.routing.candidates import patience_until
-from anycap.core.solve import Solve
 from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession
-from anycap.engine.engine import DeliveredSolution, Engine
+from anycap.engine.engine import Engine
 from anycap.engine.event_log import EventLog
 from anycap.engine.health import ClientHealth, health_of
 from anycap.engine.lifecycle import Phase
 from anycap.engine.recovery import Recovery
-from anycap.engine.routing import Journey, Next, Router, as_routing
+from anycap.engine.routing import Router, as_routing
 from anycap.engine.runtime import Runtime
 from anycap.engine.solve_many import HeldSolution, SolveMany
+from anycap.engine.solving import OnCancel, Solving
 from anycap.engine.vendor_methods import VendorMethods
 from anycap.errors import (
-    AnycapError,
     ConfigurationError,
-    DeadlineError,
-    InvalidChallenge,
-    SolveError,
-    TicketError,
     UnsupportedMethod,
 )
 from anycap.events import Events, Hook
@@ -62,8 +51,6 @@ if TYPE_CHECKING:
     import trio
 
 S = TypeVar("S", bound=Solution)
-T = TypeVar("T")
-OnCancel = Literal["keep", "abandon"]
 
 
 class Client(VendorMethods):
@@ -142,7 +129,15 @@ class Client(VendorMethods):
         self._recovery = Recovery(self._engine, self._runtime)
         self._engine.journal_queue.on_housekeeping = self._recovery.forget_expired
         self.callbacks = Callbacks(self._engine.callback_received)
-        self._callback_url = None if callback_url is None else _callback_base(callback_url)
+        self._solving = Solving(
+            self._engine,
+            self._router,
+            self._recovery,
+            self._settings,
+            self._runtime,
+            self.callbacks,
+            callback_url=callback_url,
+        )
 
     def __repr__(self) -> str:
         phase = self._engine.phase.value
@@ -254,20 +249,11 @@ class Client(VendorMethods):
         >>> rehearse(scene)
         Decimal('0.002000')
         """
-        options = _Options(self._deadline(timeout), on_cancel, wait_for_capacity, callback_url)
-        limit = self._settings.max_cost if max_cost is None else max_cost
-        journey = self._router.journey(
-            challenge, account=account, accounts=accounts, max_attempts=max_attempts, limit=limit
-        )
-        return await self._solve(challenge, options, journey, self._engine.deliver)
-
-    async def _solve(
-        self, challenge: Challenge[S], options: _Options, journey: Journey, deliver: Callable[[Solve], None]
-    ) -> S:
-        async def finish(session: AccountSession, solve: Solve) -> S:
-            return cast("S", await self._finish(session, solve, options, deliver, journey, challenge))
-
-        return await self._travel(journey, challenge, options, finish)
+        call = self._solving.call(
+            challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts, max_cost=max_cost,
+            on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url,
+        )  # fmt: skip
+        return await self._solving.solve(call, self._engine.deliver)
 
     async def submit(
         self,
@@ -296,24 +282,11 @@ class Client(VendorMethods):
         >>> rehearse(scene)
         (<TicketState.PENDING: 'pending'>, True)
         """
-        options = _Options(self._deadline(timeout), "keep", wait_for_capacity, callback_url)
-        limit = self._settings.max_cost if max_cost is None else max_cost
-        journey = self._router.journey(
-            challenge, account=account, accounts=accounts, max_attempts=max_attempts, limit=limit
-        )
-
-        async def accepted(session: AccountSession, solve: Solve) -> Ticket:
-            solve.caller_wants_task_id = True
-            try:
-                await self._wait_until_done(session, solve, options, journey, challenge, accepted=True)
-            finally:
-                solve.caller_wants_task_id = False
-            if solve.task_id is None and solve.state is not State.SOLVED:
-                self._engine.acknowledged(solve)
-                raise self._error(session, solve)
-            return solve.ticket()
-
-        return await self._travel(journey, challenge, options, accepted, pay_again=False)
+        call = self._solving.call(
+            challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts, max_cost=max_cost,
+            on_cancel="keep", wait_for_capacity=wait_for_capacity, callback_url=callback_url,
+        )  # fmt: skip
+        return await self._solving.submit(call)
 
     async def wait(self, ticket: Ticket, *, timeout: float = 300, again: bool = False) -> Solution:
         """Wait for the solution of a ticket, of this client, an earlier process or another machine.
@@ -325,26 +298,7 @@ class Client(VendorMethods):
         Raises InDoubtError at once for a ticket whose answer was lost, TicketError for one that is of no use here
         (unknown account, already delivered, abandoned), and what `solve` raises.
         """
-        options = _Options(self._deadline(timeout), "keep", None, None)
-        self._engine.check_open()
-        delivered = self._engine.delivered.get(ticket.id) if again else None
-        if delivered is not None:
-            return self._once_more(delivered, ticket)
-        solve: Solve | None = None
-        with anyio.CancelScope(deadline=options.deadline):
-            solve = await self._recovery.find(ticket)
-        if solve is None:
-            raise DeadlineError(
-                "the journal could not be read within the timeout; client.wait(error.ticket) tries again",
-                ticket=ticket,
-                sent=ticket.task_id is not None,
-            )
-        return await self._finish(self._sessions[solve.account], solve, options, self._engine.deliver)
-
-    def _once_more(self, delivered: DeliveredSolution, ticket: Ticket) -> Solution:
-        if delivered.good_until <= self._runtime.elapsed():
-            raise TicketError("the solution of this ticket was delivered before, and has expired", ticket=ticket)
-        return delivered.solution
+        return await self._solving.wait(ticket, timeout=timeout, again=again)
 
     def solve_many(
         self,
@@ -381,12 +335,11 @@ class Client(VendorMethods):
         """
 
         async def solve_one(challenge: Challenge[S], held: HeldSolution) -> S:
-            options = _Options(self._deadline(timeout), on_cancel, wait_for_capacity, callback_url)
-            most = self._settings.max_cost if max_cost is None else max_cost
-            journey = self._router.journey(
-                challenge, account=account, accounts=accounts, max_attempts=max_attempts, limit=most
-            )
-            return await self._solve(challenge, options, journey, held.hold)
+            call = self._solving.call(
+                challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts,
+                max_cost=max_cost, on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url,
+            )  # fmt: skip
+            return await self._solving.solve(call, held.hold)
 
         self._engine.check_home()
         return SolveMany(solve_one, challenges, limit=1_000 if limit is None else limit, deliver=self._engine.deliver)
@@ -459,15 +412,6 @@ class Client(VendorMethods):
 
     # -- inside
 
-    def _deadline(self, timeout: float) -> float:
-        try:
-            seconds = float(timeout)
-        except (TypeError, ValueError):
-            seconds = math.nan
-        if math.isnan(seconds) or seconds < 0:
-            raise ConfigurationError(f"timeout is a number of seconds, or math.inf, not {timeout!r}")
-        return self._engine.clock() + seconds
-
     def _session(self, account: str) -> AccountSession:
         session = self._sessions.get(account)
         if session is None:
@@ -491,184 +435,6 @@ class Client(VendorMethods):
             f"several accounts have the method {method} ({', '.join(session.name for session in fits)}): name one with account="
         )
 
-    async def _travel(
-        self,
-        journey: Journey,
-        challenge: Challenge[Any],
-        options: _Options,
-        attempt: Callable[[AccountSession, Solve], Awaitable[T]],
-        *,
-        pay_again: bool = True,
-    ) -> T:
-        """Make one attempt after the other, here or at other accounts, until one succeeds or none may follow."""
-        clock = self._engine.clock
-        self._engine.check_open()
-        challenge = await self._loaded(challenge, options.deadline)
-        while True:
-            session = self._router.choose(journey, challenge, clock())
-            assert session is not None  # noqa: S101 - `goes_on` and `cannot_encode` leave at least one account
-            started = clock()
-            others = bool(journey.route.others(session.name))
-            repeat = journey.repeats.get(session.name, 0) > 0
-            try:
-                solve = await self._start(session, challenge, options, repeat=repeat, may_go_elsewhere=others)
-            except InvalidChallenge as error:
-                self._router.cannot_encode(journey, session, error)
-                continue
-            try:
-                result = await attempt(session, solve)
-            except _GoElsewhere:
-                continue
-            except AnycapError as error:
-                step = self._router.goes_on(
-                    journey, session, solve, error, seconds=clock() - started, now=clock(), pay_again=pay_again
-                )
-                if step is Next.NOWHERE:
-                    raise
-                if step is Next.ELSEWHERE:
-                    self._engine.emitter.failover(solve, error=_short(error))
-                continue
-            if isinstance(result, Solution):
-                attempts = self._router.solved(journey, session, result.cost, clock() - started)
-                # Made for this caller a moment ago and held by nobody else yet: a frozen value gets its last field.
-                object.__setattr__(result, "attempts", attempts)
-            return result
-
-    async def _loaded(self, challenge: Challenge[S], deadline: float) -> Challenge[S]:
-        """The challenge with its images: read once for all the attempts of a solve, as a file may give them only once."""
-        loaded: Challenge[S] | None = challenge if challenge.loaded else None
-        if loaded is None and deadline > self._engine.clock():
-            with anyio.CancelScope(deadline=deadline):
-                loaded = await self._runtime.offload(challenge.load)
-        if loaded is None or deadline <= self._engine.clock():
-            raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
-        return loaded
-
-    async def _start(
-        self,
-        session: AccountSession,
-        challenge: Challenge[Any],
-        options: _Options,
-        *,
-        repeat: bool = False,
-        may_go_elsewhere: bool = False,
-    ) -> Solve:
-        self._engine.check_open()
-        if options.deadline <= self._engine.clock():
-            raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
-        prepared = session.adapter.prepare(challenge)
-        pacer = session.scheduler.pacer(prepared.vendor_type, prepared.timing)
-        early = pacer.take_warning()
-        for warning in prepared.warnings if early is None else (*prepared.warnings, early):
-            self._engine.emitter.warning(warning, account=session.name, provider=session.catalog.name)
-        proxy = challenge.proxy
-        solve = Solve(
-            self._runtime.new_id(),
-            account=session.name,
-            provider=session.catalog.name,
-            task_type=prepared.kind,
-            vendor_type=prepared.vendor_type,
-            pacer=pacer,
-            created_at=self._runtime.wall(),
-            prepared=prepared,
-            proxy=None if proxy is None else f"{proxy.host}:{proxy.port}",
-            secrets=() if proxy is None else proxy.secrets,
-            deadline=options.deadline,
-            wait_policy=options.wait_for_capacity,
-            may_go_elsewhere=may_go_elsewhere,
-            has_image=prepared.has_image,
-        )
-        base = self._callback_base_for(session, options.callback_url)
-        solve.callback_url = None if base is None else self.callbacks.url(base, solve.id)
-        solve.is_repeat = repeat
-        self._engine.start(solve)
-        return solve
-
-    def _callback_base_for(self, session: AccountSession, asked: str | None) -> str | None:
-        """The base of the callback address: the solve's own, or the client's where the vendor has callbacks."""
-        if asked is None:
-            return self._callback_url if session.catalog.callback_field is not None else None
-        if session.catalog.callback_field is None:
-            raise UnsupportedMethod(
-                f"{session.catalog.title} has no callbacks; leave callback_url out. Nothing was sent."
-            )
-        return _callback_base(asked)
-
-    async def _finish(
-        self,
-        session: AccountSession,
-        solve: Solve,
-        options: _Options,
-        deliver: Callable[[Solve], None],
-        journey: Journey | None = None,
-        challenge: Challenge[Any] | None = None,
-    ) -> Solution:
-        await self._wait_until_done(session, solve, options, journey, challenge)
-        solution = solve.solution
-        if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
-            deliver(solve)
-            return cast("Solution", solution)
-        self._engine.acknowledged(solve)
-        raise self._error(session, solve)
-
-    async def _wait_until_done(
-        self,
-        session: AccountSession,
-        solve: Solve,
-        options: _Options,
-        journey: Journey | None = None,
-        challenge: Challenge[Any] | None = None,
-        *,
-        accepted: bool = False,
-    ) -> None:
-        """Wait until the solve has an outcome. A caller that cancels, or runs out of time, leaves nothing to be sent.
-
-        Raises _GoElsewhere when the account was busy for longer than the caller's patience and another one is free.
-        """
-        done = timed_out = False
-        try:
-            if journey is not None and challenge is not None and solve.may_go_elsewhere:
-                now = self._engine.clock()
-                until = patience_until(now, patience_s=self._settings.routing.patience_s, deadline=options.deadline)
-                done = await self._engine.wait(solve, until, accepted=accepted)
-                if not done and solve.state is State.QUEUED:
-                    journey.busy.add(session.name)
-                    if self._router.may_go_elsewhere(journey, session, challenge, self._engine.clock()):
-                        self._engine.move_on(solve)
-                        done = True  # nothing is left of it that a leaving caller would have to stop
-                        self._engine.emitter.failover(solve, error="busy", waited_s=self._engine.clock() - now)
-                        raise _GoElsewhere
-            if not done:
-                done = await self._engine.wait(solve, options.deadline, accepted=accepted)
-                timed_out = not done
-        finally:
-            if not done:
-                self._engine.leave(solve, abandon=options.on_cancel == "abandon", timed_out=timed_out)
-        if not done:
-            raise self._timed_out(session, solve)
-
-    def _error(self, session: AccountSession, solve: Solve) -> AnycapError:
-        if solve.state is State.DELIVERED:
-            return TicketError("the solution of this ticket was delivered before", ticket=solve.ticket())
-        return session.errors.error_of(solve, self._engine.clock(), self._runtime.wall())
-
-    def _timed_out(self, session: AccountSession, solve: Solve) -> DeadlineError:
-        last = session.errors.reason_of(solve, self._engine.clock(), self._runtime.wall())
-        # While its INTENT is written it is not sent yet, and will not be, as its caller has given up.
-        unsent = (
-            (State.QUEUED, State.FAILED) if not solve.caller_gave_up else (State.QUEUED, State.FAILED, State.RECORDING)
-        )
-        sent = solve.task_id is not None or solve.state not in unsent
-        if solve.state is State.ABANDONED:
-            text = "not solved within the timeout; the task was abandoned as on_cancel says, and is polled no more"
-        elif solve.task_id is not None:
-            text = "not solved within the timeout; the task goes on, and client.wait(error.ticket) continues waiting for it"
-        elif not sent:
-            return session.errors.not_sent_in_time(solve, self._engine.clock(), self._runtime.wall())
-        else:
-            text = "the timeout ran out while createTask was in flight; client.wait(error.ticket) gives its outcome"
-        return DeadlineError(text, ticket=solve.ticket(), last_error=last, sent=sent)
-
 
 def _as_accounts(given: tuple[Account | str, ...]) -> list[Account]:
     if not given:
@@ -677,34 +443,3 @@ def _as_accounts(given: tuple[Account | str, ...]) -> list[Account]:
         if not isinstance(item, (str, Account)):
             raise ConfigurationError(f"an account is an Account or a provider's name, not {type(item).__name__}")
     return [Account(item) if isinstance(item, str) else item for item in given]
-
-
-def _callback_base(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ConfigurationError(
-            "callback_url is an http(s) address without query, below which a path token is put: https://my.host/captchas"
-        )
-    return url
-
-
-class _GoElsewhere(Exception):
-    """Inside a solve only: its account is busy and another one is free."""
-
-
-def _short(error: AnycapError) -> str:
-    return str(error.code) if isinstance(error, SolveError) else type(error).__name__
-
-
-@frozen
-class _Options:
-    """What one caller asked for. `deadline` is a second of the loop's clock."""
-
-    deadline: float
-    on_cancel: OnCancel
-    wait_for_capacity: bool | None
-    callback_url: str | None
-
-    def __attrs_post_init__(self) -> None:
-        if self.on_cancel not in ("keep", "abandon"):
-            raise ConfigurationError(f"on_cancel is 'keep' or 'abandon', not {self.on_cancel!r}")

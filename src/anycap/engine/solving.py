@@ -1,0 +1,349 @@
+"""How one call of a user goes: from account to account until one solves it, and the waiting of its caller.
+
+Here live `Call`, what one caller asked for, and `Solving`, behind `Client.solve`, `submit`, `wait` and `solve_many`. Nothing is
+sent from here: `engine.py` does that. Which account comes next is `routing.py`'s choice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+from urllib.parse import urlsplit
+
+import anyio
+from attrs import define
+
+from anycap.challenges import Challenge
+from anycap.core.machine import State
+from anycap.core.routing.candidates import patience_until
+from anycap.core.solve import Solve
+from anycap.engine.account_session import AccountSession
+from anycap.engine.routing import Journey, Next, Router
+from anycap.errors import (
+    AnycapError,
+    ConfigurationError,
+    DeadlineError,
+    InvalidChallenge,
+    SolveError,
+    TicketError,
+    UnsupportedMethod,
+)
+from anycap.results import Solution
+from anycap.tickets import Ticket
+
+if TYPE_CHECKING:
+    from anycap.callbacks import Callbacks
+    from anycap.engine.engine import Engine
+    from anycap.engine.recovery import Recovery
+    from anycap.engine.runtime import Runtime
+    from anycap.settings import Settings
+
+S = TypeVar("S", bound=Solution)
+T = TypeVar("T")
+OnCancel = Literal["keep", "abandon"]
+
+
+@define(eq=False)
+class Call(Generic[S]):
+    """What one caller asked for."""
+
+    challenge: Challenge[S]
+    journey: Journey
+    deadline: float
+    """A second of the loop's clock."""
+    on_cancel: OnCancel
+    wait_for_capacity: bool | None
+    callback_url: str | None
+
+
+class Solving:
+    """Makes the calls of one client."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        router: Router,
+        recovery: Recovery,
+        settings: Settings,
+        runtime: Runtime,
+        callbacks: Callbacks,
+        *,
+        callback_url: str | None,
+    ) -> None:
+        self._engine = engine
+        self._router = router
+        self._recovery = recovery
+        self._settings = settings
+        self._runtime = runtime
+        self._callbacks = callbacks
+        self._callback_url = None if callback_url is None else _callback_base(callback_url)
+
+    # -- what callers ask for
+
+    def call(
+        self,
+        challenge: Challenge[S],
+        *,
+        timeout: float,
+        account: str | None,
+        accounts: Sequence[str] | None,
+        max_attempts: int,
+        max_cost: Decimal | None,
+        on_cancel: OnCancel,
+        wait_for_capacity: bool | None,
+        callback_url: str | None,
+    ) -> Call[S]:
+        """A call with the arguments of `Client.solve`. Raises ConfigurationError for wrong ones."""
+        deadline = self._deadline(timeout)
+        if on_cancel not in ("keep", "abandon"):
+            raise ConfigurationError(f"on_cancel is 'keep' or 'abandon', not {on_cancel!r}")
+        journey = self._router.journey(
+            challenge,
+            account=account,
+            accounts=accounts,
+            max_attempts=max_attempts,
+            limit=self._settings.max_cost if max_cost is None else max_cost,
+        )
+        return Call(challenge, journey, deadline, on_cancel, wait_for_capacity, callback_url)
+
+    def _deadline(self, timeout: float) -> float:
+        try:
+            seconds = float(timeout)
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if math.isnan(seconds) or seconds < 0:
+            raise ConfigurationError(f"timeout is a number of seconds, or math.inf, not {timeout!r}")
+        return self._engine.clock() + seconds
+
+    async def solve(self, call: Call[S], deliver: Callable[[Solve], None]) -> S:
+        """Submit, wait, return the solution; `deliver` is called with no await between it and the return."""
+
+        async def finish(session: AccountSession, solve: Solve) -> S:
+            return cast("S", await self._finish(session, solve, call, deliver))
+
+        return await self._travel(call, finish)
+
+    async def submit(self, call: Call[Any]) -> Ticket:
+        """Submit, and return the ticket once a vendor has accepted it."""
+
+        async def accepted(session: AccountSession, solve: Solve) -> Ticket:
+            solve.caller_wants_task_id = True
+            try:
+                await self._wait_until_done(session, solve, call.deadline, call, accepted=True)
+            finally:
+                solve.caller_wants_task_id = False
+            if solve.task_id is None and solve.state is not State.SOLVED:
+                self._engine.acknowledged(solve)
+                raise self._error(session, solve)
+            return solve.ticket()
+
+        return await self._travel(call, accepted, pay_again=False)
+
+    async def wait(self, ticket: Ticket, *, timeout: float, again: bool) -> Solution:
+        """Wait for the solution of a ticket; `again`: also one that was delivered before."""
+        deadline = self._deadline(timeout)
+        self._engine.check_open()
+        delivered = self._engine.delivered.get(ticket.id) if again else None
+        if delivered is not None:
+            if delivered.good_until <= self._runtime.elapsed():
+                raise TicketError("the solution of this ticket was delivered before, and has expired", ticket=ticket)
+            return delivered.solution
+        solve: Solve | None = None
+        with anyio.CancelScope(deadline=deadline):
+            solve = await self._recovery.find(ticket)
+        if solve is None:
+            raise DeadlineError(
+                "the journal could not be read within the timeout; client.wait(error.ticket) tries again",
+                ticket=ticket,
+                sent=ticket.task_id is not None,
+            )
+        session = self._engine.sessions[solve.account]
+        await self._wait_until_done(session, solve, deadline)
+        return self._taken(session, solve, self._engine.deliver)
+
+    # -- from account to account
+
+    async def _travel(
+        self,
+        call: Call[S],
+        attempt: Callable[[AccountSession, Solve], Awaitable[T]],
+        *,
+        pay_again: bool = True,
+    ) -> T:
+        """Make one attempt after the other, here or at other accounts, until one succeeds or none may follow."""
+        clock, journey = self._engine.clock, call.journey
+        self._engine.check_open()
+        await self._load(call)
+        while True:
+            session = self._router.choose(journey, call.challenge, clock())
+            assert session is not None  # noqa: S101 - `goes_on` and `cannot_encode` leave at least one account
+            started = clock()
+            try:
+                solve = self._start(session, call)
+            except InvalidChallenge as error:
+                self._router.cannot_encode(journey, session, error)
+                continue
+            try:
+                result = await attempt(session, solve)
+            except _GoElsewhere:
+                continue
+            except AnycapError as error:
+                step = self._router.goes_on(
+                    journey, session, solve, error, seconds=clock() - started, now=clock(), pay_again=pay_again
+                )
+                if step is Next.NOWHERE:
+                    raise
+                if step is Next.ELSEWHERE:
+                    self._engine.emitter.failover(solve, error=_short(error))
+                continue
+            if isinstance(result, Solution):
+                attempts = self._router.solved(journey, session, result.cost, clock() - started)
+                # Made for this caller a moment ago and held by nobody else yet: a frozen value gets its last field.
+                object.__setattr__(result, "attempts", attempts)
+            return result
+
+    async def _load(self, call: Call[Any]) -> None:
+        """Read the images: once for all the attempts of a solve, as a file may give them only once."""
+        loaded = call.challenge if call.challenge.loaded else None
+        if loaded is None and call.deadline > self._engine.clock():
+            with anyio.CancelScope(deadline=call.deadline):
+                loaded = await self._runtime.offload(call.challenge.load)
+        if loaded is None or call.deadline <= self._engine.clock():
+            raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
+        call.challenge = loaded
+
+    def _start(self, session: AccountSession, call: Call[Any]) -> Solve:
+        self._engine.check_open()
+        if call.deadline <= self._engine.clock():
+            raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
+        prepared = session.adapter.prepare(call.challenge)
+        pacer = session.scheduler.pacer(prepared.vendor_type, prepared.timing)
+        early = pacer.take_warning()
+        for warning in prepared.warnings if early is None else (*prepared.warnings, early):
+            self._engine.emitter.warning(warning, account=session.name, provider=session.catalog.name)
+        proxy = call.challenge.proxy
+        solve = Solve(
+            self._runtime.new_id(),
+            account=session.name,
+            provider=session.catalog.name,
+            task_type=prepared.kind,
+            vendor_type=prepared.vendor_type,
+            pacer=pacer,
+            created_at=self._runtime.wall(),
+            prepared=prepared,
+            proxy=None if proxy is None else f"{proxy.host}:{proxy.port}",
+            secrets=() if proxy is None else proxy.secrets,
+            deadline=call.deadline,
+            wait_policy=call.wait_for_capacity,
+            may_go_elsewhere=bool(call.journey.route.others(session.name)),
+            has_image=prepared.has_image,
+        )
+        base = self._callback_base_for(session, call.callback_url)
+        solve.callback_url = None if base is None else self._callbacks.url(base, solve.id)
+        solve.is_repeat = call.journey.repeats.get(session.name, 0) > 0
+        self._engine.start(solve)
+        return solve
+
+    def _callback_base_for(self, session: AccountSession, asked: str | None) -> str | None:
+        """The base of the callback address: the solve's own, or the client's where the vendor has callbacks."""
+        if asked is None:
+            return self._callback_url if session.catalog.callback_field is not None else None
+        if session.catalog.callback_field is None:
+            raise UnsupportedMethod(
+                f"{session.catalog.title} has no callbacks; leave callback_url out. Nothing was sent."
+            )
+        return _callback_base(asked)
+
+    # -- waiting
+
+    async def _finish(
+        self, session: AccountSession, solve: Solve, call: Call[Any], deliver: Callable[[Solve], None]
+    ) -> Solution:
+        await self._wait_until_done(session, solve, call.deadline, call)
+        return self._taken(session, solve, deliver)
+
+    def _taken(self, session: AccountSession, solve: Solve, deliver: Callable[[Solve], None]) -> Solution:
+        """The solution of a solve that has an outcome. Raises its error."""
+        solution = solve.solution
+        if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
+            deliver(solve)
+            return cast("Solution", solution)
+        self._engine.acknowledged(solve)
+        raise self._error(session, solve)
+
+    async def _wait_until_done(
+        self,
+        session: AccountSession,
+        solve: Solve,
+        deadline: float,
+        call: Call[Any] | None = None,
+        *,
+        accepted: bool = False,
+    ) -> None:
+        """Wait until the solve has an outcome. A caller that cancels, or runs out of time, leaves nothing to be sent.
+
+        Raises _GoElsewhere when the account was busy for longer than the caller's patience and another one is free.
+        """
+        done = timed_out = False
+        try:
+            if call is not None and solve.may_go_elsewhere:
+                now = self._engine.clock()
+                until = patience_until(now, patience_s=self._settings.routing.patience_s, deadline=deadline)
+                done = await self._engine.wait(solve, until, accepted=accepted)
+                if not done and solve.state is State.QUEUED:
+                    call.journey.busy.add(session.name)
+                    if self._router.may_go_elsewhere(call.journey, session, call.challenge, self._engine.clock()):
+                        self._engine.move_on(solve)
+                        done = True  # nothing is left of it that a leaving caller would have to stop
+                        self._engine.emitter.failover(solve, error="busy", waited_s=self._engine.clock() - now)
+                        raise _GoElsewhere
+            if not done:
+                done = await self._engine.wait(solve, deadline, accepted=accepted)
+                timed_out = not done
+        finally:
+            if not done:
+                abandon = call is not None and call.on_cancel == "abandon"
+                self._engine.leave(solve, abandon=abandon, timed_out=timed_out)
+        if not done:
+            raise self._timed_out(session, solve)
+
+    def _error(self, session: AccountSession, solve: Solve) -> AnycapError:
+        if solve.state is State.DELIVERED:
+            return TicketError("the solution of this ticket was delivered before", ticket=solve.ticket())
+        return session.errors.error_of(solve, self._engine.clock(), self._runtime.wall())
+
+    def _timed_out(self, session: AccountSession, solve: Solve) -> DeadlineError:
+        last = session.errors.reason_of(solve, self._engine.clock(), self._runtime.wall())
+        # While its INTENT is written it is not sent yet, and will not be, as its caller has given up.
+        unsent = (
+            (State.QUEUED, State.FAILED) if not solve.caller_gave_up else (State.QUEUED, State.FAILED, State.RECORDING)
+        )
+        sent = solve.task_id is not None or solve.state not in unsent
+        if solve.state is State.ABANDONED:
+            text = "not solved within the timeout; the task was abandoned as on_cancel says, and is polled no more"
+        elif solve.task_id is not None:
+            text = "not solved within the timeout; the task goes on, and client.wait(error.ticket) continues waiting for it"
+        elif not sent:
+            return session.errors.not_sent_in_time(solve, self._engine.clock(), self._runtime.wall())
+        else:
+            text = "the timeout ran out while createTask was in flight; client.wait(error.ticket) gives its outcome"
+        return DeadlineError(text, ticket=solve.ticket(), last_error=last, sent=sent)
+
+
+def _callback_base(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigurationError(
+            "callback_url is an http(s) address without query, below which a path token is put: https://my.host/captchas"
+        )
+    return url
+
+
+class _GoElsewhere(Exception):
+    """Inside a solve only: its account is busy and another one is free."""
+
+
+def _short(error: AnycapError) -> str:
+    return str(error.code) if isinstance(error, SolveError) else type(error).__name__
