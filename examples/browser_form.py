@@ -31,4 +31,5 @@ async def sign_up(page: "Page", url: str, email: str, captcha: Client) -> str:
     solution = await captcha.solve(RecaptchaV2(page.url, site_key), timeout=120)  # last: tokens live two minutes
     await page.evaluate(HAND_OVER, solution.token)
     await page.click("button[type=submit]")
-    return await page.inner_text("#answer")
+    said: str = await page.inner_text("#answer")
+    return said
