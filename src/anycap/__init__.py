@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from anycap.errors import UnsupportedMethod as UnsupportedMethod
     from anycap.events import AccountEvent as AccountEvent
     from anycap.events import ChargeEvent as ChargeEvent
+    from anycap.events import ClientWatcher as ClientWatcher
     from anycap.events import Event as Event
     from anycap.events import EventKind as EventKind
     from anycap.events import FailoverEvent as FailoverEvent
@@ -134,8 +135,8 @@ _NAMES_IN = {
         "UnsupportedMethod"
     ),
     "events": (
-        "AccountEvent ChargeEvent Event EventKind FailoverEvent ReportEvent ReportVolumeEvent RequestEvent SolveEvent "
-        "WarningEvent"
+        "AccountEvent ChargeEvent ClientWatcher Event EventKind FailoverEvent ReportEvent ReportVolumeEvent RequestEvent "
+        "SolveEvent WarningEvent"
     ),
     "journal.port": "Journal",
     "normalize": "explain normalize",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from inspect import iscoroutinefunction
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from attrs import fields, frozen
 
@@ -88,11 +88,6 @@ class Event:
         return None if self.ticket is None else self.ticket.type
 
     @property
-    def tag(self) -> str | None:
-        """The ticket's tag: what the caller said the task is for; None without one."""
-        return None if self.ticket is None else self.ticket.tag
-
-    @property
     def data(self) -> Mapping[str, object]:
         """The fields that only this kind of event has, by name."""
         return {each.name: getattr(self, each.name) for each in fields(type(self)) if each.name not in _COMMON}
@@ -124,6 +119,8 @@ class SolveEvent(Event):
     """Of the answer behind `error`, where it came by HTTP."""
     vendor_code: str | None = None
     """The vendor's own code behind `error`, as it came: of unbounded variety, and not printable for certain."""
+    follows: str | None = None
+    """The ticket id of the attempt before this one, where the same call of yours made one: a failover, or a new task."""
     cause: str | None = None
     """What a solve that ran out of time, or was cancelled in the queue, was waiting on; in the words of `error`."""
 
@@ -227,6 +224,22 @@ CLASS_OF: Mapping[EventKind, type[Event]] = {
 Hook = Callable[[Event], None]
 
 
+@runtime_checkable
+class ClientWatcher(Protocol):
+    """A hook that also wants the client itself, to read `health()` when somebody looks at a metric or a page.
+
+    Both are called on the client's event loop: `client_opened` when it is open, `client_closed` when nothing more will be
+    sent. What they raise is logged and dropped, as with events.
+    """
+
+    # Any: the client stands above this module, and no import goes upwards.
+    def client_opened(self, client: Any, /) -> None:
+        """`client` is an open `anycap.Client`."""
+
+    def client_closed(self, client: Any, /) -> None:
+        """The same client is closed; solves that had no end by then will get no further event."""
+
+
 class EventSink(Protocol):
     """A consumer of anycap's own, such as the log, that says which kinds it wants."""
 
@@ -268,6 +281,27 @@ class Events:
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:  # noqa: BLE001 - a hook is synchronous: a cancellation out of it is not ours
-                if type(error) not in self._reported:
-                    self._reported.add(type(error))
-                    logger.warning("an on_event hook raised %s; the solve goes on", type(error).__name__)
+                self._raised(error)
+
+    def opened(self, client: object) -> None:
+        """Tell those hooks that want to know the client."""
+        self._tell_watchers(lambda watcher: watcher.client_opened(client))
+
+    def closed(self, client: object) -> None:
+        """Tell them that it is closed."""
+        self._tell_watchers(lambda watcher: watcher.client_closed(client))
+
+    def _tell_watchers(self, tell: Callable[[ClientWatcher], None]) -> None:
+        for hook in self._hooks:
+            if isinstance(hook, ClientWatcher):
+                try:
+                    tell(hook)
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as for events
+                    self._raised(error)
+
+    def _raised(self, error: BaseException) -> None:
+        if type(error) not in self._reported:
+            self._reported.add(type(error))
+            logger.warning("an on_event hook raised %s; the solve goes on", type(error).__name__)

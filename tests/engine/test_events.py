@@ -17,6 +17,7 @@ from anycap.events import (
     CLASS_OF,
     AccountEvent,
     ChargeEvent,
+    ClientWatcher,
     Event,
     EventKind,
     Events,
@@ -148,6 +149,48 @@ async def test_several_hooks_hear_the_same_and_one_that_raises_hurts_no_other(wo
         await client.solve(PAGE)
     assert heard == world.events
     assert [event.kind for event in heard].count(EventKind.SOLVED) == 1
+
+
+class Watcher:
+    """A hook that wants to know its clients."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def __call__(self, event: Event) -> None:
+        self.seen.append(("event", str(event.kind)))
+
+    def client_opened(self, client: Any, /) -> None:
+        self.seen.append(("opened", repr(client.health())))
+
+    def client_closed(self, client: Any, /) -> None:
+        self.seen.append(("closed", str(client.health()["anti-captcha"].readiness)))
+        raise RuntimeError("a hook of yours")
+
+
+@in_virtual_time
+async def test_a_hook_that_wants_the_client_gets_it_when_it_opens_and_when_it_is_closed(world: World) -> None:
+    watcher, heard = Watcher(), list[Event]()
+    assert isinstance(watcher, ClientWatcher)
+    async with world.client(on_event=[watcher, heard.append]) as client:
+        await client.solve(PAGE)
+    assert watcher.seen[0] == (
+        "opened",
+        "{'anti-captcha': <AccountHealth anti-captcha: ready, 0 queued, 0 pending, 0 requests>}",
+    )
+    assert watcher.seen[-1] == ("closed", "closed")
+    assert [kind for what, kind in watcher.seen[1:-1] if what == "event"] == [str(event.kind) for event in heard]
+
+
+@in_virtual_time
+async def test_an_attempt_names_the_one_it_follows(world: World) -> None:
+    world.emulator["anti-captcha"].account().balance *= 0
+    async with world.client("anti-captcha", "capmonster") as client:
+        await client.solve(PAGE)
+        await client.solve(PAGE)
+    first, second, alone = of(world, EventKind.QUEUED)
+    assert (first.follows, second.follows, alone.follows) == (None, first.ticket.id, None)
+    assert (first.account, second.account) == ("anti-captcha", "capmonster")
 
 
 @pytest.mark.parametrize("wrong", [5, [5], ["x"], [print, None]])

@@ -121,6 +121,7 @@ class EventEmitter:
                 http_status=_status_of(answer),
                 vendor_code=_vendor_code_of(answer),
                 cause=cause,
+                follows=solve.follows,
             )
         )
 

@@ -64,6 +64,8 @@ class Journey:
     """Accounts that were waited for in vain, for as long as the caller's patience lasts."""
     repeats: dict[str, int] = field(factory=dict)
     """New tasks after a failure, by account."""
+    newest: str | None = None
+    """The ticket of the last attempt."""
     invalid: InvalidChallenge | None = None
     """Why the first account could not take the challenge; raised if no account can."""
 

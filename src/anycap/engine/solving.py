@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Solution)
 T = TypeVar("T")
-TAG_CHARS_MAX = 64
-
 OnCancel = Literal["keep", "abandon"]
 
 
@@ -58,7 +56,6 @@ class Call(Generic[S]):
     on_cancel: OnCancel
     wait_for_capacity: bool | None
     callback_url: str | None
-    tag: str | None
 
 
 class Solving:
@@ -97,7 +94,6 @@ class Solving:
         on_cancel: OnCancel,
         wait_for_capacity: bool | None,
         callback_url: str | None,
-        tag: str | None,
     ) -> Call[S]:
         """A call with the arguments of `Client.solve`. Raises ConfigurationError for wrong ones."""
         deadline = self._deadline(timeout)
@@ -110,9 +106,7 @@ class Solving:
             max_attempts=max_attempts,
             limit=self._settings.max_cost if max_cost is None else max_cost,
         )
-        if tag is not None:
-            _check_tag(tag)
-        return Call(challenge, journey, deadline, on_cancel, wait_for_capacity, callback_url, tag)
+        return Call(challenge, journey, deadline, on_cancel, wait_for_capacity, callback_url)
 
     def _deadline(self, timeout: float) -> float:
         try:
@@ -245,12 +239,11 @@ class Solving:
             wait_policy=call.wait_for_capacity,
             may_go_elsewhere=bool(call.journey.route.others(session.name)),
             has_image=prepared.has_image,
-            summary=prepared.summary,
-            tag=call.tag,
         )
         base = self._callback_base_for(session, call.callback_url)
         solve.callback_url = None if base is None else self._callbacks.url(base, solve.id)
         solve.is_repeat = call.journey.repeats.get(session.name, 0) > 0
+        solve.follows, call.journey.newest = call.journey.newest, solve.id
         self._engine.start(solve)
         return solve
 
@@ -338,11 +331,6 @@ class Solving:
         else:
             text = "the timeout ran out while createTask was in flight; client.wait(error.ticket) gives its outcome"
         return DeadlineError(text, ticket=solve.ticket(), last_error=last, sent=sent)
-
-
-def _check_tag(tag: object) -> None:
-    if not isinstance(tag, str) or not 1 <= len(tag) <= TAG_CHARS_MAX or not tag.isprintable():
-        raise ConfigurationError(f"tag is a text of 1 to {TAG_CHARS_MAX} printable characters. Nothing was sent.")
 
 
 def _callback_base(url: str) -> str:

@@ -1,0 +1,417 @@
+"""Traces and metrics for OpenTelemetry: a span for each solve with its stages as children, histograms and counters.
+
+    client = Client("anti-captcha", on_event=OpenTelemetry())
+
+Where they go is decided by the program's own SDK; only the API package is needed here (extra `anycap[opentelemetry]`),
+and without an SDK everything is a no-op. Names follow OpenTelemetry's semantic conventions, which have none for captcha
+services: `captcha.client.operation.duration` beside their `db.client.operation.duration`. `docs/guides/telemetry.md` lists
+them all. Nothing in a span or a metric is a secret, and what varies without bound (ticket, tag, the vendor's own code) is an
+attribute of spans only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+
+from attrs import define
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+    from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, TracerProvider
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "anycap.contrib.opentelemetry needs OpenTelemetry's API: pip install 'anycap[opentelemetry]'", name=missing.name
+    ) from None
+
+import anycap
+from anycap.client import Client
+from anycap.contrib.telemetry import (
+    NOTICE_BUCKETS_S,
+    OUTCOMES,
+    QUEUE_BUCKETS_S,
+    REQUEST_BUCKETS_S,
+    SOLVE_BUCKETS_S,
+    Watched,
+    total_s,
+    type_label,
+)
+from anycap.events import ChargeEvent, Event, EventKind, FailoverEvent, RequestEvent, SolveEvent
+from anycap.vendor_text import printable
+
+__all__ = ["OpenTelemetry"]
+
+PROVIDER, ACCOUNT, TYPE = "captcha.provider.name", "captcha.account.name", "captcha.challenge.type"
+ERROR, STATUS = "error.type", "http.response.status_code"
+
+UNDELIVERED_S = 60.0
+"""A solved task whose solution nobody takes for so long gets no delivery: its span ends where it was solved. A caller who
+waits is woken at once, so only readers of `solve_many` that lag behind, and callers that have gone, come to this."""
+OPEN_MAX = 100_000
+"""Spans open at once; beyond it the oldest is ended as it is. Above what one client can have in flight."""
+ENDED_MAX = 1_000
+"""Span contexts of solves that failed, kept for the link from the attempt that follows at once."""
+VENDOR_CODE_CHARS_MAX = 80
+
+Attributes = Mapping[str, str | int | float | bool]
+
+
+@define
+class _OpenSpan:
+    """The span of a solve that has not ended."""
+
+    span: Span
+    started_ns: int
+    account: str
+    resumed: bool
+    solved_ns: int | None = None
+    """The end of the task; what follows is the delivery."""
+    solved_at: float = 0.0
+
+
+class OpenTelemetry(Watched):
+    """A hook that turns events into spans and metrics: `Client(..., on_event=OpenTelemetry())`.
+
+    tracer_provider, meter_provider: those of your SDK. Default: the global ones.
+
+    The span of a solve is a child of the span in which `solve`, `submit` or `wait` was called. One hook may be given to
+    several clients.
+
+    >>> from anycap import RecaptchaV2
+    >>> from anycap.emulator import Emulator
+    >>> from anycap.testing import VirtualTime
+    >>> from opentelemetry.sdk.trace import TracerProvider
+    >>> from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    >>> from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    >>> spans, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    >>> provider.add_span_processor(SimpleSpanProcessor(spans))
+    >>> virtual = VirtualTime(Emulator(), "yescaptcha", on_event=OpenTelemetry(tracer_provider=provider))
+    >>> async def scene(client):
+    ...     await client.solve(RecaptchaV2("https://example.com", "6Le-site-key"))
+    >>> virtual(scene)
+    >>> [span.name for span in spans.get_finished_spans()]
+    ['queue', 'submit', 'waiting', 'delivery', 'solve RecaptchaV2']
+    """
+
+    def __init__(
+        self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+    ) -> None:
+        super().__init__()
+        self._tracer = trace.get_tracer("anycap", anycap.__version__, tracer_provider)
+        self._spans: OrderedDict[str, _OpenSpan] = OrderedDict()
+        """By ticket id, oldest first."""
+        self._undelivered: OrderedDict[str, _OpenSpan] = OrderedDict()
+        """Of these, those that are solved."""
+        self._ended: OrderedDict[str, SpanContext] = OrderedDict()
+        self._labels: dict[tuple[str, str, str, str | None], dict[str, str]] = {}
+        self._make_instruments(metrics.get_meter("anycap", anycap.__version__, meter_provider))
+        self._on: Mapping[EventKind, Callable[..., None]] = {
+            EventKind.QUEUED: self._begun,
+            EventKind.RESUMED: self._begun,
+            EventKind.REQUEUED: self._noted,
+            EventKind.POLL_LOST: self._noted,
+            EventKind.SOLVED: self._solved,
+            EventKind.DELIVERED: self._delivered,
+            EventKind.FAILED: self._not_solved,
+            EventKind.IN_DOUBT: self._not_solved,
+            EventKind.ABANDONED: self._not_solved,
+            EventKind.STALLED: self._stalled,
+            EventKind.FAILOVER: self._failed_over,
+            EventKind.REQUEST: self._requested,
+            EventKind.CHARGED: self._charged,
+        }
+
+    def __call__(self, event: Event) -> None:
+        """Called by the client."""
+        handle = self._on.get(event.kind)
+        if handle is not None:
+            handle(event)
+
+    def client_closed(self, client: Client, /) -> None:
+        """Called by the client: the spans of what it leaves behind end here, without an outcome."""
+        super().client_closed(client)
+        elsewhere = {each.account for each in self.accounts()}
+        for ticket_id, open_span in tuple(self._spans.items()):
+            if open_span.account not in elsewhere:
+                self._end(ticket_id, open_span.solved_ns)
+
+    # -- spans
+
+    def _begun(self, event: SolveEvent) -> None:
+        """Here, and only here, the caller's context is the current one: these events are sent in the caller's task."""
+        ticket = event.ticket
+        assert ticket is not None  # noqa: S101 - events of solves have one
+        resumed = event.kind is EventKind.RESUMED
+        started_ns = _ns(event.at)
+        attributes: dict[str, str | bool] = {
+            "captcha.operation.name": "solve",
+            PROVIDER: event.provider,
+            ACCOUNT: event.account,
+            TYPE: ticket.type,
+            "captcha.ticket.id": ticket.id,
+        }
+        if resumed:
+            attributes["captcha.resumed"] = True
+        if ticket.id in self._spans:
+            self._end(ticket.id, started_ns)
+        before = self._ended.get(event.follows) if event.follows is not None else None
+        span = self._tracer.start_span(
+            f"solve {type_label(ticket.type)}",
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            links=() if before is None else (Link(before),),
+            start_time=started_ns,
+        )
+        self._spans[ticket.id] = _OpenSpan(span, started_ns, event.account, resumed)
+        if len(self._spans) > OPEN_MAX:
+            self._end(next(iter(self._spans)), None)
+
+    def _noted(self, event: SolveEvent) -> None:
+        """Something went wrong and the solve goes on: an event of its span."""
+        found = self._span_of(event)
+        if found is not None and found.span.is_recording():
+            found.span.add_event(event.kind.value, _error_of(event), _ns(event.at))
+
+    def _stalled(self, event: SolveEvent) -> None:
+        found = self._span_of(event)
+        if found is not None:
+            self._stages(found, event)
+            found.span.set_attribute("captcha.outcome", "stalled")
+            self._end(_id_of(event), _ns(event.at))
+
+    def _solved(self, event: SolveEvent) -> None:
+        self._measure(event)
+        found = self._span_of(event)
+        if found is not None:
+            found.solved_ns, found.solved_at = self._stages(found, event), event.at
+            found.span.set_attribute("captcha.outcome", "solved")
+            self._undelivered[_id_of(event)] = found
+        while self._undelivered:
+            oldest = next(iter(self._undelivered))
+            waiting = self._undelivered[oldest]
+            if event.at - waiting.solved_at < UNDELIVERED_S:
+                break
+            self._end(oldest, waiting.solved_ns)
+
+    def _delivered(self, event: SolveEvent) -> None:
+        found = self._span_of(event)
+        if found is not None and found.solved_ns is not None:
+            # The wall clock may have been set meanwhile.
+            until_ns = max(found.solved_ns + _ns(event.at - found.solved_at), found.solved_ns)
+            self._stage(found, "delivery", found.solved_ns, until_ns)
+            self._end(_id_of(event), until_ns)
+
+    def _not_solved(self, event: SolveEvent) -> None:
+        found = self._span_of(event)
+        if found is None or found.solved_ns is None:  # a solution that was abandoned is measured already
+            self._measure(event)
+        if found is None:
+            return
+        ended_ns = found.solved_ns or self._stages(found, event)
+        span, error = found.span, event.error or event.kind.value
+        if span.is_recording():
+            span.set_attribute("captcha.outcome", OUTCOMES[event.kind])
+            if event.kind is not EventKind.ABANDONED:
+                span.set_attributes({ERROR: error, **_error_of(event)})
+                span.set_status(StatusCode.ERROR, error)
+        self._end(_id_of(event), ended_ns)
+
+    def _stages(self, found: _OpenSpan, event: SolveEvent) -> int:
+        """Make the children of what is over, from the durations that the event carries; gives the end of the last one.
+
+        They are made in one go at the end, because the event's durations are exact and nothing need be remembered.
+        """
+        span, at_ns = found.span, found.started_ns
+        now_ns = max(_ns(event.at), at_ns)
+        if event.queued_s is not None:
+            queued_ns = at_ns + _ns(event.queued_s)
+            self._stage(found, "queue", at_ns, queued_ns)
+            at_ns = queued_ns
+            if event.submit_s is not None:
+                submitted_ns = at_ns + _ns(event.submit_s)
+                self._stage(found, "submit", at_ns, submitted_ns)
+                at_ns = submitted_ns
+            elif event.attempts:
+                now_ns = max(now_ns, at_ns)
+                self._stage(found, "submit", at_ns, now_ns)
+                at_ns = now_ns
+        if event.submit_s is not None or found.resumed:
+            # The age of a resumed task began in another process: here it waits from the moment it was taken up.
+            waited = event.solve_s is not None and not found.resumed
+            waited_ns = at_ns + _ns(event.solve_s or 0.0) if waited else max(now_ns, at_ns)
+            self._stage(found, "waiting", at_ns, waited_ns)
+            at_ns = waited_ns
+        if span.is_recording():
+            task_id = None if event.ticket is None else event.ticket.task_id
+            if task_id is not None:
+                span.set_attribute("captcha.task.id", printable(str(task_id), VENDOR_CODE_CHARS_MAX))
+            span.set_attributes({"captcha.attempts": event.attempts, "captcha.polls": event.polls})
+        return at_ns
+
+    def _stage(self, found: _OpenSpan, name: str, start_ns: int, end_ns: int) -> None:
+        if found.span.is_recording():
+            context = trace.set_span_in_context(found.span, Context())
+            self._tracer.start_span(name, context, start_time=start_ns).end(end_ns)
+
+    def _span_of(self, event: Event) -> _OpenSpan | None:
+        return None if event.ticket is None else self._spans.get(event.ticket.id)
+
+    def _end(self, ticket_id: str, ended_ns: int | None) -> None:
+        found = self._spans.pop(ticket_id)
+        self._undelivered.pop(ticket_id, None)
+        found.span.end(ended_ns)
+        self._ended[ticket_id] = found.span.get_span_context()
+        if len(self._ended) > ENDED_MAX:
+            self._ended.popitem(last=False)
+
+    # -- metrics
+
+    def _make_instruments(self, meter: metrics.Meter) -> None:
+        def seconds(name: str, description: str, buckets: tuple[float, ...]) -> metrics.Histogram:
+            return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
+
+        self._operation = seconds(
+            "captcha.client.operation.duration", "From the call to the solution or failure.", SOLVE_BUCKETS_S
+        )
+        self._queue = seconds(
+            "captcha.client.queue.duration", "From the call until createTask was allowed to go.", QUEUE_BUCKETS_S
+        )
+        self._task = seconds(
+            "captcha.client.task.duration", "From the vendor's task id to the solution.", SOLVE_BUCKETS_S
+        )
+        self._notice = seconds(
+            "captcha.client.notice.delay", "From the task's end to the poll that noticed it.", NOTICE_BUCKETS_S
+        )
+        self._request = seconds("captcha.client.request.duration", "One HTTP request.", REQUEST_BUCKETS_S)
+        self._requests = meter.create_counter("captcha.client.requests", "{request}", "HTTP requests to vendors.")
+        self._errors = meter.create_counter(
+            "captcha.client.errors", "{error}", "Solves that failed or are in doubt, by shared code."
+        )
+        self._failovers = meter.create_counter(
+            "captcha.client.failovers", "{failover}", "Solves that left an account for another."
+        )
+        self._cost = meter.create_counter("captcha.client.cost", "{currency}", "What tasks have cost, by currency.")
+        self._charges = meter.create_counter(
+            "captcha.client.charges", "{charge}", "Tasks that were paid for, or may have been."
+        )
+        meter.create_observable_up_down_counter(
+            "captcha.client.solves.in_flight", [self._solves_now], "{solve}", "Solves that have not ended, by state."
+        )
+        meter.create_observable_up_down_counter(
+            "captcha.client.active_requests", [self._requests_now], "{request}", "HTTP requests in progress."
+        )
+        meter.create_observable_up_down_counter(
+            "captcha.client.task.limit", [self._limits_now], "{task}", "Unfinished tasks that the account may have."
+        )
+        meter.create_observable_up_down_counter(
+            "captcha.client.account.readiness",
+            [self._readiness_now],
+            "{account}",
+            "1 for the account's state, by state.",
+        )
+
+    def _labels_of(self, event: Event, error: str | None = None) -> dict[str, str]:
+        """Provider, account, type and error: few, so one mapping is kept for each."""
+        name = type_label(event.type)
+        key = (event.provider, event.account, name, error)
+        labels = self._labels.get(key)
+        if labels is None:
+            labels = {PROVIDER: event.provider, ACCOUNT: event.account}
+            if name:
+                labels[TYPE] = name
+            if error is not None:
+                labels[ERROR] = error
+            self._labels[key] = labels
+        return labels
+
+    def _measure(self, event: SolveEvent) -> None:
+        if event.kind is EventKind.SOLVED:
+            error = None
+        else:
+            error = event.error or event.kind.value
+            if event.kind is not EventKind.ABANDONED:
+                self._errors.add(1, self._labels_of(event, error))
+        labels, duration_s = self._labels_of(event, error), total_s(event)
+        if duration_s is not None:
+            self._operation.record(duration_s, labels)
+        if event.queued_s is not None:
+            self._queue.record(event.queued_s, self._labels_of(event))
+        if event.kind is EventKind.SOLVED and event.solve_s is not None:
+            self._task.record(event.solve_s, labels)
+            if event.notice_s is not None:
+                self._notice.record(event.notice_s, labels)
+
+    def _requested(self, event: RequestEvent) -> None:
+        labels: dict[str, str | int] = {
+            PROVIDER: event.provider,
+            ACCOUNT: event.account,
+            "captcha.request.method": event.method,
+            "captcha.request.outcome": event.outcome,
+        }
+        if event.http_status is not None:
+            labels[STATUS] = event.http_status
+        if event.error is not None:
+            labels[ERROR] = event.error
+        self._requests.add(1, labels)
+        self._request.record(event.duration_s, labels)
+
+    def _charged(self, event: ChargeEvent) -> None:
+        labels = self._labels_of(event)
+        self._charges.add(1, {**labels, "captcha.charged": event.charged.value})
+        if event.amount is not None:
+            self._cost.add(float(event.amount), {**labels, "captcha.cost.currency": event.currency})
+
+    def _failed_over(self, event: FailoverEvent) -> None:
+        self._failovers.add(1, self._labels_of(event, event.error))
+        found = self._span_of(event)
+        if found is not None:  # still queued: it goes to another account without having failed here
+            found.span.set_attribute("captcha.outcome", "failover")
+            ended_ns = found.started_ns + _ns(event.waited_s or 0.0)
+            self._stage(found, "queue", found.started_ns, ended_ns)
+            self._end(_id_of(event), ended_ns)
+
+    # -- read when metrics are collected, in the reader's thread
+
+    def _solves_now(self, options: CallbackOptions) -> Iterable[Observation]:
+        for health in self.accounts():
+            labels = {PROVIDER: health.provider, ACCOUNT: health.account}
+            yield Observation(health.queued, {**labels, "captcha.solve.state": "queued"})
+            yield Observation(health.guard.tasks, {**labels, "captcha.solve.state": "pending"})
+
+    def _requests_now(self, options: CallbackOptions) -> Iterable[Observation]:
+        for health in self.accounts():
+            yield Observation(health.requests, {PROVIDER: health.provider, ACCOUNT: health.account})
+
+    def _limits_now(self, options: CallbackOptions) -> Iterable[Observation]:
+        for health in self.accounts():
+            yield Observation(health.guard.task_window, {PROVIDER: health.provider, ACCOUNT: health.account})
+
+    def _readiness_now(self, options: CallbackOptions) -> Iterable[Observation]:
+        for health in self.accounts():
+            labels = {PROVIDER: health.provider, ACCOUNT: health.account}
+            yield Observation(1, {**labels, "captcha.account.readiness": health.readiness.value})
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)
+
+
+def _id_of(event: Event) -> str:
+    assert event.ticket is not None  # noqa: S101 - the span was found by it
+    return event.ticket.id
+
+
+def _error_of(event: SolveEvent) -> dict[str, str | int]:
+    """What a span says of an error: the shared code, and what came from the vendor, made printable."""
+    found: dict[str, str | int] = {}
+    if event.error is not None:
+        found[ERROR] = event.error
+    if event.http_status is not None:
+        found[STATUS] = event.http_status
+    if event.vendor_code is not None:
+        found["captcha.vendor.code"] = printable(event.vendor_code, VENDOR_CODE_CHARS_MAX)
+    if event.cause is not None:
+        found["captcha.waited_for"] = event.cause
+    return found

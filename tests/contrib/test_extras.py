@@ -1,0 +1,39 @@
+"""A module whose library is not installed says so in one line that names the extra. `nox -s extras` installs each alone."""
+
+import subprocess
+import sys
+
+import pytest
+
+WANTED = {
+    "anycap.contrib.opentelemetry": ("opentelemetry", "opentelemetry"),
+    "anycap.contrib.prometheus": ("prometheus_client", "prometheus"),
+}
+IMPORT = """
+import importlib, sys
+sys.modules[{library!r}] = None  # as if it were not installed
+import anycap.contrib.telemetry
+importlib.import_module({module!r})
+"""
+
+
+@pytest.mark.parametrize("module", WANTED)
+def test_an_absent_library_is_one_clear_error_that_names_the_extra(module: str) -> None:
+    library, extra = WANTED[module]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT.format(library=library, module=module)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ModuleNotFoundError: {module} needs ")
+    assert last.endswith(f"pip install 'anycap[{extra}]'")
+    assert "During handling" not in done.stderr
+
+
+def test_anycap_itself_imports_none_of_them() -> None:
+    code = "import sys, anycap; anycap.Client; print([n for n in ('opentelemetry', 'prometheus_client') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
