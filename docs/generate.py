@@ -227,6 +227,12 @@ def fault_selectors() -> str:
     return table(("field", "hits"), [(f"`{name}`", what) for name, what in faults.SELECTORS.items()])
 
 
+def example(name: str) -> str:
+    """A program of examples/, whole; the tests run it there."""
+    text = DOCS.parent.joinpath("examples", name).read_text(encoding="utf-8")
+    return f'```py title="examples/{name}"\n{text}```\n'
+
+
 def of_the_project(name: str) -> str:
     """A page of the repository's root as a page of the site, its links into docs/ made to fit."""
     path = DOCS.parent / f"{name}.md"
@@ -252,7 +258,14 @@ BUILT_ONLY = {DOCS / "project" / f"{name}.md" for name in ("changelog", "contrib
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "../SECURITY.md": {"http-limits": http_limits, "limits": limits},
     "../zensical.toml": {"decision pages": decision_pages, "vendor pages": vendor_pages, "reference pages": navigation},
-    "testing.md": {"fault actions": fault_actions, "fault selectors": fault_selectors},
+    "testing.md": {
+        "fault actions": fault_actions,
+        "fault selectors": fault_selectors,
+        "browser_form.py": partial(example, "browser_form.py"),
+    },
+    "guides/crawlers.md": {"crawlee_crawl.py": partial(example, "crawlee_crawl.py")},
+    "guides/services.md": {"litestar_service.py": partial(example, "litestar_service.py")},
+    "guides/blocking.md": {"blocking.py": partial(example, "blocking.py")},
     "architecture.md": {"state diagram": state_diagram, "state table": state_table},
 }
 

@@ -31,7 +31,7 @@ PAGES: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
             "anycap.testing.pytest_plugin", "anycap.testing.conformance",
         ),
     ),
-    ("contrib", "Frameworks", "Glue for web frameworks; each module is imported only by you.", (), ("anycap.contrib.aiohttp", "anycap.contrib.starlette", "anycap.contrib.scrapy")),
+    ("contrib", "Frameworks", "Glue for web frameworks; each module is imported only by you.", (), ("anycap.contrib.aiohttp", "anycap.contrib.starlette", "anycap.contrib.scrapy", "anycap.contrib.shutdown", "anycap.contrib.http_errors")),
     ("telemetry", "Metrics and traces", "Hooks for OpenTelemetry and Prometheus; each module is imported only by you.", (), ("anycap.contrib.opentelemetry", "anycap.contrib.prometheus")),
     (
         "ports",

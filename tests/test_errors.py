@@ -88,6 +88,20 @@ def test_the_meaning_never_quotes_the_vendor() -> None:
     assert "MONEY" not in error.meaning + error.action
 
 
+def test_with_docs_url_the_message_ends_with_a_link_to_the_code() -> None:
+    answer = busy(code="ERROR_X")
+    error = error_from(answer, ErrorContext(docs_url="https://docs.example/anycap/"))
+    assert error.docs_link == "https://docs.example/anycap/error-explorer.html#toy/ERROR_X"
+    assert str(error).endswith(f" See {error.docs_link}")
+    assert error_from(answer).docs_link is None
+
+
+def test_a_code_that_no_catalog_lists_links_to_the_shared_code_and_not_to_the_vendors_words() -> None:
+    unknown = attrs.evolve(busy(code='"><script>'), row=attrs.evolve(busy().row, known=False))
+    error = error_from(unknown, ErrorContext(docs_url="https://docs.example"))
+    assert error.docs_link == "https://docs.example/error-explorer.html#no_workers"
+
+
 def test_in_doubt_counts_as_charged_unknown() -> None:
     assert InDoubtError("lost").charged is Charged.UNKNOWN
 

@@ -7,7 +7,7 @@ is in `engine/routing.py`, and what may be sent is decided in `core/`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
@@ -228,6 +228,7 @@ class Client(VendorMethods):
         on_cancel: OnCancel = "keep",
         wait_for_capacity: bool | None = None,
         callback_url: str | None = None,
+        tag: str | None = None,
     ) -> S:
         """Submit `challenge`, wait, return its solution.
 
@@ -239,6 +240,7 @@ class Client(VendorMethods):
         on_cancel: "keep" lets a paid task go on when you cancel (its ticket stays good); "abandon" stops polling it.
         wait_for_capacity: whether to queue behind a busy, stopped or blocked account. Default: only behind a busy one.
         callback_url: as for the client, for this solve alone.
+        tag: what the task is for, in clear, up to 64 printable characters: on its ticket, receipt, events and journal entry.
 
         Raises InvalidChallenge before anything is sent; a SolveError subclass for what the vendor said; InDoubtError
         when createTask's answer was lost; DeadlineError when `timeout` ran out, with the ticket to go on waiting for.
@@ -253,7 +255,7 @@ class Client(VendorMethods):
         """
         call = self._solving.call(
             challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts, max_cost=max_cost,
-            on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url,
+            on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url, tag=tag,
         )  # fmt: skip
         return await self._solving.solve(call, self._engine.deliver)
 
@@ -268,12 +270,13 @@ class Client(VendorMethods):
         max_cost: Decimal | None = None,
         wait_for_capacity: bool | None = None,
         callback_url: str | None = None,
+        tag: str | None = None,
     ) -> Ticket:
         """Submit `challenge` and return its ticket once the vendor has accepted it; `wait(ticket)` gets the solution.
 
         timeout: seconds for queueing and submitting. If you cancel while it is queued, nothing is sent.
-        account, accounts, max_attempts, max_cost, wait_for_capacity, callback_url: as for `solve`, which also says what is
-            raised. Accounts are tried until one accepts.
+        account, accounts, max_attempts, max_cost, wait_for_capacity, callback_url, tag: as for `solve`, which also says
+            what is raised. Accounts are tried until one accepts.
 
         >>> from anycap import RecaptchaV2
         >>> from anycap.testing import rehearse
@@ -286,7 +289,7 @@ class Client(VendorMethods):
         """
         call = self._solving.call(
             challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts, max_cost=max_cost,
-            on_cancel="keep", wait_for_capacity=wait_for_capacity, callback_url=callback_url,
+            on_cancel="keep", wait_for_capacity=wait_for_capacity, callback_url=callback_url, tag=tag,
         )  # fmt: skip
         return await self._solving.submit(call)
 
@@ -315,12 +318,14 @@ class Client(VendorMethods):
         on_cancel: OnCancel = "keep",
         wait_for_capacity: bool | None = None,
         callback_url: str | None = None,
+        tag: str | Callable[[Challenge[S]], str | None] | None = None,
     ) -> SolveMany[S]:
         """Solve many at once: `async with client.solve_many(...) as outcomes: async for outcome in outcomes: ...`.
 
         challenges: any iterable or async iterable, read lazily. What it raises is raised to the reader.
         limit: how far ahead of the outcomes you have taken it is read. Default: 1,000.
         timeout: seconds for each challenge.
+        tag: a text, or a function of the challenge that gives one.
         The other arguments are `solve`'s, for each challenge.
 
         Outcomes come in the order of completion, each with the `index` of its challenge. Failures are outcomes, too: `unwrap`
@@ -340,6 +345,7 @@ class Client(VendorMethods):
             call = self._solving.call(
                 challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts,
                 max_cost=max_cost, on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url,
+                tag=tag(challenge) if callable(tag) else tag,
             )  # fmt: skip
             return await self._solving.solve(call, held.hold)
 

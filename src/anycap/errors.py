@@ -98,6 +98,18 @@ class ErrorContext:
     retry_after: float | None = None
     retry_at: datetime | None = None
     charged: Charged | None = None
+    docs_url: str | None = None
+
+
+def explorer_link(docs_url: str, row: ErrorRow, provider: str, vendor_code: str | None) -> str:
+    """The page of the error explorer that explains this error, below the address of the documentation.
+
+    A code that the vendor's catalog does not list leads to the shared code, so that no words of a vendor make a link.
+    """
+    from urllib.parse import quote  # few clients set docs_url: not at import
+
+    where = f"{provider}/{vendor_code}" if row.known and vendor_code else str(row.code)
+    return f"{docs_url.rstrip('/')}/error-explorer.html#{quote(where)}"
 
 
 class SolveError(AnycapError):
@@ -107,7 +119,8 @@ class SolveError(AnycapError):
     to do); `retryable` is False only when `retry` is `never`. From the vendor, kept whole: `provider`, `vendor_code`,
     `vendor_id`, `description`, `http_status`. From this client: `account`; `phase` (`submit`, `poll`, `call`); `sent`
     (False when the guard stopped the request here, before the vendor saw it); `retry_after` (seconds, None when nobody
-    knows) and `retry_at` (aware UTC time).
+    knows) and `retry_at` (aware UTC time); `docs_link` (this error in the error explorer; None without
+    `Settings.docs_url`), with which the message ends.
     """
 
     def __init__(
@@ -124,7 +137,12 @@ class SolveError(AnycapError):
         self.account, self.phase, self.sent = context.account, context.phase, context.sent
         self.retry_after = row.retry_after if context.retry_after is None else context.retry_after
         self.retry_at = context.retry_at
-        super().__init__(_explanation(answer, self.retry_after, sent=self.sent), ticket=ticket)
+        self.docs_link: str | None = None
+        message = _explanation(answer, self.retry_after, sent=self.sent)
+        if context.docs_url is not None:
+            self.docs_link = explorer_link(context.docs_url, row, answer.provider, answer.vendor_code)
+            message += f" See {self.docs_link}"
+        super().__init__(message, ticket=ticket)
         self.args = (str(self),)
 
     @property

@@ -88,6 +88,11 @@ class Event:
         return None if self.ticket is None else self.ticket.type
 
     @property
+    def tag(self) -> str | None:
+        """The ticket's tag: what the caller said the task is for; None without one."""
+        return None if self.ticket is None else self.ticket.tag
+
+    @property
     def data(self) -> Mapping[str, object]:
         """The fields that only this kind of event has, by name."""
         return {each.name: getattr(self, each.name) for each in fields(type(self)) if each.name not in _COMMON}

@@ -160,3 +160,8 @@ class Receipt:
     currency: str | None
     accepted_at: datetime | None
     ended_at: datetime | None
+
+    @property
+    def tag(self) -> str | None:
+        """The ticket's tag: what the task was for."""
+        return self.ticket.tag

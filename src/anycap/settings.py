@@ -131,7 +131,8 @@ class Settings:
 
     `max_cost` bounds what new tasks after a failure may cost. `soft_id` is your developer id, sent with createTask: one for
     all vendors, or one for each, as in `{"anti-captcha": 123, "capmonster": 55}`. Off unless set. `allow_http` lets a key
-    travel over plain http to other machines.
+    travel over plain http to other machines. `docs_url` is where you host this documentation: errors then end with a link
+    to their code in the error explorer (`error.docs_link`).
     """
 
     retry: RetrySettings = field(factory=RetrySettings)
@@ -143,6 +144,7 @@ class Settings:
     max_cost: Decimal | None = None
     soft_id: int | str | Mapping[str, int | str] | None = None
     allow_http: bool = field(default=False)
+    docs_url: str | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.guard.max_in_flight < 1 or (self.guard.requests_max is not None and self.guard.requests_max < 1):

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from attrs import frozen
+from attrs import field, frozen
 
 from anycap.taxonomy import Charged
 
@@ -37,7 +37,9 @@ class Ticket:
     """A claim on one paid task; picklable, and valid in another process that has the same account.
 
     `id` is ours and made before anything is sent; `task_id` is the vendor's (None until accepted, or for ever when the
-    answer was lost). `account` is the account's name, `type` the challenge's (`RecaptchaV2`; `VendorTask/<type>`).
+    answer was lost). `account` is the account's name, `type` the challenge's (`RecaptchaV2`; `VendorTask/<type>`). `tag` is
+    the caller's word for what the task is for, and `challenge` what may be kept of what was asked: page address without query,
+    site key, hashes of images.
     """
 
     id: str
@@ -47,6 +49,8 @@ class Ticket:
     type: str
     state: TicketState
     created_at: datetime
+    tag: str | None = None
+    challenge: Mapping[str, object] = field(factory=dict, repr=False, eq=False)
 
     def to_dict(self) -> dict[str, object]:
         """A JSON-ready mapping that `from_dict` takes back."""
@@ -58,6 +62,8 @@ class Ticket:
             "type": self.type,
             "state": str(self.state),
             "created_at": self.created_at.isoformat(),
+            "tag": self.tag,
+            "challenge": dict(self.challenge),
         }
 
     @classmethod
@@ -66,6 +72,9 @@ class Ticket:
         task_id = fields["task_id"]
         if task_id is not None and (not isinstance(task_id, (int, str)) or isinstance(task_id, bool)):
             raise ValueError(f"a task id is a number or text, not {type(task_id).__name__}")
+        tag, challenge = fields.get("tag"), fields.get("challenge") or {}
+        if not isinstance(challenge, Mapping):
+            raise ValueError(f"a ticket's challenge is a mapping, not {type(challenge).__name__}")
         return cls(
             id=str(fields["id"]),
             task_id=task_id,
@@ -74,6 +83,8 @@ class Ticket:
             type=str(fields["type"]),
             state=TicketState(str(fields["state"])),
             created_at=datetime.fromisoformat(str(fields["created_at"])),
+            tag=None if tag is None else str(tag),
+            challenge=challenge,
         )
 
 

@@ -14,7 +14,7 @@ from anycap.cli import COMMANDS, main
 DATA = Path(__file__).parents[1] / "data"
 KEYS = {
     "code", "category", "retry", "scope", "retry_after", "charged", "meaning", "action", "source", "provider",
-    "vendor_code", "known",
+    "vendor_code", "known", "link",
 }  # fmt: skip
 
 
@@ -33,6 +33,18 @@ def test_explain_as_text_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> 
     assert said.startswith("ERROR_ZERO_BALANCE at anti-captcha\n  shared code  no_funds")
     assert "nothing, until something is changed" in said
     assert "what to do   " in said
+
+
+def test_explain_ends_with_a_link_into_the_error_explorer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["errors", "explain", "--provider", "yescaptcha", "ERROR_ZERO_BALANCE"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.endswith("  link         error-explorer.html#yescaptcha/ERROR_ZERO_BALANCE\n")
+    monkeypatch.setenv("ANYCAP_DOCS_URL", "https://docs.example/anycap/")
+    assert main([*words, "--json"]) == 0
+    link = "https://docs.example/anycap/error-explorer.html#yescaptcha/ERROR_ZERO_BALANCE"
+    assert json.loads(capsys.readouterr().out)["link"] == link
 
 
 def test_a_code_that_no_catalog_lists_is_explained_as_unknown(capsys: pytest.CaptureFixture[str]) -> None:

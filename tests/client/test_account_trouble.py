@@ -11,6 +11,7 @@ from anycap.client import Client
 from anycap.credentials import Secret
 from anycap.emulator import DEFAULT_KEY
 from anycap.errors import AccountError, AnycapError, BlockedError, BusyError, DeadlineError, RefusedError
+from anycap.settings import Settings
 from tests.client.virtual import World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
@@ -46,6 +47,19 @@ async def test_a_thousand_solves_with_a_wrong_key_are_one_request(world: World, 
     assert all(error is not None and error.code == "invalid_key" for error in errors)  # type: ignore[attr-defined] # AccountError
     assert sum(error.sent for error in errors) == 1  # type: ignore[union-attr] # AccountError
     assert all(error is not None and error.ticket is not None for error in errors)
+
+
+@in_virtual_time
+async def test_with_docs_url_solves_and_calls_end_with_a_link_to_their_code(world: World) -> None:
+    settings = Settings(docs_url="https://docs.example/")
+    async with world.client("capmonster", key="not-the-key-of-any-account", settings=settings) as client:
+        for asked in (client.solve(PAGE), client.balance()):
+            with pytest.raises(AccountError) as caught:
+                await asked
+            assert (
+                caught.value.docs_link == "https://docs.example/error-explorer.html#capmonster/ERROR_KEY_DOES_NOT_EXIST"
+            )
+            assert str(caught.value.docs_link) in str(caught.value)
 
 
 @in_virtual_time

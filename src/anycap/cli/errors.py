@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import textwrap
 from difflib import get_close_matches
@@ -11,7 +12,7 @@ from typing import Any
 
 from anycap.cli.exits import OK, exit_code
 from anycap.cli.output import Output, table
-from anycap.errors import AnycapError, ConfigurationError
+from anycap.errors import AnycapError, ConfigurationError, explorer_link
 from anycap.taxonomy import CODES, Code, ErrorRow
 
 KEYS = ["code", "category", "retry", "scope", "retry_after", "charged", "meaning", "action", "source"]
@@ -41,7 +42,13 @@ def row_fields(row: ErrorRow, provider: str, vendor_code: str) -> dict[str, Any]
         "provider": provider,
         "vendor_code": vendor_code,
         "known": row.known,
+        "link": _link(row, provider, vendor_code),
     }
+
+
+def _link(row: ErrorRow, provider: str, vendor_code: str) -> str:
+    """The code in the error explorer: below `ANYCAP_DOCS_URL`, or within the documentation wherever that is."""
+    return explorer_link(os.environ.get("ANYCAP_DOCS_URL", "."), row, provider, vendor_code).removeprefix("./")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -153,6 +160,7 @@ def _row_text(row: ErrorRow, provider: str, code: str) -> str:
         *_paragraph("meaning", row.meaning),
         *_paragraph("what to do", row.action),
         *_paragraph("source", row.source),
+        *_paragraph("link", _link(row, provider, code)),
     ])  # fmt: skip
 
 

@@ -13,14 +13,10 @@ client's grace; their tasks stay in the journal. Needs the extra `anycap[starlet
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from os import PathLike
-from types import FrameType
 from typing import Any
 
 import anyio
@@ -33,6 +29,7 @@ from anycap.accounts import Account
 from anycap.callbacks import BODY_BYTES_MAX
 from anycap.client import Client
 from anycap.contrib.http_errors import answer_for
+from anycap.contrib.shutdown import closing_on_signals
 from anycap.engine.runtime import Runtime
 from anycap.errors import AnycapError, ConfigurationError
 from anycap.events import Hook
@@ -46,8 +43,6 @@ logger = logging.getLogger("anycap.contrib.starlette")
 
 CALLBACK_READ_S = 10.0
 """How long a vendor's callback may take to send its body; theirs are small and sent at once."""
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def client_lifespan(
@@ -90,7 +85,7 @@ def client_lifespan(
             if resume:
                 logger.info("%d tickets of an earlier process are continued", len(await client.resume()))
             app.state.anycap_client = client
-            with _closing_on_signals(client, shutdown_grace):
+            with closing_on_signals(client, shutdown_grace):
                 yield
         finally:
             await client.aclose(shutdown_grace)
@@ -107,51 +102,6 @@ def get_client(connection: HTTPConnection) -> Client:
     if not isinstance(client, Client):
         raise ConfigurationError("this application has no client: make it with lifespan=client_lifespan(...)")
     return client
-
-
-# -- stopping ----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _closing_on_signals(client: Client, grace: float | None) -> Iterator[None]:
-    """Close the client as soon as the server is told to stop; the server's own handlers are called as before."""
-    loop = _asyncio_loop()
-    # Signals are the main thread's, and a server in another thread, such as a test client's, does not get any.
-    if loop is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    closing: set[asyncio.Task[None]] = set()
-
-    def close() -> None:
-        closing.add(loop.create_task(client.aclose(grace)))
-
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(close)
-        handler = before[signal.Signals(number)]
-        if callable(handler):
-            handler(number, frame)
-        elif handler is signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-
-    for number in _SIGNALS:
-        if before[number] is not signal.SIG_IGN:
-            signal.signal(number, on_signal)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is on_signal:  # a server that has put its own back keeps it
-                signal.signal(number, handler)
-
-
-def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:  # trio: a server there cancels its requests by itself
-        return None
 
 
 # -- callbacks ---------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def record_for(
     kind = _KINDS.get(action)
     if kind is None:
         return None
-    fields: Mapping[str, Any] = _NOTHING
+    fields: dict[str, Any] | Mapping[str, Any] = _NOTHING
     if kind is _INTENT:
         fields = {
             "account": solve.account,
@@ -49,8 +49,10 @@ def record_for(
             "type": solve.task_type,
             "vendor_type": solve.vendor_type,
             "created_at": solve.created_at,
-            "summary": solve.prepared.summary if solve.prepared is not None else _NOTHING,
+            "summary": solve.summary,
         }
+        if solve.tag is not None:
+            fields["tag"] = solve.tag
     elif kind is _ACCEPTED:
         fields = {"task_id": solve.task_id}
     elif kind is _RESULT:

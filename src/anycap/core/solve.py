@@ -67,6 +67,10 @@ class Solve:
     secrets: tuple[Secret, ...] = field(default=(), kw_only=True)
     """The proxy's login, to be taken out of the vendor's words."""
     has_image: bool = field(default=False, kw_only=True)
+    summary: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    """What may be kept of the challenge."""
+    tag: str | None = field(default=None, kw_only=True)
+    """The caller's word for what it is for."""
     callback_url: str | None = None
     follows: str | None = None
     """The ticket of the attempt before this one, where the same call made one."""
@@ -161,6 +165,6 @@ class Solve:
         created_at = datetime.fromtimestamp(self.created_at, UTC) if last is None else last.created_at
         # By position: every step of a solve makes one, and names cost a quarter of it.
         self._ticket = last = Ticket(
-            self.id, self.task_id, self.account, self.provider, self.task_type, state, created_at
+            self.id, self.task_id, self.account, self.provider, self.task_type, state, created_at, self.tag, self.summary
         )  # fmt: skip
         return last

@@ -103,7 +103,7 @@ class AccountSession:
         """The stops and cool-downs that the last ACCOUNT_STATE event has named."""
         self.prices: dict[str, Decimal] = {}
         """Task type -> what the last one cost."""
-        self.errors = SolveErrors(self.name, adapter, self.guard, self.base_url())
+        self.errors = SolveErrors(self.name, adapter, self.guard, self.base_url(), settings.docs_url)
         self.reports = ReportLog()
         self.balance = SharedBalance()
 

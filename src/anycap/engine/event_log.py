@@ -120,6 +120,8 @@ def plain(event: Event) -> dict[str, object]:
             "task_id": None if event.ticket.task_id is None else printable(str(event.ticket.task_id)),
             "type": event.ticket.type,
         }
+        if event.ticket.tag is not None:
+            values["tag"] = printable(event.ticket.tag)
     return values
 
 

@@ -25,19 +25,6 @@ from anycap.tickets import Ticket, TicketState
 if TYPE_CHECKING:
     from anycap.engine.engine import Engine
 
-_STATE_OF = {
-    RecordKind.INTENT: TicketState.IN_DOUBT,
-    RecordKind.IN_DOUBT: TicketState.IN_DOUBT,
-    RecordKind.ACCEPTED: TicketState.PENDING,
-    RecordKind.RESULT: TicketState.SOLVED,
-    RecordKind.NOT_CREATED: TicketState.FAILED,
-    RecordKind.FAILED: TicketState.FAILED,
-    RecordKind.DELIVERED: TicketState.DELIVERED,
-    RecordKind.REPORTED: TicketState.DELIVERED,
-    RecordKind.ABANDONED: TicketState.ABANDONED,
-    RecordKind.SETTLED: TicketState.SETTLED,
-    RecordKind.EXPIRED: TicketState.SOLVED,
-}
 _OF_NO_USE = {
     RecordKind.DELIVERED: "the solution of this ticket was delivered before",
     RecordKind.REPORTED: "the solution of this ticket was delivered before, and reported",
@@ -54,18 +41,16 @@ _ENDED = (TicketState.DELIVERED, TicketState.FAILED, TicketState.ABANDONED, Tick
 
 def ticket_of(entry: Entry) -> Ticket:
     """The ticket of a journal entry; kinds that a later release has added show as pending."""
-    try:
-        state = _STATE_OF[RecordKind(entry.kind)]
-    except ValueError:
-        state = TicketState.PENDING
     return Ticket(
         id=entry.ticket_id,
         task_id=entry.task_id,
         account=entry.account,
         provider=entry.provider,
         type=entry.type,
-        state=state,
+        state=entry.state,
         created_at=datetime.fromtimestamp(entry.created_at, UTC),
+        tag=entry.tag,
+        challenge=entry.summary,
     )
 
 
@@ -170,6 +155,7 @@ class Recovery:
             raise TicketError(_OF_NO_USE[kind], ticket=ticket_of(entry))
         _refuse_in_flight(entry)
         solve = self._solve(session, entry.ticket_id, entry.type, entry.vendor_type, entry.created_at)
+        solve.tag, solve.summary = entry.tag, entry.summary
         solve.task_id = entry.task_id
         solve.accepted_at = entry.accepted_at
         match kind:
@@ -221,8 +207,10 @@ class Recovery:
             "type": ticket.type,
             "vendor_type": vendor_type,
             "created_at": created_at,
-            "summary": {},
+            "summary": dict(ticket.challenge),
         }
+        if ticket.tag is not None:
+            intent["tag"] = ticket.tag
         await self._engine.journal.write(
             [
                 Record(ticket.id, RecordKind.INTENT, created_at, intent),
@@ -234,6 +222,7 @@ class Recovery:
             return running
         solve = self._solve(session, ticket.id, ticket.type, vendor_type, created_at)
         solve.task_id = ticket.task_id
+        solve.tag, solve.summary = ticket.tag, ticket.challenge
         solve.accepted_at = created_at
         self._engine.restore(solve, age_s=self._age_s(created_at), backlog=1)
         return solve

@@ -34,11 +34,12 @@ from anycap.transport.port import Delivery
 class SolveErrors:
     """Makes the exceptions of one account's solves."""
 
-    def __init__(self, account: str, adapter: Adapter, guard: Guard, base_url: str) -> None:
+    def __init__(self, account: str, adapter: Adapter, guard: Guard, base_url: str, docs_url: str | None) -> None:
         self._account = account
         self._adapter = adapter
         self._guard = guard
         self._base_url = base_url
+        self._docs_url = docs_url
 
     def error_of(self, solve: Solve, now: float, wall: float) -> AnycapError:
         """The exception for a solve that came to no solution, with its ticket."""
@@ -121,6 +122,7 @@ class SolveErrors:
             retry_after=retry_after,
             retry_at=None if retry_after is None else datetime.fromtimestamp(wall + retry_after, UTC),
             charged=charged,
+            docs_url=self._docs_url,
         )
         return error_from(problem, context, ticket=ticket)
 
@@ -134,7 +136,8 @@ class SolveErrors:
             action="Read the raw answer in the journal, and report the new shape.",
         )
         answer = ErrorAnswer(row, self._adapter.catalog.name, None, None, None)
-        return error_from(answer, ErrorContext(account=self._account, phase="poll"), ticket=ticket)
+        context = ErrorContext(account=self._account, phase="poll", docs_url=self._docs_url)
+        return error_from(answer, context, ticket=ticket)
 
 
 def in_doubt(ticket: Ticket, answer: ParsedAnswer | None, *, why: str = "") -> InDoubtError:

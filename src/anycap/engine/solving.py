@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Solution)
 T = TypeVar("T")
+TAG_CHARS_MAX = 64
+
 OnCancel = Literal["keep", "abandon"]
 
 
@@ -56,6 +58,7 @@ class Call(Generic[S]):
     on_cancel: OnCancel
     wait_for_capacity: bool | None
     callback_url: str | None
+    tag: str | None
 
 
 class Solving:
@@ -94,6 +97,7 @@ class Solving:
         on_cancel: OnCancel,
         wait_for_capacity: bool | None,
         callback_url: str | None,
+        tag: str | None,
     ) -> Call[S]:
         """A call with the arguments of `Client.solve`. Raises ConfigurationError for wrong ones."""
         deadline = self._deadline(timeout)
@@ -106,7 +110,9 @@ class Solving:
             max_attempts=max_attempts,
             limit=self._settings.max_cost if max_cost is None else max_cost,
         )
-        return Call(challenge, journey, deadline, on_cancel, wait_for_capacity, callback_url)
+        if tag is not None:
+            _check_tag(tag)
+        return Call(challenge, journey, deadline, on_cancel, wait_for_capacity, callback_url, tag)
 
     def _deadline(self, timeout: float) -> float:
         try:
@@ -239,6 +245,8 @@ class Solving:
             wait_policy=call.wait_for_capacity,
             may_go_elsewhere=bool(call.journey.route.others(session.name)),
             has_image=prepared.has_image,
+            summary=prepared.summary,
+            tag=call.tag,
         )
         base = self._callback_base_for(session, call.callback_url)
         solve.callback_url = None if base is None else self._callbacks.url(base, solve.id)
@@ -331,6 +339,11 @@ class Solving:
         else:
             text = "the timeout ran out while createTask was in flight; client.wait(error.ticket) gives its outcome"
         return DeadlineError(text, ticket=solve.ticket(), last_error=last, sent=sent)
+
+
+def _check_tag(tag: object) -> None:
+    if not isinstance(tag, str) or not 1 <= len(tag) <= TAG_CHARS_MAX or not tag.isprintable():
+        raise ConfigurationError(f"tag is a text of 1 to {TAG_CHARS_MAX} printable characters. Nothing was sent.")
 
 
 def _callback_base(url: str) -> str:

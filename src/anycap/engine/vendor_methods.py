@@ -302,7 +302,14 @@ class VendorMethods:
 
     def _call_context(self, session: AccountSession, wait_s: float | None, *, sent: bool = True) -> ErrorContext:
         retry_at = None if wait_s is None else datetime.fromtimestamp(self._runtime.wall() + wait_s, UTC)
-        return ErrorContext(account=session.name, phase="call", sent=sent, retry_after=wait_s, retry_at=retry_at)
+        return ErrorContext(
+            account=session.name,
+            phase="call",
+            sent=sent,
+            retry_after=wait_s,
+            retry_at=retry_at,
+            docs_url=session.settings.docs_url,
+        )
 
     async def _report(self, solution: Solution, *, correct: bool, timeout_s: float) -> None:
         from anycap.providers.reports import report_method  # few clients report: not at import
