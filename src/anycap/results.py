@@ -6,7 +6,7 @@ Challenges (what to solve) are in `challenges/`; `providers/solutions.py` makes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -165,3 +165,21 @@ class Receipt:
     def tag(self) -> str | None:
         """The ticket's tag: what the task was for."""
         return self.ticket.tag
+
+
+@frozen
+class SpendingLine:
+    """What the tasks of one UTC day have cost, by account, challenge type and tag, in one currency. Exact.
+
+    A task counts for the day on which it was sent. `spent` is what ended tasks have cost (where the vendor does not say: what
+    was reserved for them), `tasks` how many that were; `reserved` is held back for tasks that are unfinished or in doubt.
+    """
+
+    day: date
+    account: str
+    type: str
+    tag: str | None
+    currency: str
+    spent: Decimal
+    reserved: Decimal
+    tasks: int

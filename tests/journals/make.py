@@ -68,6 +68,15 @@ KEYED = [  # since schema 2
     Record("aa09", K.RESULT, 1_790_000_012.0, {"body": {"solution": {"token": "0.keyed"}}, "expires_at": FAR}),
     Record("aa09", K.DELIVERED, 1_790_000_012.5, {}),
 ]  # fmt: skip
+PRICED = [  # since schema 3
+    Record("aa10", K.INTENT, 1_790_000_010.0, {
+        "account": "main", "provider": "anti-captcha", "type": "Turnstile", "vendor_type": "TurnstileTaskProxyless",
+        "summary": {}, "tag": "page 10", "currency": "USD", "price": "0.002",
+    }),
+    Record("aa10", K.ACCEPTED, 1_790_000_010.5, {"task_id": 10}),
+    Record("aa10", K.RESULT, 1_790_000_013.0, {"body": {}, "expires_at": FAR, "cost": "0.0021", "charged": "yes"}),
+    Record("aa10", K.DELIVERED, 1_790_000_013.5, {}),
+]  # fmt: skip
 
 
 async def _write(target: Path) -> None:
@@ -77,6 +86,7 @@ async def _write(target: Path) -> None:
         await closed.write(FIRST)
         await closed.write(SECOND)
         await closed.write(KEYED)
+        await closed.write(PRICED)
         await closed.aclose()
         shutil.copy(closed.path, target / "closed.db")
         killed = SqliteJournal(Path(place) / "killed.db")
@@ -87,6 +97,7 @@ async def _write(target: Path) -> None:
         await killed.open()
         await killed.write(SECOND)
         await killed.write(KEYED)
+        await killed.write(PRICED)
         for name in ("killed.db", "killed.db-wal"):  # as a kill would leave them
             shutil.copy(Path(place) / name, target / name)
         await killed.aclose()

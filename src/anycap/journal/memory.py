@@ -7,12 +7,26 @@ are made in `projection.py`. Nothing here may suspend: `write` is on the path of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from anycap.errors import JournalError
+from anycap.journal.day_book import DayBook
 from anycap.journal.fields import admitted
-from anycap.journal.port import Capability, Claim, Entry, EntryFilter, KeyClaim, Record, RecordKind
+from anycap.journal.port import (
+    Budget,
+    Capability,
+    Claim,
+    Entry,
+    EntryFilter,
+    KeyClaim,
+    OverBudget,
+    Record,
+    RecordKind,
+    SpendClaim,
+    TicketClaim,
+)
 from anycap.journal.projection import CLOSING, TicketProjection
+from anycap.results import SpendingLine
 from anycap.settings import JournalSettings
 
 KEYED_SHARE = 16
@@ -25,7 +39,7 @@ class MemoryJournal:
     Of those with an idempotency key sixteen times as many are kept: what the key stands for is lost with them.
     """
 
-    capabilities = frozenset({Capability.CLAIMS})
+    capabilities = frozenset({Capability.CLAIMS, Capability.BUDGETS})
 
     def __init__(self, settings: JournalSettings | None = None) -> None:
         self._settings = settings or JournalSettings()
@@ -35,6 +49,7 @@ class MemoryJournal:
         self._closed_keyed: dict[str, TicketProjection] = {}
         # Every key's tickets that are still here, the latest last.
         self._of_key: dict[str, list[str]] = {}
+        self._days = DayBook()
         self._ready = False
 
     async def open(self) -> None:
@@ -53,25 +68,40 @@ class MemoryJournal:
         for record, fields in zip(records, allowed, strict=True):
             self._take(record, fields)
 
-    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | None]:
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | OverBudget | None]:
         """Carry out each claim or none of it, with `records`; never suspends. Every ticket here is this client's."""
         self._check()
         for claim in claims:
-            if isinstance(claim, KeyClaim):
+            if not isinstance(claim, TicketClaim):
                 admitted(claim.intent.kind, claim.intent.fields)
         await self.write(records)
-        answers: list[Entry | None] = []
-        for claim in claims:
-            if isinstance(claim, KeyClaim):
+        return [self._claim(claim) for claim in claims]
+
+    def _claim(self, claim: Claim) -> Entry | OverBudget | None:
+        match claim:
+            case KeyClaim():
                 of_key = self._of_key.get(claim.key)
-                if of_key is None or of_key[-1] == claim.after:
-                    self._take(claim.intent, claim.intent.fields)
-                    answers.append(None)
-                else:
-                    answers.append(self._entry(of_key[-1]))
-            else:
-                answers.append(None if claim.ticket_id in self._open else self._entry(claim.ticket_id))
-        return answers
+                if of_key is not None and of_key[-1] != claim.after:
+                    return self._entry(of_key[-1])
+                return self._admit(claim.intent, claim.budget)
+            case SpendClaim():
+                return self._admit(claim.intent, claim.budget)
+            case TicketClaim():
+                return None if claim.ticket_id in self._open else self._entry(claim.ticket_id)
+            case _:
+                assert_never(claim)
+
+    def _admit(self, intent: Record, budget: Budget | None) -> OverBudget | None:
+        if budget is not None:
+            over = self._days.check(budget, intent, TicketProjection(intent.kind, intent.at, intent.fields))
+            if over is not None:
+                return over
+        self._take(intent, intent.fields)
+        return None
+
+    async def spending(self, since: float) -> list[SpendingLine]:
+        """What was spent since then; never suspends."""
+        return self._days.lines(since, [kept for kept in self._open.values() if kept.unfinished])
 
     def on_change(self, wake: Callable[[frozenset[str] | None], None]) -> Callable[[], None]:
         """Nobody else writes here."""
@@ -103,7 +133,7 @@ class MemoryJournal:
         lapsed = [(i, kept) for i, kept in self._open.items() if kept.expired(now, keep_s)]
         for ticket_id, kept in lapsed:
             kept.add(RecordKind.EXPIRED, now, {})
-            self._close(ticket_id, kept)
+            self._close(ticket_id, kept)  # what it cost was counted with its RESULT
         erased = len(lapsed)
         for kept in self._closed_keyed.values():
             if kept.expired(now, keep_s):
@@ -113,6 +143,7 @@ class MemoryJournal:
             for ticket_id in [i for i, kept in closed.items() if (kept.closed_at or 0.0) + keep_s <= now]:
                 self._forget(closed, ticket_id)
                 erased += 1
+        self._days.forget(now)
         return erased
 
     async def aclose(self) -> None:
@@ -133,7 +164,10 @@ class MemoryJournal:
         ticket_id = record.ticket_id
         kept = self._open.get(ticket_id)
         if kept is not None and record.kind is not RecordKind.INTENT:  # as nearly always
+            was_unfinished = kept.unfinished
             kept.add(record.kind, record.at, fields)
+            if was_unfinished and not kept.unfinished:
+                self._days.ended(kept, record.kind, fields)
             if kept.kind in CLOSING:
                 self._close(ticket_id, kept)
             return
@@ -141,7 +175,11 @@ class MemoryJournal:
         if kept is None:
             kept = TicketProjection(record.kind, record.at, fields)
         else:
+            if kept.unfinished:
+                self._days.released(kept)
             kept.add(record.kind, record.at, fields)
+        if record.kind is RecordKind.INTENT:
+            self._days.reserved(kept)
         if record.kind is RecordKind.INTENT and kept.key is not None:
             of_key = self._of_key.setdefault(kept.key, [])
             if ticket_id in of_key:

@@ -11,11 +11,13 @@ RESULT before a solution is handed out; DELIVERED after the caller has it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol, TypeGuard
 
 from attrs import field, frozen
 
+from anycap.results import SpendingLine
 from anycap.tickets import TaskId, TicketState
 
 
@@ -55,7 +57,8 @@ class Record:
 
     INTENT: `account provider type vendor_type summary` (the challenge without secrets: SHA-256 and size for images) and,
     where the caller gave them, `key` (the SHA-256 of the idempotency key), `fingerprint` and `tag`, and `marked` if the
-    writer calls `sending` before the request leaves; ACCEPTED: `task_id`;
+    writer calls `sending` before the request leaves; `currency` of the account, and `price`, what the task will probably
+    cost (decimal text; missing: nobody knows), both held back until the ticket's end says what it did cost; ACCEPTED: `task_id`;
     RESULT: `body` (the vendor's answer) and `expires_at`; FAILED, and a NOT_CREATED that ended the solve: `error` (code,
     vendor_code, description, charged); DELIVERED, ABANDONED: nothing; every closing record may carry `cost` and `charged`.
     """
@@ -90,6 +93,9 @@ class Entry:
     error: Mapping[str, Any] | None = None
     cost: str | None = None
     charged: str | None = None
+    price: str | None = None
+    """What was held back for the task: its probable cost in `currency`. None: nobody knew."""
+    currency: str | None = None
     reported: bool = False
     held: bool = True
     """False when no living process owns the ticket: whoever opens the journal next takes it over."""
@@ -154,12 +160,56 @@ class EntryFilter:
 
 
 @frozen
+class BudgetLimit:
+    """At most `amount` of `currency` for the tasks of one UTC day: of one account, or (None) of all in the journal."""
+
+    currency: str
+    amount: Decimal
+    account: str | None = None
+
+
+@frozen
+class Budget:
+    """The limits that a new task has to fit into. `rates`: what one unit of each currency is worth in a common one."""
+
+    limits: tuple[BudgetLimit, ...]
+    rates: Mapping[str, Decimal] = field(factory=dict)
+
+
+@frozen
+class OverBudget:
+    """Why a task does not fit: the `limit` of a day in `currency`, and what of it is `spent` or held back.
+
+    `account`: whose limit it is; None: that of all accounts. `waits`: only because another task of unknown price is
+    unfinished; its end decides, so this one may wait for it.
+    """
+
+    currency: str
+    limit: Decimal
+    spent: Decimal
+    account: str | None = None
+    waits: bool = False
+
+
+@frozen
 class KeyClaim:
-    """To make `intent`'s ticket the latest of an idempotency key, if `after` is that now (None: if the key is unknown)."""
+    """To make `intent`'s ticket the latest of an idempotency key, if `after` is that now (None: if the key is unknown).
+
+    With a `budget` only if the task fits into it, too; the key is looked at first.
+    """
 
     key: str
     after: str | None
     intent: Record
+    budget: Budget | None = None
+
+
+@frozen
+class SpendClaim:
+    """To write `intent`, if its task fits into the `budget` on the day of the intent."""
+
+    intent: Record
+    budget: Budget
 
 
 @frozen
@@ -169,7 +219,7 @@ class TicketClaim:
     ticket_id: str
 
 
-Claim = KeyClaim | TicketClaim
+Claim = KeyClaim | TicketClaim | SpendClaim
 
 
 class Capability(StrEnum):
@@ -181,6 +231,8 @@ class Capability(StrEnum):
     """`on_change`: other processes use the same store, and what they write is noticed."""
     SENDING = "sending"
     """`sending`: after a crash it is known which requests never left."""
+    BUDGETS = "budgets"
+    """`spending`, `SpendClaim` and `KeyClaim.budget`: it counts what was spent on each day, for all who use it."""
 
 
 class Journal(Protocol):
@@ -236,13 +288,19 @@ class SharedJournal(Journal, Protocol):
         """As in `Journal`; only those that `where` asks for, which is much cheaper than looking at all."""
         ...
 
-    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | None]:
-        """Carry out each claim or none of it, in one commit with `records`; for each None, or the entry in its way.
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | OverBudget | None]:
+        """Carry out each claim or none of it, in one commit with `records`; for each None, or what is in its way.
 
         A key's claim is refused when another ticket is the key's latest: that one's entry is the answer. A ticket's claim
         is refused while its owner lives, and then the ticket counts as shared: its solution outlives the delivery as a
         keyed one does. A claimed INTENT that certainly never left is closed as NOT_CREATED, and its entry is the answer.
+        An INTENT whose task does not fit into its budget is not written, and the limit is the answer: what is spent on its
+        day, and held back for that day's unfinished tasks, in doubt ones included, is counted in the same step.
         """
+        ...
+
+    async def spending(self, since: float) -> list[SpendingLine]:
+        """What was spent, by day, account, type and tag, from the UTC day of the wall second `since` on; oldest first."""
         ...
 
     def on_change(self, wake: Callable[[frozenset[str] | None], None]) -> Callable[[], None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from anycap.journal.budgets import Reserve, amount_of, day_number
 from anycap.journal.port import Entry, RecordKind
 from anycap.tickets import TaskId
 
@@ -18,6 +19,7 @@ _pool: dict[Any, Any] = {}
 
 CLOSING = frozenset(kind for kind in RecordKind if kind.closes)
 _DELIVERIES = frozenset({RecordKind.DELIVERED, RecordKind.REPORTED})
+_UNFINISHED = frozenset({RecordKind.INTENT, RecordKind.ACCEPTED, RecordKind.IN_DOUBT})
 _SHARED = ("", "")
 _BY_NAME: dict[str, RecordKind] = {str(kind): kind for kind in RecordKind}
 
@@ -95,8 +97,11 @@ class TicketProjection:
 
     def _begin(self, at: float, fields: Mapping[str, Any]) -> None:
         get = fields.get
-        what = (get("account", ""), get("provider", ""), get("type", ""), get("vendor_type", ""), get("tag"))
-        self._what: tuple[str, str, str, str, str | None] = _pooled(what)
+        what = (
+            get("account", ""), get("provider", ""), get("type", ""), get("vendor_type", ""), get("tag"), get("currency"),
+            get("price"),
+        )  # fmt: skip
+        self._what: tuple[str, str, str, str, str | None, str | None, str | None] = _pooled(what)
         key = get("key")
         self._key = None if key is None else (key, get("fingerprint", ""))
         summary = get("summary")
@@ -120,6 +125,23 @@ class TicketProjection:
     def closed_at(self) -> float | None:
         """When it was closed (None: it is open)."""
         return None if self._after is None or not self.closed else self._after.closed_at
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether nobody knows yet what the task cost: what was held back for it stays held back."""
+        return self.kind in _UNFINISHED
+
+    @property
+    def spends_as(self) -> tuple[int, str, str | None]:
+        """For what its cost counts, beside the account: the day of its INTENT, its type and its tag."""
+        what = self._what
+        return day_number(self.created_at), what[2], what[4]
+
+    @property
+    def reserve(self) -> Reserve | None:
+        """What its INTENT holds back; None where it says no currency, as those of earlier releases."""
+        what = self._what
+        return None if what[5] is None else Reserve(what[0], what[5], amount_of(what[6]))
 
     def add(self, kind: str, at: float, fields: Mapping[str, Any], *, first: bool = False) -> None:
         """Take one more record in.
@@ -194,15 +216,15 @@ class TicketProjection:
 
     def entry(self, ticket_id: str, *, held: bool = True, owned: bool = True, owner: str | None = None) -> Entry:
         """The public view of this ticket."""
-        account, provider, type_, vendor_type, tag = self._what
+        account, provider, type_, vendor_type, tag, currency, price = self._what
         after = self._after or _NEVER
         key, fingerprint = self._key or _SHARED
         return Entry(
             ticket_id, str(self.kind), account, provider, type_, vendor_type, self.created_at,
             task_id=self.task_id, accepted_at=self.accepted_at, ended_at=after.ended_at,
             summary=_unpack(self._summary), result=after.result, expires_at=after.expires_at, error=after.error,
-            cost=after.cost, charged=after.charged, reported=after.reported, held=held, owned=owned, owner=owner,
-            tag=tag, key=key or None, fingerprint=fingerprint or None,
+            cost=after.cost, charged=after.charged, price=price, currency=currency, reported=after.reported, held=held,
+            owned=owned, owner=owner, tag=tag, key=key or None, fingerprint=fingerprint or None,
         )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ import anyio
 from anycap.errors import JournalError
 from anycap.journal.fields import admitted
 from anycap.journal.memory import MemoryJournal
-from anycap.journal.port import Capability, Claim, Entry, EntryFilter, KeyClaim, Record
+from anycap.journal.port import Capability, Claim, Entry, EntryFilter, OverBudget, Record, TicketClaim
+from anycap.results import SpendingLine
 from anycap.settings import JournalSettings
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class ModelJournal:
     >>> journal = ModelJournal(plan=lambda number, records: JournalFault.DISK_FULL if number == 3 else None)
     """
 
-    capabilities = frozenset({Capability.CLAIMS})
+    capabilities = frozenset({Capability.CLAIMS, Capability.BUDGETS})
 
     def __init__(
         self,
@@ -113,13 +114,13 @@ class ModelJournal:
         """Append `records`; they are durable when this returns. Cancelling ends the waiting, not the writing."""
         await self._write((), records)
 
-    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | None]:
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | OverBudget | None]:
         """Carry out each claim or none of it, as one write with `records`; decided when the write is done."""
         return await self._write(claims, records)
 
-    async def _write(self, claims: Sequence[Claim], records: Sequence[Record]) -> list[Entry | None]:
+    async def _write(self, claims: Sequence[Claim], records: Sequence[Record]) -> list[Entry | OverBudget | None]:
         self._alive()
-        intents = [claim.intent for claim in claims if isinstance(claim, KeyClaim)]
+        intents = [claim.intent for claim in claims if not isinstance(claim, TicketClaim)]
         asked = [*records, *intents]
         for record in asked:
             admitted(record.kind, record.fields)
@@ -128,7 +129,7 @@ class ModelJournal:
         if fault is not None:
             raise JournalError(f"The journal could not be written: {fault}. What was to be written is not.")
         self._under_way.append(asked)
-        answers: list[Entry | None] = []
+        answers: list[Entry | OverBudget | None] = []
         try:
             if self._write_delay_s > 0:
                 await self._sleep(self._write_delay_s)
@@ -140,7 +141,7 @@ class ModelJournal:
                 self.durable.extend(
                     claim.intent
                     for claim, answer in zip(claims, answers, strict=True)
-                    if answer is None and isinstance(claim, KeyClaim)
+                    if answer is None and not isinstance(claim, TicketClaim)
                 )
         self._alive()
         return answers
@@ -166,6 +167,11 @@ class ModelJournal:
         """All entries; with `closed` those too that need nothing more, with `where` only some."""
         self._alive()
         return await self._memory.entries(closed=closed, where=where)
+
+    async def spending(self, since: float) -> list[SpendingLine]:
+        """What was spent since then."""
+        self._alive()
+        return await self._memory.spending(since)
 
     async def erase_expired(self, now: float) -> int:
         """Erase what has expired."""

@@ -101,7 +101,7 @@ async def test_a_journal_of_a_newer_release_is_left_alone(written: Path) -> None
     newer.close()
     before = written.read_bytes()
     message = await refusal(written)
-    assert "newer release of anycap (schema 9; this one knows up to 2)" in message
+    assert "newer release of anycap (schema 9; this one knows up to 3)" in message
     assert "Upgrade anycap" in message
     assert written.read_bytes() == before
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from anycap.journal.port import EntryFilter
 from anycap.journal.sqlite.journal import SqliteJournal
+from anycap.results import SpendingLine
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +32,7 @@ EXPECTED_OPEN = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=["v1/closed.db", "v1/killed.db", "v2/closed.db", "v2/killed.db"])
+@pytest.fixture(params=[f"v{version}/{name}.db" for version in (1, 2, 3) for name in ("closed", "killed")])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     version, name = str(request.param).split("/")
     for file in (JOURNALS / version).glob(name + "*"):
@@ -37,7 +40,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / name
 
 
-@pytest.mark.parametrize("old", ["v2/closed.db", "v2/killed.db"], indirect=True)
+@pytest.mark.parametrize("old", ["v2/closed.db", "v2/killed.db", "v3/closed.db", "v3/killed.db"], indirect=True)
 async def test_a_key_of_schema_2_still_stands_for_its_ticket(old: Path) -> None:
     key = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     journal = SqliteJournal(old)
@@ -46,6 +49,16 @@ async def test_a_key_of_schema_2_still_stands_for_its_ticket(old: Path) -> None:
     assert (entry.ticket_id, entry.kind, entry.tag, entry.fingerprint) == ("aa09", "delivered", "page 9", "f1")
     assert entry.result == {"solution": {"token": "0.keyed"}}
     assert await journal.entries(closed=True, where=EntryFilter(account="second")) != []
+    await journal.aclose()
+
+
+@pytest.mark.parametrize("old", ["v3/closed.db", "v3/killed.db"], indirect=True)
+async def test_what_schema_3_has_counted_is_still_counted(old: Path) -> None:
+    journal = SqliteJournal(old)
+    await journal.open()
+    assert await journal.spending(0.0) == [
+        SpendingLine(date(2026, 9, 21), "main", "Turnstile", "page 10", "USD", Decimal("0.0021"), Decimal(0), 1)
+    ]
     await journal.aclose()
 
 

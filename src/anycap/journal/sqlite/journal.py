@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import anyio
 
 from anycap.errors import JournalError
-from anycap.journal.port import Capability, Claim, Entry, EntryFilter, KeyClaim, Record
+from anycap.journal.port import Capability, Claim, Entry, EntryFilter, OverBudget, Record, TicketClaim
 from anycap.journal.sqlite.writer import WriterThread, way_back
+from anycap.results import SpendingLine
 from anycap.settings import JournalSettings
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class SqliteJournal:
         """What this journal offers beyond the seven methods: on Windows no marks, without a thread no watching."""
         from anycap.journal.sqlite.owners import CAN_MARK
 
-        offered = {Capability.CLAIMS}
+        offered = {Capability.CLAIMS, Capability.BUDGETS}
         if CAN_MARK:
             offered.add(Capability.SENDING)
         if self._offload is None:
@@ -120,11 +121,11 @@ class SqliteJournal:
         rows = store.rows(records)
         await self._write(store, lambda: store.append(rows))
 
-    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | None]:
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | OverBudget | None]:
         """Carry out each claim or none of it, in one transaction with `records`; see the port. Cancelling is as in `write`."""
         store = self._check()
         rows = store.rows(records)
-        rows_of = [store.rows([claim.intent])[0] if isinstance(claim, KeyClaim) else None for claim in claims]
+        rows_of = [None if isinstance(claim, TicketClaim) else store.rows([claim.intent])[0] for claim in claims]
         return await self._write(store, lambda: store.claim([*zip(claims, rows_of, strict=True)], rows))
 
     async def _write(self, store: Store, job: Callable[[], T]) -> T:
@@ -171,6 +172,11 @@ class SqliteJournal:
         """All open entries in the file, whoever owns them; with `closed` the kept closed ones too, with `where` only some."""
         store = self._check()
         return await self._run(store, lambda: store.all_entries(closed=closed, where=where))
+
+    async def spending(self, since: float) -> list[SpendingLine]:
+        """What was spent, and is held back, from the UTC day of the wall second `since` on."""
+        store = self._check()
+        return await self._run(store, lambda: store.spending(since))
 
     async def erase_expired(self, now: float) -> int:
         """Erase solutions past their validity and closed tickets past their keeping time; returns how many."""

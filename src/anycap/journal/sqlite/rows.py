@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
+from anycap.journal.budgets import Reserve, amount_of
 from anycap.journal.fields import DEPTH_MAX, RecordRefused, admitted, without_keys
 from anycap.journal.port import Record, RecordKind
 
@@ -27,6 +28,9 @@ _DEPTH_READ_MAX = DEPTH_MAX + 8
 """A body that was stored may be a little deeper than what is checked: it is one level below its record."""
 _TASK_ID_MAX: int = 10**40
 """Longer integers are no ids; the decoder takes up to 40 digits (`providers/wire.py`)."""
+
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 @frozen(repr=False)
@@ -42,6 +46,11 @@ class Row:
     account: str | None = None
     tag: str | None = None
     key: str | None = None
+    type: str | None = None
+    reserve: Reserve | None = None
+    """What an INTENT holds back."""
+    says: Mapping[str, Any] = _NOTHING
+    """For a record that ends a task: what it says of the cost."""
 
 
 def row_of(record: Record, keep_s: float) -> Row:
@@ -61,9 +70,16 @@ def row_of(record: Record, keep_s: float) -> Row:
     if strict:
         return Row(
             record.ticket_id, str(kind), record.at, text, body, erase_at,
-            fields.get("account"), fields.get("tag"), fields.get("key"),
+            fields.get("account"), fields.get("tag"), fields.get("key"), fields.get("type"), _reserve(fields),
         )  # fmt: skip
-    return Row(record.ticket_id, str(kind), record.at, text, body, erase_at)
+    return Row(record.ticket_id, str(kind), record.at, text, body, erase_at, says=fields)
+
+
+def _reserve(fields: Mapping[str, Any]) -> Reserve | None:
+    account, currency = fields.get("account"), fields.get("currency")
+    if not isinstance(account, str) or not isinstance(currency, str):
+        return None
+    return Reserve(account, currency, amount_of(fields.get("price")))
 
 
 def _encode(value: Any, strict: bool) -> str:
@@ -187,6 +203,8 @@ _SHAPES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("task_id", _is_task_id, "a task id"),
     ("expires_at", _is_time, "a time"),
     ("cost", _is_number_text, "a number as text"),
+    ("price", _is_number_text, "a number as text"),
+    ("currency", _is_text, "text"),
     ("charged", _is_text, "text"),
     ("error", _is_error, "an error"),
     ("as", _is_text, "text"),

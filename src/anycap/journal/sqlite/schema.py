@@ -90,6 +90,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (day, account, currency)
         ) WITHOUT ROWID""",
     ),
+    (
+        # Spending is told by type and tag, too. No release has written into the table of the step before.
+        "DROP TABLE days",
+        """CREATE TABLE days (
+            day INTEGER NOT NULL,
+            account TEXT NOT NULL,
+            type TEXT NOT NULL,
+            tag TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            spent TEXT NOT NULL,
+            tasks INTEGER NOT NULL,
+            PRIMARY KEY (day, account, type, tag, currency)
+        ) WITHOUT ROWID""",
+        "ALTER TABLE tickets ADD COLUMN type TEXT",
+        # What is held back is looked at before every task of a client with a budget: the index alone answers that.
+        """CREATE INDEX tickets_reserved ON tickets (created_at, account, reserved_currency, reserved)
+            WHERE reserved_currency IS NOT NULL""",
+    ),
 )
 """`records` is append-only; solutions live apart in `bodies`, so that they can be erased without touching a record."""
 

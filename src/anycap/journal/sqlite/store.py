@@ -15,12 +15,26 @@ from pathlib import Path
 from typing import TypeVar, assert_never
 
 from anycap.errors import JournalError
-from anycap.journal.port import Claim, Entry, EntryFilter, KeyClaim, Record, RecordKind, TicketClaim
+from anycap.journal.budgets import DayTotals, day_number
+from anycap.journal.port import (
+    Budget,
+    Claim,
+    Entry,
+    EntryFilter,
+    KeyClaim,
+    OverBudget,
+    Record,
+    RecordKind,
+    SpendClaim,
+    TicketClaim,
+)
 from anycap.journal.projection import kind_of
+from anycap.journal.sqlite import spending
 from anycap.journal.sqlite.owners import NOBODY, Ownership
 from anycap.journal.sqlite.reading import Found, Reader, condition_of, owner_row
 from anycap.journal.sqlite.rows import Row, row_of, unreadable
 from anycap.journal.sqlite.schema import connect, explain
+from anycap.results import SpendingLine
 from anycap.settings import JournalSettings
 
 T = TypeVar("T")
@@ -35,11 +49,13 @@ ERASE_GAP_S = 0.05
 # A ticket whose INTENT was never written can still be met: a record of a later release, or one that came late.
 _NEW_TICKET = "INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES (?, ?)"
 _INTENT = """
-    INSERT INTO tickets (ticket_id, owner, created_at, account, tag, key, keeps_body)
-    VALUES (:id, :owner, :at, :account, :tag, :key, :key IS NOT NULL)
+    INSERT INTO tickets (
+        ticket_id, owner, created_at, account, tag, key, keeps_body, type, reserved, reserved_currency
+    )
+    VALUES (:id, :owner, :at, :account, :tag, :key, :key IS NOT NULL, :type, :reserved, :currency)
     ON CONFLICT (ticket_id) DO UPDATE SET
         owner = :owner, created_at = :at, account = :account, tag = :tag, key = :key, keeps_body = :key IS NOT NULL,
-        closed_at = NULL
+        closed_at = NULL, type = :type, reserved = :reserved, reserved_currency = :currency
 """
 
 
@@ -150,6 +166,7 @@ class Store:
             )
 
     def _append(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        settlements = spending.Settlements()
         for row in rows:
             connection.execute(
                 "INSERT INTO records (ticket_id, kind, at, fields) VALUES (?, ?, ?, ?)",
@@ -161,14 +178,17 @@ class Store:
                 case RecordKind.RESULT:
                     self._ensure_ticket(connection, row)
                     self._store_body(connection, row)
+                    settlements.settle(connection, row)
                 case RecordKind() as kind if kind.closes:
                     self._close_ticket(connection, row, kind)
+                    settlements.settle(connection, row)
                 case RecordKind():
                     self._ensure_ticket(connection, row)
                 case _:
                     # Written by a newer release: keep it, and never forget this ticket, whose rules we do not know.
                     self._ensure_ticket(connection, row)
                     connection.execute("UPDATE tickets SET foreign_kinds = 1 WHERE ticket_id = ?", (row.ticket_id,))
+        settlements.write(connection)
 
     def _ensure_ticket(self, connection: sqlite3.Connection, row: Row) -> None:
         """Have a line in `tickets`, ours unless somebody has it."""
@@ -180,7 +200,8 @@ class Store:
             _INTENT,
             {
                 "id": row.ticket_id, "owner": self._ownership.id, "at": row.at,
-                "account": row.account, "tag": row.tag, "key": row.key,
+                "account": row.account, "tag": row.tag, "key": row.key, "type": row.type,
+                "reserved": spending.reserved_of(row), "currency": None if row.reserve is None else row.reserve.currency,
             },
         )  # fmt: skip
         self._erase_body(connection, row.ticket_id)
@@ -289,41 +310,58 @@ class Store:
         self._append(connection, rows)
         return bool(rows)
 
-    def claim(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Entry | None]:
-        """Append the rows and carry out each claim, in one transaction; for each None, or the entry in its way.
+    def claim(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Entry | OverBudget | None]:
+        """Append the rows and carry out each claim, in one transaction; for each None, or what is in its way.
 
-        A key's claim comes with the row of its INTENT.
+        A claim of a new task comes with the row of its INTENT.
         """
         if any(
             row.kind == RecordKind.INTENT for row in (*rows, *(intent for _, intent in claims if intent is not None))
         ):
             self._check_identity()
 
-        def carry_out(connection: sqlite3.Connection) -> list[Entry | None]:
+        def carry_out(connection: sqlite3.Connection) -> list[Entry | OverBudget | None]:
             self._append(connection, rows)
-            return [self._claim_one(connection, claim, intent) for claim, intent in claims]
+            totals: dict[int, DayTotals] = {}
+            return [self._claim_one(connection, claim, intent, totals) for claim, intent in claims]
 
         answers = self._transaction(carry_out)
         self._remove_dead_locks()
         self._unmark(rows)
         return answers
 
-    def _claim_one(self, connection: sqlite3.Connection, claim: Claim, intent: Row | None) -> Entry | None:
+    def _claim_one(
+        self, connection: sqlite3.Connection, claim: Claim, intent: Row | None, totals: dict[int, DayTotals]
+    ) -> Entry | OverBudget | None:
         match claim:
             case KeyClaim():
                 assert intent is not None  # noqa: S101 - `claim` says so
-                return self._claim_key(connection, claim, intent)
+                latest = connection.execute("SELECT ticket_id FROM keys WHERE key = ?", (claim.key,)).fetchone()
+                if latest is not None and latest[0] != claim.after:
+                    return self._one(connection, latest[0])
+                return self._admit(connection, intent, claim.budget, totals)
+            case SpendClaim():
+                assert intent is not None  # noqa: S101 - the same
+                return self._admit(connection, intent, claim.budget, totals)
             case TicketClaim():
                 return self._claim_ticket(connection, claim.ticket_id)
             case _:
                 assert_never(claim)
 
-    def _claim_key(self, connection: sqlite3.Connection, claim: KeyClaim, intent: Row) -> Entry | None:
-        latest = connection.execute("SELECT ticket_id FROM keys WHERE key = ?", (claim.key,)).fetchone()
-        if latest is None or latest[0] == claim.after:
-            self._append(connection, [intent])
-            return None
-        return self._one(connection, latest[0])
+    def _admit(
+        self, connection: sqlite3.Connection, intent: Row, budget: Budget | None, totals: dict[int, DayTotals]
+    ) -> OverBudget | None:
+        """Write an INTENT whose task fits into its budget. `totals`: by day, as this transaction has counted so far."""
+        if intent.reserve is not None and (budget is not None or totals):
+            day = day_number(intent.at)
+            if day not in totals:
+                totals[day] = spending.totals_of(connection, day)
+            over = None if budget is None else totals[day].check(budget, intent.reserve)
+            if over is not None:
+                return over
+            totals[day].reserve(intent.reserve)
+        self._append(connection, [intent])
+        return None
 
     def _claim_ticket(self, connection: sqlite3.Connection, ticket_id: str) -> Entry | None:
         found = connection.execute(
@@ -398,6 +436,19 @@ class Store:
             trouble = explain(error, self.path)
         raise trouble
 
+    def spending(self, since: float) -> list[SpendingLine]:
+        """What was spent, and is held back, from the UTC day of `since` on."""
+        connection = self._open
+        try:
+            connection.execute("BEGIN")  # one look: what is settled between two would be seen twice, or not at all
+            try:
+                return spending.lines(connection, since)
+            finally:
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            trouble = explain(error, self.path)
+        raise trouble
+
     def changes(self) -> frozenset[str] | None:
         """The tickets of which anything was written since the last call; empty: of none; None: of any, look at all."""
         try:
@@ -436,6 +487,7 @@ class Store:
         connection.executemany("DELETE FROM bodies WHERE ticket_id = ?", old)
         connection.executemany("DELETE FROM keys WHERE ticket_id = ?", old)
         connection.executemany("DELETE FROM tickets WHERE ticket_id = ?", old)
+        spending.forget(connection, now)
         if old:
             self._log_to_empty = True
             # 1 MiB at a time: giving all pages of a large journal back at once would hold the file for seconds.
