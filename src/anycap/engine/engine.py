@@ -34,6 +34,7 @@ from anycap.engine.event_emitter import EventEmitter
 from anycap.engine.exchange import exchange
 from anycap.engine.faults import log_fault
 from anycap.engine.home import Home
+from anycap.engine.job_tasks import GroupTasks, JobTasks, LoopTasks
 from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.key_rotation import KEY_RECHECK_S, read_again, watch
 from anycap.engine.lifecycle import Phase, not_open
@@ -135,8 +136,11 @@ class Engine:
         """Seconds that `aclose` allows for what is in flight."""
         self._owner: object = None
         """The owner task: kept, because an event loop holds its tasks weakly."""
-        self._tasks: TaskGroup | None = None
-        """The owner's task group, with one task for each request; None before it runs."""
+        self._group: TaskGroup | None = None
+        """The owner's task group; None before it runs."""
+        self._loop_tasks: LoopTasks | None = None
+        self._tasks: JobTasks
+        """One task for each request in progress. Made by the owner."""
         self._closed: anyio.Event
         """Set when the owner has ended and everything is closed. Made by `open`, as every event must be on its loop."""
 
@@ -200,6 +204,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         self._use_clock(loop.time)
         self._new_notifier = partial(LoopNotifier, loop)
+        self._loop_tasks = LoopTasks(loop)
         self._wake_up = self._new_notifier()
         # A context of its own: what the opener has set (a request id, a tracing span) belongs to none of the requests.
         owner = loop.create_task(self._own(started), name="anycap engine", context=contextvars.Context())
@@ -236,7 +241,8 @@ class Engine:
     async def _own(self, started: anyio.Event) -> None:
         try:
             async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
+                self._group = tasks
+                self._tasks = self._loop_tasks or GroupTasks(tasks)
                 tasks.start_soon(self.journal_queue.keep_up, self._new_notifier())
                 started.set()
                 await self._dispatch()
@@ -245,11 +251,14 @@ class Engine:
                         self._submits_ended = anyio.Event()
                         await self._submits_ended.wait()
                 self.journal_queue.finish_by(self.clock() + self._close_parts_s())
+                await self._tasks.aclose()
                 tasks.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whatever broke the engine: callers get a typed error, the host is spared
             self._broke(error)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(self._close_parts_s()):
+                if self._loop_tasks is not None:  # the owner was cancelled, or broke: its requests are still at work
+                    await self._loop_tasks.aclose()
                 await self._let_woken_callers_take()
                 if self.phase is not Phase.BROKEN:
                     self.phase = Phase.CLOSED
@@ -330,7 +339,8 @@ class Engine:
         solve.callers = (*solve.callers, caller)
         try:
             while not is_done(solve, accepted=accepted):
-                self.check_open(solve.ticket())
+                if self.phase is not Phase.OPEN:
+                    raise not_open(self.phase, self._fault, solve.ticket())
                 if not await caller.wait(deadline):
                     return is_done(solve, accepted=accepted)
         finally:
@@ -420,7 +430,6 @@ class Engine:
 
     async def _dispatch(self) -> None:
         """Send what falls due, and sleep until more does. What an answer allows is sent by the task that got the answer."""
-        assert self._tasks is not None  # noqa: S101 - made before the dispatcher runs
         while self.phase is Phase.OPEN:
             now = self.clock()
             soonest = math.inf
@@ -435,7 +444,6 @@ class Engine:
             await self._wake_up.wait(self._sleep_until)
 
     def _begin(self, session: AccountSession, job: Job) -> None:
-        assert self._tasks is not None  # noqa: S101 - jobs are begun by the dispatcher, or after it has started
         if job.kind is JobKind.SUBMIT:
             self._submitting += 1
         self._tasks.start_soon(self._run_jobs, session, job)
@@ -446,12 +454,16 @@ class Engine:
         A task for every request would read better and costs a fifth more CPU per solve.
         """
         following: Job | None = job
-        while following is not None:
-            try:
-                await self._run_job(session, following)
-            except Exception as error:  # noqa: BLE001 - a fault of ours ends this job; the others know nothing of it
-                self._job_failed(following, error)
-            following = self._next_job(session)
+        try:
+            while following is not None:
+                try:
+                    await self._run_job(session, following)
+                except Exception as error:  # noqa: BLE001 - a fault of ours ends this job; the others know nothing of it
+                    self._job_failed(following, error)
+                following = self._next_job(session)
+        except Exception as error:  # noqa: BLE001 - nobody is left who could say what to send: the owner ends with it
+            assert self._group is not None  # noqa: S101 - the owner runs
+            self._group.start_soon(_raise, error)
 
     def _next_job(self, session: AccountSession) -> Job | None:
         """The next request of the account, now that an answer has been acted on. The dispatcher sends what else may go."""
@@ -468,24 +480,19 @@ class Engine:
             self._wake_up.notify()
         return job
 
-    async def _run_job(self, session: AccountSession, job: Job) -> None:
+    def _run_job(self, session: AccountSession, job: Job) -> Awaitable[None]:
         match job.kind:
             case JobKind.POLL:
                 assert job.solve is not None  # noqa: S101 - polls and submits are of a solve
-                await self._poll(session, job.solve)
+                return self._poll(session, job.solve)
             case JobKind.SUBMIT:
                 assert job.solve is not None  # noqa: S101 - the same
-                try:
-                    await self._submit(session, job.solve)
-                finally:
-                    self._submitting -= 1
-                    if not self._submitting:
-                        self._submits_ended.set()
+                return self._submit(session, job.solve)
             case JobKind.PROBE:
-                await self._probe(session, job.method)
+                return self._probe(session, job.method)
             case JobKind.CALL:
                 assert isinstance(job.call, VendorCall)  # noqa: S101 - `call` queues no other kind
-                await self._call(session, job.call)
+                return self._call(session, job.call)
             case _:
                 assert_never(job.kind)
 
@@ -510,6 +517,14 @@ class Engine:
         self._actions.announce(solve)
 
     async def _submit(self, session: AccountSession, solve: Solve) -> None:
+        try:
+            await self._record_and_submit(session, solve)
+        finally:
+            self._submitting -= 1
+            if not self._submitting:
+                self._submits_ended.set()
+
+    async def _record_and_submit(self, session: AccountSession, solve: Solve) -> None:
         scheduler = session.scheduler
         intent = record_for(Action.WRITE_INTENT, solve, self.wall())
         assert intent is not None  # noqa: S101 - an intent is always a record
@@ -620,13 +635,17 @@ class Engine:
         session.key_rejected = False
 
     def _read_key_again(self, session: AccountSession, now: float, *, rejected: bool) -> None:
-        assert self._tasks is not None  # noqa: S101 - called while the owner runs
+        assert self._group is not None  # noqa: S101 - called while the owner runs
         if session.key_rejected and not session.key_watched:
             session.key_watched = True
-            self._tasks.start_soon(watch, session, self.offload, self.clock, self.wake)
+            self._group.start_soon(watch, session, self.offload, self.clock, self.wake)
         elif rejected and now - session.key_checked >= KEY_RECHECK_S:
             session.key_checked = now
-            self._tasks.start_soon(read_again, session, self.offload, self.clock, self.wake)
+            self._group.start_soon(read_again, session, self.offload, self.clock, self.wake)
+
+
+async def _raise(error: Exception) -> None:
+    raise error
 
 
 def _runs_on_trio() -> bool:

@@ -86,20 +86,22 @@ class EventEmitter:
         """Something happened to a solve; `answer` says why, where it went wrong."""
         if not self._events.wants(kind):
             return
-        error, cause = _error_of(answer), None
         if kind is EventKind.FAILED and solve.rejected_as_too_late:
-            error, cause = DeadlineError.__name__, _held_by(solve)
-        self._send(kind, solve, answer, error, cause)
+            self._send(kind, solve, answer, DeadlineError.__name__, _held_by(solve))
+        else:
+            self._send(kind, solve, answer, None if answer is None else _error_of(answer))
 
     def _send(
-        self, kind: EventKind, solve: Solve, answer: ParsedAnswer | None, error: str | None, cause: str | None
+        self, kind: EventKind, solve: Solve, answer: ParsedAnswer | None, error: str | None, cause: str | None = None
     ) -> None:
         queued_s = submit_s = solve_s = notice_s = None
         if solve.queued_mono is not None:
-            until = solve.submitted_mono if solve.attempts else self.clock()
-            queued_s = until - solve.queued_mono
-            if solve.task_id is not None and solve.attempts:
-                submit_s = solve.accepted_mono - solve.submitted_mono
+            if not solve.attempts:
+                queued_s = self.clock() - solve.queued_mono
+            else:
+                queued_s = solve.submitted_mono - solve.queued_mono
+                if solve.task_id is not None:
+                    submit_s = solve.accepted_mono - solve.submitted_mono
         if kind in _TASK_ENDED and (solve.task_id is not None or solve.body is not None):
             solve_s = solve.poll_ended_age_s
             took = took_s(solve.body)
@@ -118,8 +120,8 @@ class EventEmitter:
                 submit_s=submit_s,
                 solve_s=solve_s,
                 notice_s=notice_s,
-                http_status=_status_of(answer),
-                vendor_code=_vendor_code_of(answer),
+                http_status=None if answer is None else _status_of(answer),
+                vendor_code=None if answer is None else _vendor_code_of(answer),
                 cause=cause,
                 follows=solve.follows,
             )

@@ -32,27 +32,27 @@ async def exchange(
     provider: str,
 ) -> Exchange:
     """Do one exchange. `provider` names the vendor in what is logged and said."""
-    outcome, not_built = await _send(transport, build, provider)
-    try:
-        return Exchange(outcome, read(outcome), not_built)
-    except Exception as error:  # noqa: BLE001 - code of others: see above
-        names = log_fault(f"the adapter of {provider} could not read an answer", error)
-        return Exchange(outcome, _unreadable(outcome, provider, names), not_built)
-
-
-async def _send(transport: Transport, build: Callable[[], Request], provider: str) -> tuple[Answer | Failure, str]:
+    # One coroutine for all of it: a second one would be resumed and left with the first, three times a solve.
+    outcome: Answer | Failure
+    not_built = ""
     try:
         request = build()
-    except Exception as error:  # noqa: BLE001 - code of others
+    except Exception as error:  # noqa: BLE001 - code of others: see above
         names = log_fault(f"a request to {provider} could not be built", error)
-        return _never_sent(f"the adapter of {provider} could not build the request ({names})")
+        outcome, not_built = _never_sent(f"the adapter of {provider} could not build the request ({names})")
+    else:
+        try:
+            outcome = await transport.send(request)
+        except NotEncodable as error:  # a transport encodes the body before it sends a byte
+            outcome, not_built = _never_sent(str(error))
+        except Exception as error:  # noqa: BLE001 - code of others
+            names = log_fault("a transport raised, which no transport should", error)
+            outcome = Failure(Delivery.MAYBE_SENT, FailureKind.PROTOCOL, f"the transport failed with {names}")
     try:
-        return await transport.send(request), ""
-    except NotEncodable as error:  # a transport encodes the body before it sends a byte
-        return _never_sent(str(error))
+        return Exchange(outcome, read(outcome), not_built)
     except Exception as error:  # noqa: BLE001 - code of others
-        names = log_fault("a transport raised, which no transport should", error)
-        return Failure(Delivery.MAYBE_SENT, FailureKind.PROTOCOL, f"the transport failed with {names}"), ""
+        names = log_fault(f"the adapter of {provider} could not read an answer", error)
+        return Exchange(outcome, _unreadable(outcome, provider, names), not_built)
 
 
 def _never_sent(why: str) -> tuple[Failure, str]:

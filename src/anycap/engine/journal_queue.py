@@ -94,20 +94,33 @@ class JournalQueue:
 
         Raises JournalError; with `keep` the records are kept and go first next time, else they are forgotten.
         """
-        if self._writing or self._gathering.parts:
-            batch = self._gathering
-            part = batch.add(records, keep=keep)
-            self._wake()
-            try:
-                await batch.finished()
-            except BaseException:
-                if not keep:  # an INTENT that nobody sends any more would only look like a doubt
-                    part.records = ()
-                raise
-            if part.error is not None:
-                raise copy.copy(part.error)  # its own: one exception raised in many tasks would gather their frames
+        if self._writing or self._gathering.done is not None:
+            part = await self._wait_for_batch(records, keep=keep)
+        elif self._gathering.parts:
+            # Nobody writes, and what has gathered waits for nothing but a writer: this caller, who has to wait anyway.
+            part = self._gathering.add(records, keep=keep)
+            await self._write_gathered()
+        else:
+            await self._write_alone(records, keep=keep)
             return
-        # Nothing is before it: no task has to be woken, and a journal in memory is never waited for.
+        if part.error is not None:
+            raise copy.copy(part.error)  # its own: one exception raised in many tasks would gather their frames
+
+    async def _wait_for_batch(self, records: Sequence[Record], *, keep: bool) -> _Part:
+        """Go along with what is written next."""
+        batch = self._gathering
+        part = batch.add(records, keep=keep)
+        self._wake()
+        try:
+            await batch.finished()
+        except BaseException:
+            if not keep:  # an INTENT that nobody sends any more would only look like a doubt
+                part.records = ()
+            raise
+        return part
+
+    async def _write_alone(self, records: Sequence[Record], *, keep: bool) -> None:
+        """Nothing is before it: no task has to be woken, and a journal in memory is never waited for."""
         self._writing = True
         try:
             await self._store(records)
@@ -188,6 +201,7 @@ class JournalQueue:
         finally:
             self._writing = False
             batch.finish()
+            self._wake()
 
     async def _attempt(self, parts: Sequence[_Part]) -> None:
         records = [record for part in parts for record in part.records]

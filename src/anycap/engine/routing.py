@@ -106,9 +106,11 @@ class Router:
             raise ConfigurationError("give account= or accounts=, not both. Nothing was sent.")
         if type(max_attempts) is not int or max_attempts < 1:
             raise ConfigurationError("max_attempts is a number of tasks, at least 1. Nothing was sent.")
-        if account is not None:
-            order = [self._candidate(self._named(account), challenge)]
-            order[0] = Candidate(order[0].account, order[0].family)  # named: its adapter says what it lacks
+        named = account if account is not None else next(iter(self._sessions)) if len(self._sessions) == 1 else None
+        if named is not None and accounts is None:
+            session = self._named(named)
+            _kind_of(challenge)  # that it has the field is the adapter's business: it says what it lacks
+            order = [Candidate(session.name, session.family)]
         else:
             order = in_order(
                 self.candidates(challenge, accounts), self._routing, rates=self._rates, chance=self._chance
@@ -124,9 +126,7 @@ class Router:
         return found
 
     def _candidate(self, session: AccountSession, challenge: Challenge[Any]) -> Candidate:
-        kind = getattr(challenge, "kind", None)
-        if not isinstance(kind, str):
-            raise InvalidChallenge(f"expected a challenge such as RecaptchaV2(...), got {type(challenge).__name__}")
+        kind = _kind_of(challenge)
         able = "/" in kind or session.catalog.tasks.specs_for(kind)
         return Candidate(
             session.name,
@@ -274,3 +274,10 @@ class Router:
                 "account %s is stopped (%s): its solves go to other accounts until it is not. %s",
                 session.name, error.code, error.action,
             )  # fmt: skip
+
+
+def _kind_of(challenge: Challenge[Any]) -> str:
+    kind = getattr(challenge, "kind", None)
+    if not isinstance(kind, str):
+        raise InvalidChallenge(f"expected a challenge such as RecaptchaV2(...), got {type(challenge).__name__}")
+    return kind

@@ -43,9 +43,9 @@ def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     to a task that is paid for, and part of it are a vendor's own words: it is never refused, what may not be stored is left
     out. The solution (`body` of a RESULT) is not looked at here, but by `without_keys` where it goes to a disk.
     """
-    if not fields:
-        return fields
     untouched = "body" if kind == RecordKind.RESULT else None
+    if _is_harmless(fields, untouched):
+        return fields
     found: list[tuple[str, str]] = []
     kept = {
         name: value if name == untouched else _cleaned(name, value, found, False, 0) for name, value in fields.items()
@@ -59,6 +59,23 @@ def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
             "Nothing was written. This is a mistake in the code that made the record, not in the journal file."
         )
     return {name: value for name, value in kept.items() if value is not _GONE}
+
+
+def _is_harmless(fields: Mapping[str, Any], untouched: str | None = None, depth: int = 0) -> bool:
+    """Whether nothing here even looks like what may not be stored: what `_cleaned` would find out, at a third of its cost."""
+    for name, value in fields.items():
+        if type(name) is not str or _meaning(name):
+            return False
+        kind = type(value)
+        if kind is str:
+            if len(value) > TEXT_CHARS_MAX or value.startswith(_IMAGE_STARTS):
+                return False
+        elif kind is dict:
+            if name != untouched and (depth > 1 or not _is_harmless(value, None, depth + 1)):
+                return False
+        elif kind not in _PLAIN_TYPES:
+            return False
+    return True
 
 
 def _cleaned(name: str, value: Any, found: list[tuple[str, str]], in_proxy: bool, depth: int) -> Any:

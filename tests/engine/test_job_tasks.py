@@ -1,0 +1,64 @@
+"""The engine's request tasks on asyncio: swept when they have ended, all cancelled on closing, whatever they do about it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from anycap.emulator import run_virtual
+from anycap.engine.job_tasks import ENDED_MAX, LoopTasks
+
+
+def test_ended_tasks_do_not_pile_up() -> None:
+    async def scene() -> int:
+        tasks = LoopTasks(asyncio.get_running_loop())
+
+        async def nothing() -> None:
+            pass
+
+        for _ in range(20 * ENDED_MAX):
+            tasks.start_soon(nothing)
+            await asyncio.sleep(0)
+        return len(tasks._tasks)
+
+    assert run_virtual(scene) <= 2 * ENDED_MAX
+
+
+def test_closing_cancels_and_waits_even_for_a_task_that_swallows_the_first_cancellation() -> None:
+    async def scene() -> list[str]:
+        seen: list[str] = []
+        tasks = LoopTasks(asyncio.get_running_loop())
+
+        async def stubborn() -> None:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                seen.append("swallowed one")
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                await asyncio.sleep(0.5)  # cleaning up takes its time
+                seen.append("ended")
+
+        tasks.start_soon(stubborn)
+        await asyncio.sleep(0)
+        await tasks.aclose()
+        return seen
+
+    # The second cancellation comes while it cleans up, and ends that early: `finally` ran, nothing is left running.
+    assert run_virtual(scene)[0] == "swallowed one"
+
+
+def test_nothing_runs_after_closing() -> None:
+    async def scene() -> set[str]:
+        tasks = LoopTasks(asyncio.get_running_loop())
+
+        async def request() -> None:
+            await asyncio.sleep(3600)
+
+        for _ in range(100):
+            tasks.start_soon(request)
+        await asyncio.sleep(0)
+        await tasks.aclose()
+        return {task.get_coro().__qualname__ for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+    assert not any("request" in name for name in run_virtual(scene))
