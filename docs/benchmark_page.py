@@ -18,7 +18,7 @@ RESULTS = BENCHMARKS / "results"
 def benchmarks() -> str:
     """Every stored result."""
     text = (
-        "# Benchmarks\n\nMeasured by `nox -s bench` in interleaved rounds beside bare loops over the same vendor on the same machine. Read the\n"
+        "# Benchmarks\n\nWhat these tables mean is said in [What the benchmarks say](explanation/benchmarks-read.md).\n\nMeasured by `nox -s bench` in interleaved rounds beside bare loops over the same vendor on the same machine. Read the\n"
         "ratios: CPU seconds depend on the machine. The spread is the smallest and the largest ratio of all rounds; a limit is what the\n"
         "project has promised itself.\n"
     )
@@ -67,7 +67,7 @@ def _result(result: dict[str, Any]) -> str:
             row.append(f"{limits[case]:g}" if case in limits else "-")
         row += [_number([sample[key] for sample in rounds if key in sample]) for key in keys]
         rows.append(row)
-    where = f"Python {machine['python']}, {machine['platform']}, {machine['cpus']} cores, {machine['date']}"
+    where = f"Measured {machine['date']}: Python {machine['python']}, {machine['platform']}, {machine['cpus']} cores"
     lines = [head, ["---"] * len(head), *rows]
     text = (
         f"\n### {result['name'].replace('_', ' ')}\n\n{where}.\n\n"

@@ -32,6 +32,7 @@ NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
 sys.path.insert(0, str(DOCS))
 from benchmark_page import benchmarks  # noqa: E402 - neighbours of this script, not a package
 from explorer_page import explorer  # noqa: E402
+from pictures import demo, social_card  # noqa: E402
 from reference_pages import navigation, reference_pages  # noqa: E402
 from state_diagram import state_diagram  # noqa: E402
 from vendor_tables import HELPS, catalogs, vendor_page, vendors  # noqa: E402
@@ -275,6 +276,7 @@ def pages() -> dict[Path, str]:
     texts = {DOCS / name: NOTE + make() for name, make in PAGES.items()}
     texts |= {DOCS / name: NOTE + text for name, text in reference_pages().items()}
     texts[DOCS / "error-explorer.html"] = explorer()
+    texts |= {DOCS / "assets" / "demo.svg": demo(), DOCS / "assets" / "social-card.svg": social_card()}
     for name, parts in PARTS.items():
         text = DOCS.joinpath(name).read_text(encoding="utf-8")
         for part, make in parts.items():

@@ -2,15 +2,17 @@
 
 import io
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anycap.cli import demo, main
 from anycap.cli.demo import Door, Progress, play
-from anycap.cli.demo_report import Report, tables, verdict
+from anycap.cli.demo_report import Report, picture, tables, verdict
 from anycap.cli.demo_script import ACTS, VENDORS
 from anycap.cli.output import Output
 from anycap.emulator import Emulator, InProcess, run_virtual
@@ -47,7 +49,16 @@ def test_a_wrong_key_sends_one_request(first: tuple[Report, str]) -> None:
     assert first[0].lines["ezcaptcha, wrong key"].requests == 1
 
 
-def test_the_vendors_books_agree(first: tuple[Report, str]) -> None:
+def test_the_picture_in_the_docs_shows_what_the_demo_ends_with(first: tuple[Report, str]) -> None:
+    """How often each task was polled may differ between machines; what became of the tasks may not."""
+    shown = Path(__file__).parents[2].joinpath("docs", "assets", "demo.txt").read_text(encoding="utf-8")
+    assert shown.rstrip().endswith(picture(first[0]).rstrip())
+    for name, line in first[0].lines.items():
+        if name in VENDORS:
+            assert re.search(rf"^{name} +{line.tasks} +{line.solved} ", shown, re.MULTILINE), name
+
+
+def test_the_vendors_ledgers_agree(first: tuple[Report, str]) -> None:
     report = first[0]
     assert report.sound
     assert (report.troubles, report.bans) == ([], 0)

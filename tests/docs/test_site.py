@@ -110,6 +110,7 @@ def has(page: Page, fragment: str, target: Path) -> bool:
         ("redirect", "guides/troubleshooting/"),
         ("emulator", "testing/"),
         ("ban", "explanation/guard/"),
+        ("CPU", "explanation/benchmarks-read/"),
         ("TOML", "add-a-vendor/"),
         ("ERROR_ZERO_BALANCE", "vendors/anti-captcha/"),
         ("anticaptchaofficial", "explanation/comparison/"),
@@ -123,6 +124,13 @@ def test_search_finds_the_page_by_the_word_a_user_would_type(word: str, page: st
         if item["location"].startswith(page)
     )
     assert re.search(word, text, re.IGNORECASE), f"nothing under {page} has the word {word}"
+
+
+def test_every_page_names_the_social_card_and_the_card_is_published() -> None:
+    card = '<meta property="og:image" content="/assets/social-card.png">'
+    assert [path for path in SITE.rglob("index.html") if card not in path.read_text(encoding="utf-8")] == []
+    png = SITE.joinpath("assets", "social-card.png").read_bytes()
+    assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (1200, 630)
 
 
 def test_no_source_file_is_published() -> None:

@@ -1,0 +1,39 @@
+"""What the project says of itself in several places is the same everywhere: Pythons, systems, version."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import anycap
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
+CI = ROOT.joinpath(".github", "workflows", "ci.yml").read_text(encoding="utf-8")
+README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
+
+
+def test_the_pythons_of_the_classifiers_are_those_that_ci_tests_and_the_readme_names() -> None:
+    found = [re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line) for line in PROJECT["classifiers"]]
+    classified = [match[1] for match in found if match]
+    (matrix,) = re.findall(r"^ +python: \[(.*)\]$", CI, re.MULTILINE)
+    assert classified == re.findall(r"3\.\d+", matrix)
+    assert f"with Python {classified[0]} to {classified[-1]}" in README
+    assert PROJECT["requires-python"] == f">={classified[0]}"
+
+
+def test_a_system_that_ci_does_not_run_on_is_called_untested() -> None:
+    assert set(re.findall(r"runs-on: (\S+)", CI)) == {"ubuntu-latest"}
+    assert [line for line in PROJECT["classifiers"] if line.startswith("Operating System")] == [
+        "Operating System :: POSIX :: Linux"
+    ]
+    assert "Other systems, macOS and Windows among them, are untested." in README
+
+
+def test_the_changelog_has_a_section_for_what_is_not_released() -> None:
+    heads = re.findall(r"^## \[(.*?)\]", ROOT.joinpath("CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert heads[0] in {"Unreleased", anycap.__version__}
+
+
+def test_the_readme_can_be_read_in_two_minutes() -> None:
+    prose = re.sub(r"^```.*?^```$|\]\([^)]*\)", "", README, flags=re.MULTILINE | re.DOTALL)
+    assert len(prose.split()) < 650
