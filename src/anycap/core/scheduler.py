@@ -160,6 +160,7 @@ class AccountScheduler:
         """Take up a task that an earlier process left, accepted `age_s` ago, one of `backlog` such tasks."""
         solve.state = State.WAITING
         solve.accepted_mono = now - age_s
+        solve.polls = solve.pacer.polls_before(age_s)
         # Past the guard: the task exists and is paid for, so a full window is no reason not to poll it.
         self.guard.task_restored(now, solve.task_type)
         self._schedule.put(solve, solve.accepted_mono + solve.pacer.resume_age_s(age_s, self._chance(), backlog))

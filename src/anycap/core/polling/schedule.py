@@ -31,6 +31,8 @@ LAST_POLL_BEFORE_END_S = 2.0
 """The last poll goes out this long before the vendor drops the task: a poll of a dead id counts towards a ban."""
 RESUMED_POLLS_PER_S = 250.0
 """Rate at which polls of restored tickets start, as far as the life of a result allows."""
+RESUMED_POLLS_MIN = 2
+"""Polls that a restored task has left of its limit at least: one tells whether it is solved, one goes out at its end."""
 GAP_MIN_S = 1.0
 """Shortest wait that learning may come to where the vendor names none: what anti-captcha's official clients do."""
 # Vendors state whole seconds.
@@ -136,6 +138,23 @@ class Pacer:
             return max(self._end_s - chance * (self._end_s - age_s - self._min_gap_s), age_s + self._min_gap_s)
         return due_s
 
+    def polls_before(self, age_s: float) -> int:
+        """As how many polls of its limit those of a restored task count that is `age_s` old; no journal counts them.
+
+        As many as this schedule can have sent by then, but two are left: one on resuming and one at the end of its life. An
+        age of 0, or beyond the task's life, tells of a wall clock that was set, and then a quarter is left.
+        """
+        limit = self._timing.polls_max
+        if limit is None:
+            return 0
+        if age_s <= 0.0 or self.outlived(age_s):
+            return limit - limit // 4
+        gap_s = self._gap_s if self._exact else self._plan_gap_s
+        first_s = self._first_s if self._exact else self._plan_first_s
+        if age_s < first_s:
+            return 0
+        return min(int((age_s - first_s) / max(gap_s, 0.1)) + 1, max(limit - RESUMED_POLLS_MIN, 0))
+
     def soonest_age_s(self, *, ended_age_s: float | None) -> float:
         """The earliest age at which the task may be asked about, its last poll having ended at `ended_age_s` (None: none)."""
         return self._min_first_s if ended_age_s is None else ended_age_s + self._min_gap_s
@@ -228,7 +247,9 @@ class Pacer:
                 return None
             if self._timing.life_s is not None:
                 reserve_s = min(RESERVE * end_s / limit, self._gap_max_s)
-                gap_s = max(gap_s, end_s - sent_s - (left - 1) * reserve_s)
+                rest_s = end_s - sent_s
+                # Where even the reserve's gaps are too short (a restored task), what is left is spread evenly.
+                gap_s = max(gap_s, min(rest_s - (left - 1) * reserve_s, max(reserve_s, rest_s / left)))
         gap_s = min(gap_s, self._gap_max_s) + widen_s
         if gap_s > self._gap_max_s:
             gap_s = max(self._gap_max_s, widen_s)
