@@ -112,6 +112,15 @@ def explorer_link(docs_url: str, row: ErrorRow, provider: str, vendor_code: str 
     return f"{docs_url.rstrip('/')}/error-explorer.html#{quote(where)}"
 
 
+class RawAnswer(dict[str, Any]):
+    """A vendor's whole answer, with a solution in it: an ordinary dict that does not show what it holds."""
+
+    def __repr__(self) -> str:
+        return f"<answer of {len(self)} fields, redacted>"
+
+    __str__ = __repr__
+
+
 class SolveError(AnycapError):
     """Everything a vendor said that is an error, to a solve, a balance call or a report.
 
@@ -120,7 +129,8 @@ class SolveError(AnycapError):
     `vendor_id`, `description`, `http_status`. From this client: `account`; `phase` (`submit`, `poll`, `call`); `sent`
     (False when the guard stopped the request here, before the vendor saw it); `retry_after` (seconds, None when nobody
     knows) and `retry_at` (aware UTC time); `docs_link` (this error in the error explorer; None without
-    `Settings.docs_url`), with which the message ends.
+    `Settings.docs_url`), with which the message ends. `raw` is the vendor's whole answer where a paid solution is in it
+    that nobody here can read (`unreadable_answer`), else None; its repr is redacted.
     """
 
     def __init__(
@@ -137,6 +147,7 @@ class SolveError(AnycapError):
         self.account, self.phase, self.sent = context.account, context.phase, context.sent
         self.retry_after = row.retry_after if context.retry_after is None else context.retry_after
         self.retry_at = context.retry_at
+        self.raw: RawAnswer | None = None
         self.docs_link: str | None = None
         message = _explanation(answer, self.retry_after, sent=self.sent)
         if context.docs_url is not None:

@@ -9,14 +9,15 @@ import anyio
 import attrs
 import pytest
 
-from anycap.challenges import RecaptchaV2
+from anycap.challenges import ImageToText, RecaptchaV2
 from anycap.credentials import encode_json
 from anycap.emulator.ledger import TaskState
 from anycap.engine.runtime import inline
-from anycap.errors import DeadlineError, TicketError
+from anycap.errors import DeadlineError, ServiceError, TicketError
 from anycap.journal.sqlite.journal import SqliteJournal
-from anycap.results import TokenSolution
+from anycap.results import TextSolution, TokenSolution
 from anycap.settings import JournalSettings, Settings
+from anycap.taxonomy import Charged, Code
 from anycap.tickets import TicketState
 from anycap.transport.port import Answer, Body, Failure, Request
 from tests.client.virtual import World, in_virtual_time
@@ -195,4 +196,118 @@ async def test_a_long_task_id_is_polled_exactly_and_odd_numbers_beside_it_cost_n
         assert left.task_id == name
         assert isinstance(await client.wait(left), TokenSolution)
     assert set(door.asked) == {name}
+    assert world.requests("createTask") == 1
+
+
+class Reshaping:
+    """A transport behind which the vendor puts something else where its solution should be, `times` times."""
+
+    def __init__(self, world: World, solution: object, *, times: int = 1000) -> None:
+        self._door = world.door
+        self._solution = solution
+        self._left = times
+        self.ready_polls = 0
+
+    async def open(self) -> None:
+        await self._door.open()
+
+    async def aclose(self) -> None:
+        await self._door.aclose()
+
+    async def send(self, request: Request) -> Answer | Failure:
+        answer = await self._door.send(request)
+        if isinstance(answer, Answer) and b'"ready"' in answer.body:
+            self.ready_polls += 1
+            if self._left:
+                self._left -= 1
+                return Answer(200, json.dumps({**json.loads(answer.body), "solution": self._solution}).encode())
+        return answer
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    "solution",
+    [
+        "TOK",
+        ["TOK"],
+        '{"gRecaptchaResponse": "TOK"}',
+        '["TOK"]',
+        [{"token": "TOK"}],
+        {"captchaResponse": "TOK", "userAgent": "Mozilla/5.0 (X11)", "respKey": "E0_x"},
+        {"data": {"captcha": "TOK"}, "createTime": 1700000000},
+        {"gRecaptchaResponse": ["TOK"]},
+    ],
+    ids=str,
+)
+async def test_a_paid_token_is_handed_out_in_whatever_shape_it_comes(world: World, solution: object) -> None:
+    door = Reshaping(world, solution)
+    async with world.client(http=door) as client:
+        solved = await client.solve(PAGE)
+    assert solved.token == "TOK"
+    assert door.ready_polls == 1
+
+
+@in_virtual_time
+@pytest.mark.parametrize("solution", ["w68hp", ["w68hp"], '{"text": "w68hp"}', {"answer": "w68hp"}], ids=str)
+async def test_a_paid_text_is_handed_out_in_whatever_shape_it_comes(world: World, solution: object) -> None:
+    async with world.client(http=Reshaping(world, solution)) as client:
+        solved = await client.solve(ImageToText(b"GIF89a\x01\x00\x01\x00" + bytes(200)))
+    assert isinstance(solved, TextSolution)
+    assert solved.text == "w68hp"
+
+
+@in_virtual_time
+@pytest.mark.parametrize("solution", [None, "", {}, [], {"gRecaptchaResponse": None}, {"token": " "}], ids=str)
+async def test_an_empty_solution_is_not_there_yet(world: World, solution: object) -> None:
+    door = Reshaping(world, solution, times=2)
+    async with world.client(http=door) as client:
+        solved = await client.solve(PAGE)
+    assert solved.token
+    assert door.ready_polls == 3
+    assert world.requests("createTask") == 1
+
+
+@in_virtual_time
+async def test_a_solution_that_stays_empty_is_an_error_after_half_a_minute(world: World, tmp_path: Path) -> None:
+    world.emulator["anti-captcha"].solve_time = 4.0
+    door = Reshaping(world, {"gRecaptchaResponse": ""})
+    async with world.client(http=door) as client:
+        began = anyio.current_time()
+        with pytest.raises(ServiceError) as caught:
+            await client.solve(PAGE, timeout=300)
+        took_s = anyio.current_time() - began
+    assert caught.value.code is Code.UNREADABLE_ANSWER
+    assert 34 <= took_s <= 42  # solved after 4 s, polled for 30 s more
+    assert caught.value.raw is not None
+    assert caught.value.raw["solution"] == {"gRecaptchaResponse": ""}
+
+
+@in_virtual_time
+async def test_an_empty_solution_is_named_when_the_time_runs_out(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 4.0
+    async with world.client(http=Reshaping(world, None)) as client:
+        with pytest.raises(DeadlineError, match="its solution is empty"):
+            await client.solve(PAGE, timeout=20)
+
+
+@in_virtual_time
+async def test_a_solution_that_nobody_can_read_is_not_thrown_away(world: World, tmp_path: Path) -> None:
+    unclear = {"first": "TOK-1", "second": "TOK-2"}
+    journal = SqliteJournal(tmp_path / "tasks.db", offload=inline)
+    async with world.client(http=Reshaping(world, unclear), journal=journal) as client:
+        with pytest.raises(ServiceError) as caught:
+            await client.solve(PAGE)
+    error = caught.value
+    assert error.code is Code.UNREADABLE_ANSWER
+    assert error.charged is Charged.YES
+    assert error.raw is not None
+    assert error.raw["solution"] == unclear
+    assert "TOK-1" not in f"{error!r} {error} {error.raw!r} {error.raw}"
+    again = SqliteJournal(tmp_path / "tasks.db", offload=inline)
+    async with world.client(journal=again) as client:
+        (ticket,) = await client.resume()
+        with pytest.raises(ServiceError) as caught:
+            await client.wait(ticket)
+        assert caught.value.raw is not None
+        assert caught.value.raw["solution"] == unclear
     assert world.requests("createTask") == 1

@@ -22,7 +22,8 @@ class AnswerKind(StrEnum):
     READY = "ready"
     """Solved, in the answer to createTask or getTaskResult; `solution` and `body` are set."""
     PROCESSING = "processing"
-    """The task is still being worked on (also: an unknown status, CAPTCHA_NOT_READY, CapMonster's 500/503)."""
+    """The task is still being worked on (also: an unknown status, CAPTCHA_NOT_READY, CapMonster's 500/503, a solution with
+    nothing in it)."""
     DONE = "done"
     """Another method succeeded; `body` is its answer."""
     ERROR = "error"
@@ -44,7 +45,8 @@ class ParsedAnswer:
     kind: AnswerKind
     delivery: Delivery = Delivery.ANSWERED
     task_id: TaskId | None = None
-    solution: Mapping[str, Any] | None = field(default=None, repr=False)
+    solution: Any = field(default=None, repr=False)
+    """In whatever shape it came: usually an object."""
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     problem: ErrorAnswer | None = None
     failure: Failure | None = None
@@ -53,6 +55,9 @@ class ParsedAnswer:
     location_host: str | None = None
     http_status: int | None = None
     """The HTTP status of the answer, where it alone decided (CapMonster's 500/503 while polling, a page without JSON)."""
+
+    lacks_value: bool = False
+    """A poll found the task ready, and its solution null or empty: not there yet, for a while. `body` is set."""
 
     @property
     def keeps_task(self) -> bool:

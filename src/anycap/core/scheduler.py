@@ -47,6 +47,8 @@ STALE_RECHECK_S = 1.0
 """A task that the vendor may have dropped asks again after so long, at most ten times so long, when it was held."""
 POLLED_TOO_FAST_S = 2.0
 """How much longer gaps get when the vendor says that a task is polled too fast and names no wait: CapMonster's minimum."""
+EMPTY_PATIENCE_S = 30.0
+"""How long a solution may be empty once the task is ready. Vendors that write it a moment later are done within seconds."""
 DEFAULT_POLL_GAP_S = 3.0
 """Gap between polls before any task type is known: what most vendors advise."""
 
@@ -410,6 +412,8 @@ class AccountScheduler:
 
     def _poll_event(self, solve: Solve, parsed: ParsedAnswer, now: float) -> Event:
         """What the answer to a poll means, given what came in a row before it."""
+        if parsed.lacks_value:
+            return self._empty_event(solve)
         if parsed.kind is AnswerKind.PROCESSING or parsed.kind is AnswerKind.READY:
             solve.unknown_codes_in_a_row = solve.oversized_in_a_row = solve.pages_in_a_row = 0
             self._patience.vendor_answered()
@@ -429,6 +433,15 @@ class AccountScheduler:
             oversized=solve.oversized_in_a_row,
             out_of_patience=out_of_patience,
         )
+
+    def _empty_event(self, solve: Solve) -> Event:
+        """Ready, with nothing in it: not there yet, and after a while as good as it will get."""
+        self._patience.vendor_answered()
+        solve.unknown_codes_in_a_row = solve.oversized_in_a_row = solve.pages_in_a_row = 0
+        if solve.empty_since_age_s is None:
+            solve.empty_since_age_s = solve.poll_ended_age_s
+        waited_s = solve.poll_ended_age_s - solve.empty_since_age_s
+        return Event.POLL_LOST if waited_s < EMPTY_PATIENCE_S else Event.READY
 
     def _still_in_work(self, solve: Solve, parsed: ParsedAnswer, now: float) -> None:
         solve.last_status = parsed.status

@@ -134,6 +134,8 @@ class Solve:
     unknown_codes_in_a_row: int = 0
     pages_in_a_row: int = 0
     """Polls answered by an HTTP status alone, a redirect or a wrong certificate since the last answer of the vendor's."""
+    empty_since_age_s: float | None = None
+    """Age at which the vendor first called it ready, with a solution in which there was nothing."""
     oversized_in_a_row: int = 0
     """Answers over the size limit."""
     callbacks_used: int = 0

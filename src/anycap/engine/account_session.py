@@ -167,8 +167,12 @@ class AccountSession:
 
     # -- answers
 
+    def read_submit(self, outcome: Answer | Failure, solve: Solve) -> ParsedAnswer:
+        parsed = self.adapter.read_submit(outcome, has_image=solve.has_image)
+        return self.adapter.of_submit(parsed, solve.task_type)
+
     def read_poll(self, outcome: Answer | Failure, solve: Solve) -> ParsedAnswer:
-        return self.adapter.of_task(self.adapter.read_poll(outcome), solve.task_id)
+        return self.adapter.of_task(self.adapter.read_poll(outcome), solve.task_id, solve.task_type)
 
     def scrub(self, answer: ParsedAnswer, secrets: Sequence[Secret] = ()) -> ParsedAnswer:
         """The answer with our key, and `secrets`, taken out of the vendor's words, should it have quoted them."""
@@ -194,7 +198,7 @@ class AccountSession:
         try:
             solution = self.adapter.solution(solve.task_type, solve.body, ticket=solve.ticket(), received_at=wall)
         except ValueError as error:
-            solve.error = self.errors.unreadable(str(error), solve.ticket())
+            solve.error = self.errors.unreadable(str(error), solve.ticket(), solve.body)
             return None, None
         solve.solution = solution
         self.reports.solved(solve, now)

@@ -550,7 +550,7 @@ class Engine:
         outcome, parsed, not_built = await exchange(
             self.transport,
             lambda: session.submit_request(solve),
-            lambda outcome: session.adapter.read_submit(outcome, has_image=solve.has_image),
+            lambda outcome: session.read_submit(outcome, solve),
             session.catalog.name,
         )
         if not_built:

@@ -185,7 +185,7 @@ class Recovery:
             )
         except ValueError as error:
             solve.state = State.FAILED
-            solve.error = session.errors.unreadable(str(error), solve.ticket())
+            solve.error = session.errors.unreadable(str(error), solve.ticket(), entry.result)
         self._engine.solves[solve.id] = solve
 
     async def _adopt(self, ticket: Ticket) -> Solve:

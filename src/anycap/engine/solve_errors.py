@@ -6,6 +6,7 @@ The exceptions are in `errors.py`; what an answer means was decided in `provider
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,12 +22,13 @@ from anycap.errors import (
     DeadlineError,
     ErrorContext,
     InDoubtError,
+    RawAnswer,
     TicketError,
     TransportError,
     error_from,
 )
 from anycap.providers.adapter import Adapter
-from anycap.taxonomy import CODES, Charged, Code, ErrorAnswer
+from anycap.taxonomy import CODES, Charged, Code, ErrorAnswer, Retry
 from anycap.tickets import Ticket
 from anycap.transport.port import Delivery
 
@@ -126,18 +128,22 @@ class SolveErrors:
         )
         return error_from(problem, context, ticket=ticket)
 
-    def unreadable(self, why: str, ticket: Ticket | None) -> AnycapError:
-        """The error for a solution that the vendor calls ready and that has not the shape of one."""
+    def unreadable(self, why: str, ticket: Ticket | None, body: Mapping[str, Any]) -> AnycapError:
+        """The error for a solution that the vendor calls ready and that has not the shape of one: `body` is its answer."""
         row = attrs.evolve(
             self._adapter.row_for(None, None),
             code=Code.UNREADABLE_ANSWER,
             category=CODES[Code.UNREADABLE_ANSWER].category,
             meaning=f"the vendor's solution has not the documented shape: {why}",
-            action="Read the raw answer in the journal, and report the new shape.",
+            action="Read the answer in error.raw, or with `anycap tickets show ID --raw`, and report the new shape.",
+            charged=Charged.YES,
+            retry=Retry.NEVER,
         )
         answer = ErrorAnswer(row, self._adapter.catalog.name, None, None, None)
         context = ErrorContext(account=self._account, phase="poll", docs_url=self._docs_url)
-        return error_from(answer, context, ticket=ticket)
+        error = error_from(answer, context, ticket=ticket)
+        error.raw = RawAnswer(body)
+        return error
 
 
 def in_doubt(ticket: Ticket, answer: ParsedAnswer | None, *, why: str = "") -> InDoubtError:

@@ -22,6 +22,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from attrs import evolve
+
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.errors import ConfigurationError, UnsupportedMethod
 from anycap.providers.catalog import Catalog
@@ -36,7 +38,7 @@ from anycap.providers.envelope import (
 )
 from anycap.providers.retry_after import wait_s
 from anycap.providers.rows import find_row, own_row
-from anycap.providers.solutions import build
+from anycap.providers.solutions import build, lacks_value
 from anycap.providers.wire import Unreadable, decode, decode_solution
 from anycap.taxonomy import Category, Code, ErrorAnswer, ErrorRow
 from anycap.tickets import TaskId
@@ -181,9 +183,7 @@ class Adapter:
             solution is not None and (status is None or self._says_ready(status))
         ):
             if solution is None:
-                return self._lost(
-                    "the task is ready and its solution is missing", outcome.status, wait, Delivery.ANSWERED
-                )
+                return self._not_there_yet(body, status, outcome.status, wait)
             return ParsedAnswer(AnswerKind.READY, solution=solution, body=body, status=status)
         if status is None:
             return self._without_json(outcome, GET_TASK_RESULT, "JSON without a status", wait)
@@ -198,17 +198,34 @@ class Adapter:
             return _PROCESSING
         return ParsedAnswer(AnswerKind.PROCESSING, status=status, retry_after_s=wait)
 
-    def of_task(self, parsed: ParsedAnswer, task_id: TaskId | None) -> ParsedAnswer:
-        """The answer to a poll, unless it holds the solution of another task than the one that was asked for.
+    def of_task(self, parsed: ParsedAnswer, task_id: TaskId | None, kind: str = "") -> ParsedAnswer:
+        """The answer to a poll of that task, a challenge of that `kind`, for what it is worth.
 
-        Then it is unreadable: a proxy or the vendor has mixed up two answers, and the next poll may get the right one.
+        With the solution of another task it is unreadable: a proxy or the vendor has mixed up two answers, and the next poll
+        may get the right one. With a solution whose value is empty the task is not done yet.
         """
-        if parsed.kind is not AnswerKind.READY or parsed.body is None or task_id is None:
+        body = parsed.body
+        if parsed.kind is not AnswerKind.READY or body is None or task_id is None:
             return parsed
-        said = read_task_id(parsed.body.get("taskId"))
-        if said is None or str(said).strip() == str(task_id).strip():
+        said = read_task_id(body.get("taskId"))
+        if said is not None and str(said).strip() != str(task_id).strip():
+            return self._lost("it holds the solution of another task", parsed.http_status, None, Delivery.ANSWERED)
+        if lacks_value(self.catalog, kind, body):
+            return self._not_there_yet(body, parsed.status, parsed.http_status, parsed.retry_after_s)
+        return parsed
+
+    def of_submit(self, parsed: ParsedAnswer, kind: str) -> ParsedAnswer:
+        """The answer to createTask for a challenge of that `kind`; an empty solution in it is none."""
+        if (
+            parsed.kind is not AnswerKind.READY
+            or parsed.body is None
+            or not lacks_value(self.catalog, kind, parsed.body)
+        ):
             return parsed
-        return self._lost("it holds the solution of another task", parsed.http_status, None, Delivery.ANSWERED)
+        if parsed.task_id is not None:
+            return evolve(parsed, kind=AnswerKind.ACCEPTED, solution=None)
+        what = "the solution is empty, and no task is named"
+        return self._lost(what, parsed.http_status, parsed.retry_after_s, Delivery.MAYBE_SENT)
 
     def read_call(self, method: str, outcome: Answer | Failure) -> ParsedAnswer:
         """What the answer to any other method means: DONE with the body, or what went wrong."""
@@ -311,6 +328,16 @@ class Adapter:
         problem = self._own_problem(Code.UNREADABLE_ANSWER, f"The answer cannot be used: {what}{where}.", status)
         return ParsedAnswer(
             AnswerKind.LOST, delivery, problem=problem, failure=failure, retry_after_s=wait, http_status=status
+        )
+
+    def _not_there_yet(
+        self, body: Mapping[str, Any], status: str | None, http_status: int | None, wait: float | None
+    ) -> ParsedAnswer:
+        """The task is ready and its solution empty. Some vendors write the one a moment before the other."""
+        meaning = "The vendor calls the task ready, and its solution is empty."
+        problem = self._own_problem(Code.UNREADABLE_ANSWER, meaning, http_status)
+        return ParsedAnswer(
+            AnswerKind.PROCESSING, problem=problem, body=body, status=status, retry_after_s=wait, lacks_value=True
         )
 
     def _without_json(

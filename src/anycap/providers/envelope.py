@@ -141,7 +141,16 @@ def read_status(body: Mapping[str, Any]) -> str | None:
     return None if word in _NOTHING_SAID else word
 
 
-def read_solution(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The solution if it is an object with something in it."""
+def read_solution(body: Mapping[str, Any]) -> Any:
+    """The solution in whatever shape it comes; None when there is nothing in it."""
     value = body.get("solution")
-    return value if isinstance(value, dict) and value else None
+    return None if value is False or is_nothing(value) else value
+
+
+def is_nothing(value: object) -> bool:
+    """Whether a value says nothing: null, or text, a list or an object without anything in it."""
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, (list, Mapping)) and not value

@@ -1,18 +1,20 @@
 """From the answer of a finished task to a typed solution: `build`. Pure, and tolerant of everything but a missing answer.
 
 Here live the names under which vendors hide the same value, numbers sent as text, times and cookies in their various
-shapes. Which shape a task's answer has is catalog data (`solution`, `main_fields` in `[[tasks]]`).
+shapes. Which shape a task's answer has is catalog data (`solution`, `main_fields` in `[[tasks]]`); what comes as no object
+at all, or under other names, is seen to in `solution_shapes.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from anycap.challenges.base import is_object
-from anycap.providers.envelope import read_amount
+from anycap.providers.envelope import is_nothing, read_amount
+from anycap.providers.solution_shapes import SolutionMissing, SolutionShapeError, as_object, only_value
 from anycap.results import (
     AngleSolution,
     CellsSolution,
@@ -33,6 +35,13 @@ if TYPE_CHECKING:
 
 _TOKEN_FIELDS = ("token", "gRecaptchaResponse", "data.token")
 _RECAPTCHA_FIELDS = ("gRecaptchaResponse", "token")
+_MAIN_FIELDS = {
+    "text": ("text",),
+    "angle": ("rotate", "angle", "answer"),
+    "coordinates": ("coordinates",),
+    "cells": ("objects", "answer", "click", "box"),
+    "cookies": ("token", "captcha_voucher"),
+}
 _NOT_GEETEST = frozenset({"userAgent", "user_agent", "cookies", "type", "ip", "createTime", "expireTime"})
 _GEETEST_MAIN = ("validate", "lot_number", "captcha_output", "pass_token")
 _USER_AGENTS = ("userAgent", "user_agent", "useragent", "headers.User-Agent")
@@ -44,10 +53,7 @@ _BESIDE = frozenset(
 """Where a solution has more than its main value. Most have none of these: one look instead of a dozen."""
 _MILLISECONDS_FROM = 100_000_000_000
 """A Unix time beyond this is in milliseconds: in seconds it would be the year 5138."""
-
-
-class SolutionShapeError(ValueError):
-    """The answer says that the task is solved, but the solution is not where it should be: unreadable, not lost."""
+_ABSENT = object()
 
 
 def build(
@@ -62,66 +68,90 @@ def build(
 
     `kind` is the challenge's kind as in the ticket; `received_at` our wall time (seconds since the epoch, or an aware
     datetime). `expires_at` is the vendor's own time where given, else the end of the task (or the receipt) plus the
-    token's life of the catalog. Raises SolutionShapeError when the main value is missing or of no readable type;
-    everything else that is missing or malformed is left out.
+    token's life of the catalog. Raises SolutionMissing when the main value is null or empty, SolutionShapeError when it
+    cannot be found or read; everything else that is missing or malformed is left out.
 
     >>> from anycap.providers.catalog import load_builtin
     >>> body = {"status": "ready", "solution": {"gRecaptchaResponse": "TOKEN"}, "cost": "0.002"}
     >>> build(load_builtin("anti-captcha"), "RecaptchaV2", body).cost
     Decimal('0.002')
     """
-    raw = body.get("solution")
-    if isinstance(raw, str):
-        raw = {"text" if kind == "ImageToText" else "token": raw}
-    if not is_object(raw):
-        raise SolutionShapeError(f"{catalog.name}: the answer has no solution object")
     specs = catalog.tasks.specs_for(kind)
     spec = specs[0] if specs else None
-    common = _common(catalog, spec, raw, body, ticket, received_at)
     shape = spec.shape if spec is not None else "raw"
+    names = _main_names(shape, kind, spec)
     try:
-        return _shaped(shape, kind, spec, raw, common)
+        raw = as_object(body.get("solution"), shape, names[0])
+        common = _common(catalog, spec, raw, body, ticket, received_at)
+        return _shaped(shape, spec, names, raw, common)
     except SolutionShapeError as error:
-        raise SolutionShapeError(f"{catalog.name}: the solution of a {kind} task {error}") from None
+        told = type(error)(f"{catalog.name}: the solution of a {kind} task {error}")
+    raise told
 
 
-def _shaped(shape: str, kind: str, spec: TaskSpec | None, raw: Mapping[str, Any], common: dict[str, Any]) -> Solution:
-    own = spec.main_fields if spec is not None else ()
+def lacks_value(catalog: Catalog, kind: str, body: Mapping[str, Any]) -> bool:
+    """Whether the solution in `body` has a null or empty main value, so that the vendor may add it yet."""
+    raw = body.get("solution")
+    if type(raw) is dict:
+        usual = raw.get("gRecaptchaResponse") or raw.get("token") or raw.get("text")
+        if isinstance(usual, str) and usual and not usual.isspace():
+            return False  # nearly every solution; the long way comes to the same
+    try:
+        build(catalog, kind, body)
+    except SolutionMissing:
+        return True
+    except SolutionShapeError:
+        return False
+    return False
+
+
+def _main_names(shape: str, kind: str, spec: TaskSpec | None) -> tuple[str, ...]:
+    """Where the main value may be, the usual place first."""
+    if spec is not None and spec.main_fields:
+        return spec.main_fields
+    if shape == "token" and kind in ("RecaptchaV2", "RecaptchaV3", "HCaptcha"):
+        return _RECAPTCHA_FIELDS
+    return _MAIN_FIELDS.get(shape, _TOKEN_FIELDS)
+
+
+def _shaped(
+    shape: str, spec: TaskSpec | None, names: tuple[str, ...], raw: Mapping[str, Any], common: dict[str, Any]
+) -> Solution:
     match shape:
         case "token":
-            names = own or (_RECAPTCHA_FIELDS if kind in ("RecaptchaV2", "RecaptchaV3", "HCaptcha") else _TOKEN_FIELDS)
-            return TokenSolution(token=_main(raw, names), resp_key=_text(raw.get("respKey")), **common)
+            return TokenSolution(token=_main(raw, names, _is_token), resp_key=_text(raw.get("respKey")), **common)
         case "text":
-            return TextSolution(text=_written(raw, own or ("text",)), url=_text(raw.get("url")), **common)
+            return TextSolution(text=_written(raw, names), url=_text(raw.get("url")), **common)
         case "angle":
-            return AngleSolution(angle=_angle(_first(raw, own or ("rotate", "angle", "answer"))), **common)
+            return AngleSolution(angle=_angle(_first(raw, names, _is_number)), **common)
         case "tencent":
-            vendors_ticket, randstr = (_main(raw, (name, f"data.{name}")) for name in ("ticket", "randstr"))
+            vendors_ticket, randstr = (_main(raw, (name, f"data.{name}"), _is_none) for name in ("ticket", "randstr"))
             return TencentSolution(token=vendors_ticket, randstr=randstr, **common)
         case "coordinates":
-            return CoordinatesSolution(coordinates=_coordinates(_first(raw, own or ("coordinates",))), **common)
+            return CoordinatesSolution(coordinates=_coordinates(_first(raw, names, _is_list)), **common)
         case "cells":
-            return _cells(raw, own, 0 if spec is None else spec.cells_from, common)
+            return _cells(raw, names, 0 if spec is None else spec.cells_from, common)
         case "geetest":
             values = {
                 name.removeprefix("geetest_"): text
                 for name, value in raw.items()
                 if name not in _NOT_GEETEST and (text := _text(value)) is not None
             }
-            if not any(name in values for name in _GEETEST_MAIN):
+            if not any(values.get(name) for name in _GEETEST_MAIN):
+                given = {name.removeprefix("geetest_") for name in raw}
+                if not given.isdisjoint(_GEETEST_MAIN):
+                    raise SolutionMissing("has only empty values")
                 raise SolutionShapeError("has none of " + ", ".join(_GEETEST_MAIN))
             return GeeTestSolution(values=values, **common)
         case "cookies":
-            token = next((text for name in _cookie_tokens(own) if (text := _text(_at(raw, name)))), None)
+            token = next((text for name in names if (text := _text(_at(raw, name)))), None)
             if token is None and not common["cookies"]:
+                if any(_is_empty_at(raw, name) for name in (*names, *_COOKIES, *_DOMAINS)):
+                    raise SolutionMissing("has only empty values")
                 raise SolutionShapeError("has neither cookies nor a token")
             return CookiesSolution(token=token, **common)
         case _:
             return RawSolution(**common)
-
-
-def _cookie_tokens(own: tuple[str, ...]) -> tuple[str, ...]:
-    return own or ("token", "captcha_voucher")
 
 
 def _common(
@@ -168,31 +198,53 @@ def _expires(
     return min(known) + timedelta(seconds=life_s)  # a vendor's clock may run ahead: never later than the receipt allows
 
 
-def _at(raw: Mapping[str, Any], path: str) -> Any:
+def _at(raw: Mapping[str, Any], path: str, otherwise: Any = None) -> Any:
     if "." not in path:
-        return raw.get(path)
+        return raw.get(path, otherwise)
     value: Any = raw
     for step in path.split("."):
-        if not is_object(value):
+        if is_nothing(value):
             return None
-        value = value.get(step)
+        if not is_object(value):
+            return otherwise
+        value = value.get(step, otherwise)
     return value
 
 
-def _first(raw: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+def _is_empty_at(raw: Mapping[str, Any], path: str) -> bool:
+    return is_nothing(_at(raw, path, _ABSENT))
+
+
+def _not_found(raw: Mapping[str, Any], names: tuple[str, ...]) -> SolutionShapeError:
+    if any(_is_empty_at(raw, name) for name in names):
+        return SolutionMissing(f"has an empty {' or '.join(names)}")
+    return SolutionShapeError(f"has no {' or '.join(names)}")
+
+
+def _first(raw: Mapping[str, Any], names: tuple[str, ...], is_plausible: Callable[[Any], bool]) -> Any:
     for name in names:
         value = _at(raw, name)
-        if value is not None:
+        if isinstance(value, list) or not is_nothing(value):  # an empty list is an answer: nothing to click
             return value
-    raise SolutionShapeError(f"has no {' or '.join(names)}")
+    missing = _not_found(raw, names)
+    value = None if isinstance(missing, SolutionMissing) else only_value(raw, is_plausible)
+    if value is None:
+        raise missing
+    return value
 
 
-def _main(raw: Mapping[str, Any], names: tuple[str, ...]) -> str:
+def _main(raw: Mapping[str, Any], names: tuple[str, ...], is_plausible: Callable[[Any], bool]) -> str:
+    """The main text: under one of its names, else the only value that it can be."""
     for name in names:
-        text = _text(_at(raw, name))
-        if text:
+        value = _at(raw, name)
+        text = _text(value[0] if isinstance(value, list) and len(value) == 1 else value)
+        if text and not text.isspace():
             return text
-    raise SolutionShapeError(f"has no {' or '.join(names)}")
+    missing = _not_found(raw, names)
+    text = None if isinstance(missing, SolutionMissing) else _text(only_value(raw, is_plausible))
+    if text is None:
+        raise missing
+    return text
 
 
 def _written(raw: Mapping[str, Any], names: tuple[str, ...]) -> str:
@@ -203,7 +255,29 @@ def _written(raw: Mapping[str, Any], names: tuple[str, ...]) -> str:
             heard = [_text(item) or "" for item in value]
             if all(heard):
                 return ("" if max(map(len, heard)) == 1 else " ").join(heard)
-    return _main(raw, names)
+    return _main(raw, names, _is_text)
+
+
+def _is_token(value: Any) -> bool:
+    """Whether it may be a token: text in one piece."""
+    return isinstance(value, str) and len(value.split()) == 1
+
+
+def _is_text(value: Any) -> bool:
+    return _text(value) is not None and not is_nothing(value)
+
+
+def _is_number(value: Any) -> bool:
+    return _number(value) is not None
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value)
+
+
+def _is_none(value: Any) -> bool:
+    """Two values that are told apart by their names alone: no other name can stand for one."""
+    return False
 
 
 def _angle(value: Any) -> float:
@@ -316,12 +390,11 @@ def _axes(point: Mapping[str, Any]) -> list[Any]:
     return [lower.get("x"), lower.get("y")]
 
 
-def _cells(raw: Mapping[str, Any], own: tuple[str, ...], first: int, common: dict[str, Any]) -> Solution:
-    names = own or ("objects", "answer", "click", "box")
+def _cells(raw: Mapping[str, Any], names: tuple[str, ...], first: int, common: dict[str, Any]) -> Solution:
     has_object = raw.get("hasObject")
     answer = next((value for name in names if (value := _at(raw, name)) is not None), None)
     if answer is None and not isinstance(has_object, bool):
-        raise SolutionShapeError(f"has no {' or '.join(names)}")
+        answer = _first(raw, names, _is_list)
     metadata = raw.get("metadata")
     kind = metadata.get("AnswerType") if isinstance(metadata, Mapping) else None
     cells: tuple[int, ...] = ()
