@@ -335,10 +335,30 @@ def test_ready(provider: str, zero: object) -> None:
 
 
 @pytest.mark.parametrize("provider", ALL)
-@pytest.mark.parametrize("solution", [None, {}, "", "TOKEN", [], ["TOKEN"], 5, True])
-def test_ready_without_a_usable_solution_is_lost_and_polled_on(provider: str, solution: object) -> None:
+@pytest.mark.parametrize("solution", [None, {}, "", " ", [], False])
+def test_ready_with_an_empty_solution_is_not_there_yet(provider: str, solution: object) -> None:
     verdict = poll(provider, {"errorId": 0, "status": "ready", "solution": solution})
-    assert (verdict.kind, code_of(verdict)) == (K.LOST, Code.UNREADABLE_ANSWER)
+    assert (verdict.kind, verdict.lacks_value) == (K.PROCESSING, True)
+    assert (code_of(verdict), verdict.body is None) == (Code.UNREADABLE_ANSWER, False)
+
+
+@pytest.mark.parametrize("provider", ALL)
+@pytest.mark.parametrize("solution", ["TOKEN", ["TOKEN"], 5, True])
+def test_ready_with_a_solution_of_another_shape_is_ready(provider: str, solution: object) -> None:
+    verdict = poll(provider, {"errorId": 0, "status": "ready", "solution": solution})
+    assert (verdict.kind, verdict.solution, verdict.lacks_value) == (K.READY, solution, False)
+
+
+def test_an_empty_value_in_an_answer_to_create_task_is_no_solution() -> None:
+    """Without an id nobody can ask for it: in doubt. With one it is polled for."""
+    adapter = get("anti-captcha")
+    empty = {"errorId": 0, "status": "ready", "solution": {"text": ""}}
+    bare = adapter.of_submit(submit("anti-captcha", empty), "ImageToText")
+    assert (bare.kind, bare.delivery) == (K.LOST, Delivery.MAYBE_SENT)
+    named = adapter.of_submit(submit("anti-captcha", {**empty, "taskId": 7}), "ImageToText")
+    assert (named.kind, named.task_id, named.solution) == (K.ACCEPTED, 7, None)
+    full = submit("anti-captcha", {**empty, "solution": {"text": "w68hp"}})
+    assert adapter.of_submit(full, "ImageToText") is full
 
 
 @pytest.mark.parametrize("provider", ALL)

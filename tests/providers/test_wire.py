@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from anycap.providers.wire import BODY_BYTES_MAX, Flaw, Unreadable, decode, decode_text
+from anycap.providers.wire import BODY_BYTES_MAX, Flaw, Unreadable, decode, decode_solution, decode_text
 
 
 def flaw(body: bytes) -> Flaw:
@@ -185,6 +185,39 @@ def test_unicode_encodings(encoding: str) -> None:
 def test_latin_1_text_keeps_every_byte() -> None:
     found = decode('{"errorCode":"X","errorDescription":"clé éáß"}'.encode("latin-1"))
     assert found == {"errorCode": "X", "errorDescription": "clé éáß"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "text"),
+    [
+        ("application/json; charset=GBK", "gbk", "帐户余额不足"),
+        ('application/json;charset="gb2312"', "gbk", "帐户"),
+        ("text/html; Charset=Windows-1251", "cp1251", "не хватает"),
+        ("text/html; charset=koi8_r", "koi8-r", "не хватает"),
+        ("text/html; charset=iso-8859-1", "cp1252", "clé – éáß"),  # as every browser reads it
+        ("text/html; charset=Shift_JIS", "cp932", "残高不足"),
+    ],
+)
+def test_a_declared_charset_counts_where_the_bytes_are_no_utf_8(declared: str, encoding: str, text: str) -> None:
+    body = {"errorId": 0, "status": "ready", "solution": {"text": text}}
+    raw = json.dumps(body, ensure_ascii=False)
+    assert decode(raw.encode(encoding), declared) == body
+    assert decode_solution(raw.encode(encoding), declared) == body
+    assert decode_solution(raw.encode(), declared) == body  # UTF-8 is UTF-8, whatever the header says
+
+
+@pytest.mark.parametrize("declared", [None, "application/json", "text/html; charset=utf-8", "text/html; charset=x-unknown",
+                                      "text/html; charset=zip", "text/html; charset=windows-1253"])  # fmt: skip
+def test_text_in_a_solution_is_read_surely_or_not_at_all(declared: str | None) -> None:
+    """A picture's text that comes out wrong without a word is worse than an error."""
+    picture = '{"errorId":0,"status":"ready","solution":{"text":"Тяя"}}'.encode("cp1251")
+    found = decode_solution(picture, declared)
+    assert isinstance(found, Unreadable)
+    assert found.flaw is Flaw.CHARSET
+    prose = '{"errorId":0,"status":"ready","solution":{"text":"w68hp"},"note":"готово"}'.encode("cp1251")
+    read = decode_solution(prose, declared)
+    assert isinstance(read, dict)
+    assert read["solution"] == {"text": "w68hp"}
 
 
 def test_gbk_text_costs_only_the_prose() -> None:

@@ -71,6 +71,29 @@ async def test_status_and_the_headers_we_use_come_back(make: Make) -> None:
     assert outcome == Answer(429, b"slow down", "17", None, "Tue, 15 Nov 1994 08:12:31 GMT")
 
 
+@pytest.mark.parametrize("head", ["", "Retry-After: 1"])  # with the second one h11 reads the answer, not the shortcut
+async def test_the_content_type_comes_back_where_the_body_is_not_ascii(make: Make, head: str) -> None:
+    body = '{"errorId":1,"errorDescription":"帐户余额不足"}'.encode("gbk")
+    lines = ["HTTP/1.1 200 OK", "Content-Type: text/html; charset=GBK", f"Content-Length: {len(body)}"]
+    wire = "\r\n".join([*lines, head] if head else lines).encode() + b"\r\n\r\n" + body
+    transport = await opened(make())
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(wire)
+        peer.read_request()
+        peer.send(answer())
+
+    with serve(script) as server:
+        outcome = await transport.send(a_request(server.url))
+        plain = await transport.send(a_request(server.url))
+        await transport.aclose()
+    assert isinstance(outcome, Answer)
+    assert isinstance(plain, Answer)
+    assert (outcome.body, outcome.content_type) == (body, "text/html; charset=GBK")
+    assert plain.content_type is None
+
+
 async def test_a_redirect_is_reported_and_not_followed(make: Make) -> None:
     with serve(keep_answering) as elsewhere:
 

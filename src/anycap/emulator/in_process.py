@@ -102,6 +102,7 @@ class InProcess:
             retry_after=exchange.header("retry-after"),
             location=exchange.header("location"),
             date=exchange.header("date"),
+            content_type=None if exchange.body.isascii() else exchange.header("content-type"),
         )
 
     def _latency(self) -> float:

@@ -139,7 +139,7 @@ class Adapter:
         if isinstance(outcome, Failure):
             return self._failed(outcome, CREATE_TASK, has_image=has_image)
         wait = wait_s(outcome.retry_after, outcome.date)
-        body = decode_solution(outcome.body)
+        body = decode_solution(outcome.body, outcome.content_type)
         if isinstance(body, Unreadable):
             return self._without_json(outcome, CREATE_TASK, body.detail, wait, has_image=has_image)
         envelope = read_envelope(body)
@@ -169,7 +169,7 @@ class Adapter:
         if plain and outcome.body == self._processing_body:
             return _PROCESSING
         wait = wait_s(outcome.retry_after, outcome.date)
-        body = decode_solution(outcome.body)
+        body = decode_solution(outcome.body, outcome.content_type)
         if isinstance(body, Unreadable):
             return self._without_json(outcome, GET_TASK_RESULT, body.detail, wait)
         envelope = read_envelope(body)
@@ -232,7 +232,7 @@ class Adapter:
         if isinstance(outcome, Failure):
             return self._failed(outcome, method)
         wait = wait_s(outcome.retry_after, outcome.date)
-        body = decode(outcome.body)
+        body = decode(outcome.body, outcome.content_type)
         if isinstance(body, Unreadable):
             return self._without_json(outcome, method, body.detail, wait)
         envelope = read_envelope(body)

@@ -15,8 +15,9 @@ Rules:
   whether `"errorId":0,"errorId":1` is an error. Further in, the last one wins, as everywhere else: a paid solution is not thrown
   away for a field that nobody reads.
 - Text is UTF-8, with or without a byte order mark; UTF-16 and UTF-32 are recognised by their mark or by their zero bytes.
-  Anything else is read as Latin-1: the protocol is ASCII, so only the vendor's prose can suffer.
-- Lone surrogates become U+FFFD, control characters inside strings are let through, the content type is never asked.
+  Anything else is read in the charset that the content type declares, else as Latin-1: the protocol is ASCII, so only the
+  vendor's prose can suffer. A solution that is not all ASCII is unreadable then: a text read wrongly is a wrong answer.
+- Lone surrogates become U+FFFD, control characters inside strings are let through.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Flaw(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     NUMBER = "number"
     DUPLICATE_KEY = "duplicate_key"
+    CHARSET = "charset"
 
 
 @frozen
@@ -69,12 +71,28 @@ class _Torn(dict[str, Any]):
     """An object in which one key had two values; it matters only when it turns out to be the envelope."""
 
 
-def decode_solution(body: bytes) -> dict[str, Any] | Unreadable:
-    """`decode` for an answer that is kept until somebody fetches it: few values, and a bound on what they take in memory."""
-    fields = decode(body, values_max=SOLUTION_VALUES_MAX)
-    if isinstance(fields, dict) and len(body) > SIZED_FROM_BYTES and parsed_bytes(fields) > SOLUTION_BYTES_MAX:
+def decode_solution(body: bytes, content_type: str | None = None) -> dict[str, Any] | Unreadable:
+    """`decode` for an answer that is kept until somebody fetches it: few values, and a bound on what they take in memory.
+
+    Text in the solution must be sure, too: what is in no charset that it can be told to be is unreadable.
+    """
+    fields = decode(body, content_type, values_max=SOLUTION_VALUES_MAX)
+    if isinstance(fields, Unreadable):
+        return fields
+    if len(body) > SIZED_FROM_BYTES and parsed_bytes(fields) > SOLUTION_BYTES_MAX:
         return Unreadable(Flaw.TOO_LARGE, f"more than {SOLUTION_BYTES_MAX} bytes in memory once it is read")
+    if not body.isascii() and not _is_ascii(fields.get("solution")) and not _text_of(body, content_type)[1]:
+        return Unreadable(Flaw.CHARSET, "a solution in a character set that it does not declare")
     return fields
+
+
+def _is_ascii(value: object) -> bool:
+    """Whether there is nothing but ASCII in a JSON value. Recursion is bounded: the depth was checked."""
+    if isinstance(value, str):
+        return value.isascii()
+    if isinstance(value, dict):
+        return all(map(_is_ascii, value)) and all(map(_is_ascii, value.values()))
+    return all(map(_is_ascii, value)) if isinstance(value, list) else True
 
 
 def parsed_bytes(value: object) -> int:
@@ -92,18 +110,19 @@ def parsed_bytes(value: object) -> int:
 
 
 def decode(
-    body: bytes, *, bytes_max: int = BODY_BYTES_MAX, values_max: int = VALUES_MAX
+    body: bytes,
+    content_type: str | None = None,
+    *,
+    bytes_max: int = BODY_BYTES_MAX,
+    values_max: int = VALUES_MAX,
 ) -> dict[str, Any] | Unreadable:
-    """The JSON object in `body`, or why there is none. Never raises, whatever the bytes are."""
+    """The JSON object in `body`, or why there is none. Never raises, whatever the bytes are.
+
+    `content_type` is the raw header: its charset counts where the bytes are no Unicode.
+    """
     if len(body) > bytes_max:
         return Unreadable(Flaw.TOO_LARGE, f"{len(body)} bytes, more than the {bytes_max} allowed")
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        text = _decode_other(body)
-    if not text.startswith('{"') and (text[:1] == "\ufeff" or "\0" in text[:4]):  # `{"`: UTF-8 without a mark
-        text = _decode_other(body)
-    return _parse(text, values_max)
+    return _parse(_text_of(body, content_type)[0], values_max)
 
 
 def decode_text(text: str, *, chars_max: int = BODY_BYTES_MAX) -> dict[str, Any] | Unreadable:
@@ -239,14 +258,46 @@ _DECODER = json.JSONDecoder(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _decode_other(body: bytes) -> str:
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([a-z0-9._:-]{2,40})""", re.IGNORECASE)
+_CODEC_OF = {
+    **dict.fromkeys(("gbk", "x-gbk", "gb2312", "gb18030", "cp936"), "gb18030"),
+    **dict.fromkeys(("big5", "big5-hkscs", "cp950"), "big5hkscs"),
+    **dict.fromkeys(("shift-jis", "sjis", "x-sjis", "windows-31j", "cp932"), "cp932"),
+    **dict.fromkeys(("euc-kr", "ks-c-5601-1987", "cp949", "windows-949"), "cp949"),
+    **dict.fromkeys(("latin1", "iso-8859-1"), "cp1252"),  # as browsers read it
+    **dict.fromkeys(("windows-874", "tis-620", "iso-8859-11"), "cp874"),
+    **{f"{prefix}{number}": f"cp{number}" for prefix in ("windows-", "cp") for number in range(1250, 1259)},
+    **{f"iso-8859-{part}": f"iso8859_{part}" for part in (2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16)},
+    **{name: name.replace("-", "_") for name in ("euc-jp", "koi8-r", "koi8-u")},
+}
+"""Charsets that an answer may declare. Other names are not looked up: `codecs` remembers every name it is asked for."""
+
+
+def _text_of(body: bytes, content_type: str | None) -> tuple[str, bool]:
+    """The body as text, and whether it is sure to be that text."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return _text_of_other(body, content_type)
+    if not text.startswith('{"') and (text[:1] == "\ufeff" or "\0" in text[:4]):  # `{"`: UTF-8 without a mark
+        return _text_of_other(body, content_type)
+    return text, True
+
+
+def _text_of_other(body: bytes, content_type: str | None) -> tuple[str, bool]:
     encoding = json.detect_encoding(body)  # by byte order mark or zero bytes; utf-8 when there are none
-    if encoding.startswith("utf-8"):
+    told = None if content_type is None else _CHARSET.search(content_type)
+    declared = None if told is None else _CODEC_OF.get(told[1].lower().replace("_", "-"))
+    for codec in ("utf-8-sig" if encoding.startswith("utf-8") else encoding, declared):
+        if codec is None:
+            continue
         try:
-            return body.decode("utf-8-sig")
+            return body.decode(codec).removeprefix("\ufeff"), True
         except UnicodeDecodeError:
-            return body.decode("latin-1")
-    return body.decode(encoding, "replace").removeprefix("\ufeff")
+            pass
+    if encoding.startswith("utf-8"):
+        return body.decode("latin-1"), False
+    return body.decode(encoding, "replace").removeprefix("\ufeff"), False
 
 
 def _without_surrogates(value: Any) -> Any:

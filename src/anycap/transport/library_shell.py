@@ -180,6 +180,7 @@ def answer_from(status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
         header_value(headers.get("Location")),
         header_value(headers.get("Date")),
         status >= 500 and headers.get("Server", "").lower() == "cloudflare" and "CF-RAY" in headers,
+        None if body.isascii() else header_value(headers.get("Content-Type")),
     )
 
 

@@ -77,6 +77,8 @@ class Answer:
     date: str | None = None
     from_cloudflare: bool = False
     """Whether Cloudflare's edge signed a 5xx (`Server: cloudflare` and a `CF-RAY`): its 52x tell of the origin."""
+    content_type: str | None = None
+    """The raw `Content-Type` header, given with a body that is not ASCII: it may name the charset of what is no UTF-8."""
 
 
 class FailureKind(StrEnum):

@@ -46,6 +46,7 @@ _FRAMING_OR_WANTED = re.compile(
     rb"\r\n(content-length|transfer-encoding|connection|keep-alive|content-encoding|retry-after|location|date):[\t ]*([\t -~]*)",
     re.IGNORECASE,
 )
+_CONTENT_TYPE = re.compile(rb"\r\ncontent-type:[\t ]*([\t -~]*)", re.IGNORECASE)
 _WITH_LENGTH = frozenset({b"content-length", b"connection", b"keep-alive", b"date"})
 _WITH_CHUNKS = frozenset({b"transfer-encoding", b"connection", b"keep-alive", b"date"})
 
@@ -78,8 +79,14 @@ def plain_answer(received: bytes, bytes_max: int) -> tuple[Answer, float | None]
     if len(body) > bytes_max:
         return None
     date, keep_alive = headers.get(b"date"), headers.get(b"keep-alive")
+    content_type = None if body.isascii() else _CONTENT_TYPE.search(head)
     return (
-        Answer(200, body, date=None if date is None else date.rstrip()[:HEADER_CHARS_MAX].decode()),
+        Answer(
+            200,
+            body,
+            date=None if date is None else date.rstrip()[:HEADER_CHARS_MAX].decode(),
+            content_type=None if content_type is None else content_type[1][:HEADER_CHARS_MAX].decode(),
+        ),
         None if keep_alive is None else announced_s(keep_alive.decode()),
     )
 
@@ -190,13 +197,15 @@ class Connection:
                     body.feed(bytes(event.data))
                 elif body is not None and status is not None:  # the end; before the head there are interim answers
                     self.announced_s = announced_s(known.get(b"keep-alive"))
+                    whole = body.finish()
                     return Answer(
                         status,
-                        body.finish(),
+                        whole,
                         known.get(b"retry-after"),
                         known.get(b"location"),
                         known.get(b"date"),
                         status >= 500 and known.get(b"server", "").lower() == "cloudflare" and b"cf-ray" in known,
+                        None if whole.isascii() else known.get(b"content-type"),
                     )
         except Broken as error:
             broken = Broken(error.kind, error.detail, error.status or status)
@@ -213,5 +222,8 @@ def _encoded(request: Request, target: Target, user_agent: str) -> bytes:
 
 
 _WANTED = frozenset(
-    {b"content-encoding", b"content-length", b"keep-alive", b"retry-after", b"location", b"date", b"server", b"cf-ray"}
+    {
+        *(b"content-encoding", b"content-length", b"content-type", b"keep-alive", b"retry-after", b"location", b"date"),
+        *(b"server", b"cf-ray"),
+    }
 )
