@@ -87,11 +87,14 @@ def poll_event(parsed: ParsedAnswer, *, unknown_codes: int, oversized: int, out_
 
 
 def is_page(parsed: ParsedAnswer) -> bool:
-    """Whether a poll reached something in front of the vendor: a redirect, or a 4xx status without the vendor's JSON.
+    """Whether a poll reached something in front of the vendor: a redirect, a 4xx status without the vendor's JSON, or a
+    server whose certificate is another's.
 
     429 is not among them: it may well be the vendor's own, and the guard waits for it.
     """
     if parsed.kind is AnswerKind.REDIRECT:
+        return True
+    if parsed.failure is not None and parsed.failure.kind is FailureKind.CERTIFICATE:
         return True
     problem = parsed.problem
     if parsed.kind is not AnswerKind.ERROR or problem is None or problem.http_status is None:

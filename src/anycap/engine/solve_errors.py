@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from anycap.core.admission.guard import Guard
+from anycap.core.classify import is_page
 from anycap.core.machine import State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
@@ -28,7 +29,7 @@ from anycap.errors import (
     error_from,
 )
 from anycap.providers.adapter import Adapter
-from anycap.taxonomy import CODES, Charged, Code, ErrorAnswer, Retry
+from anycap.taxonomy import CODES, Category, Charged, Code, ErrorAnswer, Retry
 from anycap.tickets import Ticket
 from anycap.transport.port import Delivery
 
@@ -84,7 +85,26 @@ class SolveErrors:
         if answer is None:
             return self._odd_status(solve)
         if answer.problem is not None:
-            return self._vendor_error(solve, answer.problem, answer, ticket, now, wall)
+            problem = answer.problem
+            if solve.task_id is not None and is_page(answer):
+                # It was no word of the vendor's on this account, its key or its money.
+                row = attrs.evolve(
+                    self._adapter.row_for(None, None), code=Code.UNREADABLE_ANSWER, category=Category.SERVICE, retry=Retry.SAME,
+                    meaning=f"{problem.row.meaning.rstrip('.')}, sent by something in front of the vendor",
+                    action="The task lives on: client.wait(error.ticket) asks again. Look at the network, and the vendor's site.",
+                )  # fmt: skip
+                problem = attrs.evolve(problem, row=row)
+            return self._vendor_error(solve, problem, answer, ticket, now, wall)
+        if answer.kind is AnswerKind.REDIRECT and solve.task_id is not None:
+            # createTask went to the vendor, so its address is right: a captive portal, or maintenance.
+            return TransportError(
+                f"{self._adapter.catalog.name}: polls are answered with HTTP {answer.http_status}, a redirect to "
+                f"{answer.location_host or 'another page'}, by something in front of the vendor. The task lives on; "
+                "client.wait(error.ticket) asks again. Check the network, and the vendor's status page.",
+                delivery=str(Delivery.ANSWERED),
+                kind="redirect",
+                ticket=ticket,
+            )
         if answer.kind is AnswerKind.REDIRECT:
             return ConfigurationError(
                 f"{self._adapter.catalog.name} answered with a redirect to {answer.location_host or 'another address'}; "
@@ -128,21 +148,22 @@ class SolveErrors:
         )
         return error_from(problem, context, ticket=ticket)
 
-    def unreadable(self, why: str, ticket: Ticket | None, body: Mapping[str, Any]) -> AnycapError:
-        """The error for a solution that the vendor calls ready and that has not the shape of one: `body` is its answer."""
+    def unreadable(self, why: str, ticket: Ticket | None, body: Mapping[str, Any] | None = None) -> AnycapError:
+        """The error for an answer that has not the shape it should have; `body` is one that was paid for, and may be shown."""
         row = attrs.evolve(
             self._adapter.row_for(None, None),
             code=Code.UNREADABLE_ANSWER,
             category=CODES[Code.UNREADABLE_ANSWER].category,
             meaning=f"the vendor's solution has not the documented shape: {why}",
-            action="Read the answer in error.raw, or with `anycap tickets show ID --raw`, and report the new shape.",
-            charged=Charged.YES,
-            retry=Retry.NEVER,
+            action="Report the new shape.",
         )
+        if body is not None:
+            action = "Read the answer in error.raw, or with `anycap tickets show ID --raw`, and report the new shape."
+            row = attrs.evolve(row, action=action, charged=Charged.YES, retry=Retry.NEVER)
         answer = ErrorAnswer(row, self._adapter.catalog.name, None, None, None)
         context = ErrorContext(account=self._account, phase="poll", docs_url=self._docs_url)
         error = error_from(answer, context, ticket=ticket)
-        error.raw = RawAnswer(body)
+        error.raw = None if body is None else RawAnswer(body)
         return error
 
 

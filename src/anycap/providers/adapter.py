@@ -39,7 +39,7 @@ from anycap.providers.envelope import (
 from anycap.providers.retry_after import wait_s
 from anycap.providers.rows import find_row, own_row
 from anycap.providers.solutions import build, lacks_value
-from anycap.providers.wire import Unreadable, decode, decode_solution
+from anycap.providers.wire import Flaw, Unreadable, decode, decode_solution
 from anycap.taxonomy import Category, Code, ErrorAnswer, ErrorRow
 from anycap.tickets import TaskId
 from anycap.transport.port import Answer, Delivery, Failure, FailureKind
@@ -141,7 +141,7 @@ class Adapter:
         wait = wait_s(outcome.retry_after, outcome.date)
         body = decode_solution(outcome.body, outcome.content_type)
         if isinstance(body, Unreadable):
-            return self._without_json(outcome, CREATE_TASK, body.detail, wait, has_image=has_image)
+            return self._without_json(outcome, CREATE_TASK, body.detail, wait, has_image=has_image, unread=body)
         envelope = read_envelope(body)
         task_id = read_task_id(body.get("taskId"))
         if envelope.is_error and not self._is_progress(envelope):
@@ -171,7 +171,7 @@ class Adapter:
         wait = wait_s(outcome.retry_after, outcome.date)
         body = decode_solution(outcome.body, outcome.content_type)
         if isinstance(body, Unreadable):
-            return self._without_json(outcome, GET_TASK_RESULT, body.detail, wait)
+            return self._without_json(outcome, GET_TASK_RESULT, body.detail, wait, unread=body)
         envelope = read_envelope(body)
         if envelope.is_error:
             if self._is_progress(envelope):
@@ -234,7 +234,7 @@ class Adapter:
         wait = wait_s(outcome.retry_after, outcome.date)
         body = decode(outcome.body, outcome.content_type)
         if isinstance(body, Unreadable):
-            return self._without_json(outcome, method, body.detail, wait)
+            return self._without_json(outcome, method, body.detail, wait, unread=body)
         envelope = read_envelope(body)
         if envelope.is_error:
             return self._problem(envelope, method, outcome.status, wait)
@@ -318,14 +318,15 @@ class Adapter:
         )
         return ParsedAnswer(AnswerKind.ERROR, problem=problem, retry_after_s=wait, status=word, body=envelope.body)
 
-    def _own_problem(self, code: Code, meaning: str, status: int | None) -> ErrorAnswer:
-        return ErrorAnswer(own_row(self.catalog.name, code, meaning), self.catalog.name, None, None, None, status)
+    def _own_problem(self, code: Code, meaning: str, status: int | None, title: str | None = None) -> ErrorAnswer:
+        return ErrorAnswer(own_row(self.catalog.name, code, meaning), self.catalog.name, None, None, title, status)
 
     def _lost(
-        self, what: str, status: int | None, wait: float | None, delivery: Delivery, failure: Failure | None = None
-    ) -> ParsedAnswer:
+        self, what: str, status: int | None, wait: float | None, delivery: Delivery, failure: Failure | None = None,
+        title: str | None = None,
+    ) -> ParsedAnswer:  # fmt: skip
         where = "" if status is None else f" (HTTP {status})"
-        problem = self._own_problem(Code.UNREADABLE_ANSWER, f"The answer cannot be used: {what}{where}.", status)
+        problem = self._own_problem(Code.UNREADABLE_ANSWER, f"The answer cannot be used: {what}{where}.", status, title)
         return ParsedAnswer(
             AnswerKind.LOST, delivery, problem=problem, failure=failure, retry_after_s=wait, http_status=status
         )
@@ -341,23 +342,40 @@ class Adapter:
         )
 
     def _without_json(
-        self, answer: Answer, method: str, what: str, wait: float | None, *, has_image: bool = False
+        self,
+        answer: Answer,
+        method: str,
+        what: str,
+        wait: float | None,
+        *,
+        has_image: bool = False,
+        unread: Unreadable | None = None,
     ) -> ParsedAnswer:
         """The answer holds no protocol: its HTTP status decides."""
         if answer.from_cloudflare and answer.status in _ORIGIN_NOT_REACHED:
             what = "a page of Cloudflare's that says that the vendor's own server was not reached"
             return self._lost(what, answer.status, wait, Delivery.NOT_SENT)
-        return self._by_status(answer.status, method, what, wait, answer.location, has_image=has_image)
+        return self._by_status(answer.status, method, what, wait, answer.location, has_image=has_image, unread=unread)
 
     def _by_status(
         self, status: int, method: str, what: str, wait: float | None, location: str | None,
-        *, has_image: bool, failure: Failure | None = None,
+        *, has_image: bool, failure: Failure | None = None, unread: Unreadable | None = None,
     ) -> ParsedAnswer:  # fmt: skip
+        title = None if unread is None else unread.title
         if 300 <= status <= 399:
             return ParsedAnswer(AnswerKind.REDIRECT, location_host=_host(location), http_status=status, failure=failure)
         if 400 <= status <= 499:
             code = _code_of_4xx(status, has_image)
-            problem = self._own_problem(code, f"The vendor's address answered HTTP {status} with {what}.", status)
+            if (
+                code is Code.NO_FUNDS
+                and method == GET_TASK_RESULT
+                and unread is not None
+                and unread.flaw is Flaw.NOT_JSON
+            ):
+                # CapMonster's bare 402 is empty; a page that asks for payment is a portal's.
+                code = Code.RATE_LIMITED
+            meaning = f"The vendor's address answered HTTP {status} with {what}."
+            problem = self._own_problem(code, meaning, status, title)
             return ParsedAnswer(
                 AnswerKind.ERROR, problem=problem, failure=failure, retry_after_s=wait, http_status=status
             )
@@ -365,7 +383,7 @@ class Adapter:
         if meant is not None:
             return meant
         delivery = Delivery.MAYBE_SENT if method == CREATE_TASK else Delivery.ANSWERED
-        return self._lost(what, status, wait, delivery, failure)
+        return self._lost(what, status, wait, delivery, failure, title)
 
     def _failed(self, failure: Failure, method: str, *, has_image: bool = False) -> ParsedAnswer:
         """No whole answer. When its head was read, its status still says what a body cannot."""

@@ -41,6 +41,8 @@ SOLUTION_BYTES_MAX = 512 * 1024
 SIZED_FROM_BYTES = 16 * 1024
 """Shorter bodies cannot get beyond that: a character costs at most 30 bytes."""
 INTEGER_DIGITS_MAX = 40
+TITLE_WITHIN_CHARS = 4096
+TITLE_CHARS_MAX = 80
 NUMBER_CHARS_MAX = 100
 EXPONENT_MAX = 64
 
@@ -61,10 +63,14 @@ class Flaw(StrEnum):
 
 @frozen
 class Unreadable:
-    """A body that is no JSON object within our bounds: why, and one line of our own words (never the vendor's text)."""
+    """A body that is no JSON object within our bounds: why, and one line of our own words (never the vendor's text).
+
+    `title` is the beginning of a page's title, which is not ours.
+    """
 
     flaw: Flaw
     detail: str
+    title: str | None = None
 
 
 class _Torn(dict[str, Any]):
@@ -157,6 +163,7 @@ def _parse(text: str, values_max: int) -> dict[str, Any] | Unreadable:
 # A field that is read as null and written as a number. One of its name further in is taken for it: that is the safe side.
 _DECISIVE = {name: re.compile(rf'"{name}"\s*:\s*[-0-9NI]') for name in ("errorId", "errorCode", "taskId")}
 _BLANKS = " \t\n\r"
+_TITLE = re.compile(r"<title[^<>]*>([^<>]*)", re.IGNORECASE)
 _KIND_NAMES: dict[type, str] = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
 
@@ -165,10 +172,17 @@ def _not_json(text: str) -> Unreadable:
     if not start:
         return Unreadable(Flaw.EMPTY, "an empty body")
     if start.startswith("<"):
-        return Unreadable(Flaw.NOT_JSON, f"an HTML or XML page of {len(text)} characters")
+        return Unreadable(Flaw.NOT_JSON, f"an HTML or XML page of {len(text)} characters", _title_of(text))
     if start.startswith("{"):
         return Unreadable(Flaw.NOT_JSON, f"broken or truncated JSON of {len(text)} characters")
     return Unreadable(Flaw.NOT_JSON, f"no JSON: {len(text)} characters of something else")
+
+
+def _title_of(page: str) -> str | None:
+    """The first words of a page's title: "Attention Required! | Cloudflare" tells more than its status."""
+    found = _TITLE.search(page[:TITLE_WITHIN_CHARS])
+    words = "" if found is None else " ".join(found[1].split())
+    return words[:TITLE_CHARS_MAX].rpartition(" ")[0] if len(words) > TITLE_CHARS_MAX else words or None
 
 
 # Depth ---------------------------------------------------------------------------------------------------------------
