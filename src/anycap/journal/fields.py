@@ -64,6 +64,8 @@ def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
 def _is_harmless(fields: Mapping[str, Any], untouched: str | None = None, depth: int = 0) -> bool:
     """Whether nothing here even looks like what may not be stored: what `_cleaned` would find out, at a third of its cost."""
     for name, value in fields.items():
+        if name == untouched:
+            continue
         if type(name) is not str or _meaning(name):
             return False
         kind = type(value)
@@ -71,7 +73,7 @@ def _is_harmless(fields: Mapping[str, Any], untouched: str | None = None, depth:
             if len(value) > TEXT_CHARS_MAX or value.startswith(_IMAGE_STARTS):
                 return False
         elif kind is dict:
-            if name != untouched and (depth > 1 or not _is_harmless(value, None, depth + 1)):
+            if depth > 1 or not _is_harmless(value, None, depth + 1):
                 return False
         elif kind not in _PLAIN_TYPES:
             return False

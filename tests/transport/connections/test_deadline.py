@@ -1,17 +1,18 @@
-"""The deadline over a request is a cancel scope: what must hold when it meets a cancellation from outside."""
+"""The time limit over a request: while connecting, while a server is silent, and when a cancellation from outside meets it."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
 
-from anycap.transport import Failure
+from anycap.transport import Delivery, Failure, FailureKind
 from anycap.transport.connections.stack import ConnectionStack
 from anycap.transport.connections.target import Target, parse_target
-from anycap.transport.connections.wire import Wire
+from anycap.transport.connections.wire import Broken, Wire
 from tests.loopback import a_request
 
 pytestmark = pytest.mark.anyio
@@ -29,19 +30,55 @@ async def no_tls() -> ssl.SSLContext:
     raise AssertionError("no https in this test")
 
 
-def a_stack() -> ConnectionStack:
-    return ConnectionStack(no_tls, user_agent="test", keep_alive_s=20.0, connect_timeout_s=60.0, connect=never)
+def a_stack(connect: Callable[[Target, ssl.SSLContext | None], Awaitable[Wire]] = never) -> ConnectionStack:
+    return ConnectionStack(no_tls, user_agent="test", keep_alive_s=20.0, connect_timeout_s=60.0, connect=connect)
+
+
+class SilentWire:
+    """A server that takes every request and says nothing."""
+
+    def __init__(self) -> None:
+        self.written = False
+        self.received = 0
+        self._aborted = anyio.Event()
+
+    async def send(self, payload: bytes) -> None:
+        self.written = True
+
+    async def receive(self) -> bytes:
+        await self._aborted.wait()
+        raise Broken(FailureKind.CLOSED, "closed")
+
+    def is_alive(self, *, look_closely: bool) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self._aborted.set()
+
+    async def wait_closed(self) -> None:
+        pass
+
+
+async def silent(target: Target, context: ssl.SSLContext | None) -> Wire:
+    return SilentWire()
 
 
 @both
-async def test_each_request_has_its_own_deadline(anyio_backend: str) -> None:
-    stack, limits = a_stack(), (0.2, 0.05, 0.1, 0.05)
+@pytest.mark.parametrize("connect", [never, silent])
+async def test_each_request_has_its_own_deadline(
+    anyio_backend: str, connect: Callable[[Target, ssl.SSLContext | None], Awaitable[Wire]]
+) -> None:
+    stack, limits = a_stack(connect), (0.2, 0.05, 0.1, 0.05)
     took: dict[int, float] = {}
 
     async def one(number: int) -> None:
         begun = anyio.current_time()
         outcome = await stack.send(a_request(URL, timeout_s=limits[number]), parse_target(URL))
         assert isinstance(outcome, Failure)
+        written = connect is silent
+        assert outcome.delivery is (Delivery.MAYBE_SENT if written else Delivery.NOT_SENT)
+        assert outcome.kind is (FailureKind.TIMEOUT if written else FailureKind.CONNECT_TIMEOUT)
+        assert str(limits[number]) in outcome.detail
         took[number] = anyio.current_time() - begun
 
     async with anyio.create_task_group() as group:
@@ -49,6 +86,33 @@ async def test_each_request_has_its_own_deadline(anyio_backend: str) -> None:
             group.start_soon(one, number)
     for number, limit in enumerate(limits):
         assert limit <= took[number] < limit + 0.09
+    assert stack.busy == 0
+
+
+@both
+async def test_a_request_whose_time_was_up_while_connecting_is_not_written(anyio_backend: str) -> None:
+    wire = SilentWire()
+
+    async def slow(target: Target, context: ssl.SSLContext | None) -> Wire:
+        with anyio.CancelScope(shield=True):  # a look-up in a thread cannot be called back
+            await anyio.sleep(0.05)
+        return wire
+
+    outcome = await a_stack(slow).send(a_request(URL, timeout_s=0.01), parse_target(URL))
+    assert isinstance(outcome, Failure)
+    assert (outcome.delivery, outcome.kind) == (Delivery.NOT_SENT, FailureKind.CONNECT_TIMEOUT)
+    assert not wire.written
+
+
+@on_asyncio
+async def test_closing_leaves_no_timer(anyio_backend: str) -> None:
+    stack = a_stack(silent)
+    async with anyio.create_task_group() as group:
+        group.start_soon(stack.send, a_request(URL, timeout_s=60.0), parse_target(URL))
+        await anyio.wait_all_tasks_blocked()
+        await stack.aclose()
+    scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined] # no public list of timers
+    assert [handle for handle in scheduled if not handle.cancelled()] == []
 
 
 @both

@@ -7,6 +7,7 @@ recognised without it (`plain_answer`).
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 
@@ -136,7 +137,7 @@ class _Reader:
 class Connection:
     """A wire and the HTTP/1.1 state on it; one request at a time. `turns` is shared by all connections of a transport."""
 
-    __slots__ = ("_reader", "_turns", "announced_s", "drift_s", "idle_until", "wire")
+    __slots__ = ("_reader", "_turns", "announced_s", "drift_s", "expired", "expires_at", "idle_until", "wire")
 
     def __init__(self, wire: Wire, turns: Turns) -> None:
         self.wire = wire
@@ -145,8 +146,17 @@ class Connection:
         self.idle_until = 0.0
         self.drift_s = 0.0
         """How far the clocks were apart when the connection became idle; both are the stack's."""
+        self.expires_at = math.inf
+        """When the time of the request on it is up, by the event loop's clock."""
+        self.expired = False
+        """It was closed because that time was up."""
         self._turns = turns
         self._reader: _Reader | None = None
+
+    def expire(self) -> None:
+        """The request's time is up: close, which wakes whoever reads."""
+        self.expired = True
+        self.wire.abort()
 
     async def exchange(self, request: Request, target: Target, user_agent: str) -> Answer:
         """Send and read the whole answer. Raises `Broken`; afterwards `is_reusable` says what became of it."""

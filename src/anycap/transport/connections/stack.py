@@ -6,6 +6,7 @@ opens one. What goes over a connection is in `exchange.py`.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from collections import deque
@@ -15,12 +16,13 @@ import anyio
 
 from anycap.errors import ConfigurationError
 from anycap.transport.connections.bounded import no_whole_answer
+from anycap.transport.connections.deadline import DeadlineTimer
 from anycap.transport.connections.dial import open_wire
 from anycap.transport.connections.exchange import Connection
 from anycap.transport.connections.keep_alive import SUSPENDED_S, KeepAlive, time_since_boot
 from anycap.transport.connections.target import Target
 from anycap.transport.connections.turns import SLOW_BODY_BYTES, Turns
-from anycap.transport.connections.wire import Broken, Wire, connect_failure
+from anycap.transport.connections.wire import Broken, Wire, connect_failure, on_asyncio
 from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Request
 
 REQUEST_TIMEOUT = 408
@@ -30,11 +32,13 @@ _CLOSED_KINDS = frozenset({FailureKind.DISCONNECTED, FailureKind.READ, FailureKi
 class _Attempt:
     """How far a request has got: what a deadline or a failure needs to know."""
 
-    __slots__ = ("connection", "sent_before")
+    __slots__ = ("connection", "expires_at", "sent_before")
 
-    def __init__(self) -> None:
+    def __init__(self, expires_at: float) -> None:
         self.connection: Connection | None = None
         self.sent_before = False
+        self.expires_at = expires_at
+        """When its time is up, by the event loop's clock."""
 
     @property
     def delivery(self) -> Delivery:
@@ -69,6 +73,7 @@ class ConnectionStack:
         self._idle: dict[tuple[str, str, int], deque[Connection]] = {}
         self._busy: set[Connection] = set()
         self._turns = Turns()
+        self._timer: DeadlineTimer | None = None
         self._closed = False
 
     @property
@@ -81,14 +86,23 @@ class ConnectionStack:
 
     async def send(self, request: Request, target: Target) -> Answer | Failure:
         """Send within `request.timeout_s`, all included. A cancelled call closes its connection and re-raises."""
-        attempt = _Attempt()
-        outcome: Answer | Failure | None = None
-        with anyio.move_on_after(request.timeout_s):
-            outcome = await self._send(request, target, attempt)
-        if outcome is not None:
-            if isinstance(outcome, Answer) and len(outcome.body) >= SLOW_BODY_BYTES:
-                await self._turns.take()
-            return outcome
+        attempt = _Attempt(self._clock() + request.timeout_s)
+        outcome = await self._send(request, target, attempt)
+        if isinstance(outcome, Answer) and len(outcome.body) >= SLOW_BODY_BYTES:
+            await self._turns.take()
+        return outcome
+
+    def _clock(self) -> float:
+        """The time of the event loop in use; on asyncio the deadlines' timer is made for it."""
+        if not on_asyncio():
+            self._timer = None
+            return anyio.current_time()
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._timer.loop is not loop:
+            self._timer = DeadlineTimer(loop, self._busy)
+        return loop.time()
+
+    def _out_of_time(self, request: Request, target: Target, attempt: _Attempt) -> Failure:
         if attempt.connection is None and not attempt.sent_before:
             detail = f"no connection to {target.host} within the {request.timeout_s:g} s of the request"
             return Failure(Delivery.NOT_SENT, FailureKind.CONNECT_TIMEOUT, detail)
@@ -99,6 +113,8 @@ class ConnectionStack:
         self._closed = True
         connections = [*self._busy, *(idle for stack in self._idle.values() for idle in stack)]
         self._idle.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         for connection in connections:
             connection.wire.abort()
         for connection in connections:
@@ -118,9 +134,11 @@ class ConnectionStack:
                     return outcome
                 attempt.sent_before = outcome.delivery is Delivery.MAYBE_SENT
             attempt.connection = None
-        fresh = await self._open(target)
+        fresh = await self._open(target, attempt.expires_at)
         if isinstance(fresh, Connection):
             return await self._exchange(fresh, request, target, attempt)
+        if fresh is None:
+            return self._out_of_time(request, target, attempt)
         kind, detail = fresh
         return Failure(attempt.delivery, kind, detail)
 
@@ -177,11 +195,13 @@ class ConnectionStack:
         while stack[0].idle_until <= now:
             stack.popleft().wire.abort()
 
-    async def _open(self, target: Target) -> Connection | tuple[FailureKind, str]:
+    async def _open(self, target: Target, expires_at: float) -> Connection | tuple[FailureKind, str] | None:
+        """A connection, or why there is none; None: the time of the request was up before that of connecting."""
+        until = min(self._clock() + self._connect_timeout_s, expires_at)
         broken: tuple[FailureKind, str] | None = None
         connection: Connection | None = None
         try:
-            with anyio.move_on_after(self._connect_timeout_s):
+            with anyio.CancelScope(deadline=until):
                 context = await self._ssl_context() if target.is_https else None
                 connection = Connection(await self._connect(target, context), self._turns)
         except Broken as error:
@@ -194,11 +214,16 @@ class ConnectionStack:
         if broken is not None:
             return broken
         if connection is None:
+            if until == expires_at:
+                return None
             return (
                 FailureKind.CONNECT_TIMEOUT,
                 f"no connection to {target.host}:{target.port} within {self._connect_timeout_s:g} s",
             )
         self.opened += 1
+        if self._clock() >= expires_at:  # what connecting waited for could not be called back
+            connection.wire.abort()
+            return None
         if self._closed:
             connection.wire.abort()
             return FailureKind.CLOSED, "the transport was closed while connecting; nothing was sent"
@@ -208,12 +233,19 @@ class ConnectionStack:
         self, connection: Connection, request: Request, target: Target, attempt: _Attempt
     ) -> Answer | Failure:
         attempt.connection = connection
+        connection.expires_at, connection.expired = attempt.expires_at, False
         self._busy.add(connection)
         answer: Answer | None = None
         kind, detail, status = FailureKind.READ, "", None
         sent_at = self._keep_alive.clock()
         try:
-            answer = await connection.exchange(request, target, self._user_agent)
+            if self._timer is not None:
+                self._timer.watch(attempt.expires_at)
+                answer = await connection.exchange(request, target, self._user_agent)
+            else:
+                with anyio.CancelScope(deadline=attempt.expires_at) as limit:
+                    answer = await connection.exchange(request, target, self._user_agent)
+                connection.expired = limit.cancelled_caught
         except Broken as error:
             kind, detail, status = error.kind, error.detail, error.status
         except Exception as error:  # noqa: BLE001 - whatever a server provokes must come out as a Failure
@@ -229,4 +261,6 @@ class ConnectionStack:
                 connection.wire.abort()
         if answer is not None:
             return answer
+        if connection.expired:
+            return self._out_of_time(request, target, attempt)
         return Failure(attempt.delivery, kind, f"{target.host}: {detail}", status)
