@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from anycap.errors import AccountError as AccountError
     from anycap.errors import AnycapError as AnycapError
     from anycap.errors import BlockedError as BlockedError
+    from anycap.errors import BudgetError as BudgetError
     from anycap.errors import BusyError as BusyError
     from anycap.errors import ChallengeError as ChallengeError
     from anycap.errors import ClientClosed as ClientClosed
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from anycap.results import RawSolution as RawSolution
     from anycap.results import Receipt as Receipt
     from anycap.results import Solution as Solution
+    from anycap.results import SpendingLine as SpendingLine
     from anycap.results import TencentSolution as TencentSolution
     from anycap.results import TextSolution as TextSolution
     from anycap.results import TokenSolution as TokenSolution
@@ -129,7 +131,7 @@ _NAMES_IN = {
     "client": "Client",
     "credentials": "Secret",
     "errors": (
-        "AccountError AnycapError BlockedError BusyError ChallengeError ClientClosed ConfigurationError "
+        "AccountError AnycapError BlockedError BudgetError BusyError ChallengeError ClientClosed ConfigurationError "
         "DeadlineError EngineBroken InDoubtError InvalidChallenge JournalError ProxyError RefusedError "
         "ReportRefused RequestError ServiceError SolveError TicketError TransportError UnsolvedError "
         "UnsupportedMethod"
@@ -144,7 +146,7 @@ _NAMES_IN = {
     "queues": "Queue",
     "results": (
         "AngleSolution Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution QueueStats "
-        "RawSolution Receipt Solution TencentSolution TextSolution TokenSolution"
+        "RawSolution Receipt Solution SpendingLine TencentSolution TextSolution TokenSolution"
     ),
     "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings RoutingSettings Settings",
     "taxonomy": "Category Charged Code ErrorRow Retry Scope",

@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
 from inspect import isawaitable, iscoroutinefunction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from attrs import evolve, field, frozen
 
 from anycap.credentials import ArgumentsHidden, Secret, key_fault, stripped
 from anycap.errors import ConfigurationError
+from anycap.journal.budgets import read_amount, read_budget
 from anycap.settings import Polling
 
 Key = str | Secret | Callable[[], str | Secret | Awaitable[str | Secret]]
@@ -68,7 +70,9 @@ class Account(metaclass=ArgumentsHidden):
     provider, is unique in a client, and is what journals and tickets store, so a rotated key finds its tickets.
     `base_url` replaces the vendor's (mirrors, the emulator). `max_in_flight` bounds the unfinished tasks.
     `polling=Polling(fixed=(first_s, gap_s))` overrides the catalog's waits. `weight` is its share where the client routes by
-    weight.
+    weight. `budget` is the most that its tasks may cost on one UTC day, such as `{"USD": Decimal("5")}`; beyond it the other
+    accounts are asked. `prices` says what a task costs, by challenge type, as in `{"RecaptchaV2": Decimal("0.0008")}`: until a
+    vendor says so itself, and where it never does (only anti-captcha and 2Captcha do).
 
     Raises ConfigurationError for what cannot be a key (empty, another type, several lines, quotes, blanks, NAME=value), a
     provider that is no name, or a bad limit. No message and no traceback shows the key.
@@ -83,6 +87,8 @@ class Account(metaclass=ArgumentsHidden):
     base_url: str | None = None
     max_in_flight: int | None = None
     weight: float = field(default=1.0, repr=False)
+    budget: Mapping[str, Decimal] | None = field(default=None, repr=False)
+    prices: Mapping[str, Decimal] | None = field(default=None, repr=False)
     polling: Polling | None = field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -105,12 +111,29 @@ class Account(metaclass=ArgumentsHidden):
             raise ConfigurationError("max_in_flight must be at least 1, or None for the default")
         if type(self.weight) not in (int, float) or not 0 < self.weight < math.inf:
             raise ConfigurationError("an account's weight is a positive number")
+        if self.budget is not None:
+            object.__setattr__(self, "budget", read_budget(self.budget, "an account's budget="))
+        if self.prices is not None:
+            object.__setattr__(self, "prices", _prices(self.prices))
         if self.base_url is not None:
             object.__setattr__(self, "base_url", _base_url(self.base_url))
 
     def of_provider(self, name: str) -> Account:
         """This account with the provider's name in place of the path of its catalog."""
         return evolve(self, provider=name, name=self.name or name)
+
+
+def _prices(given: object) -> Mapping[str, Decimal]:
+    from anycap.challenges import KINDS
+
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            'prices= is a mapping of challenge type to price, such as {"RecaptchaV2": Decimal("0.0008")}'
+        )
+    for kind in given:
+        if kind not in KINDS and "/" not in str(kind):
+            raise ConfigurationError(f"prices=: {kind!r} is no challenge type")
+    return {str(kind): read_amount(price, "prices=: a price") for kind, price in given.items()}
 
 
 def _is_text(value: object) -> bool:

@@ -8,6 +8,7 @@ is in `engine/routing.py`, and what may be sent is decided in `core/`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
@@ -21,6 +22,7 @@ from anycap.challenges import Challenge
 from anycap.core.admission.guard import AddressGuard
 from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession
+from anycap.engine.budgets import Budgets
 from anycap.engine.engine import Engine
 from anycap.engine.event_log import EventLog
 from anycap.engine.health import ClientHealth, health_of
@@ -37,9 +39,10 @@ from anycap.errors import (
 )
 from anycap.events import Events, Hook
 from anycap.journal import open_journal
-from anycap.journal.port import Journal
+from anycap.journal.budgets import read_budget, read_rates, start_of_day
+from anycap.journal.port import Capability, Journal, offers
 from anycap.providers.adapter import Adapter
-from anycap.results import Receipt, Solution
+from anycap.results import Receipt, Solution, SpendingLine
 from anycap.settings import Settings
 from anycap.tickets import Ticket
 from anycap.transport import choose, requests_max_of
@@ -63,7 +66,10 @@ class Client(VendorMethods):
     on_event: called with every `anycap.events.Event`; one function, or several in a list.
     routing: the order of several accounts for each solve: as given ("ordered"), at random in proportion to `Account.weight`
         ("weighted"), or by learned price ("cheapest").
-    rates: what one unit of each currency is worth in a common one; "cheapest" needs it for accounts of two currencies.
+    budget: the most that the tasks of one UTC day may cost, by currency, as in `{"USD": Decimal("5")}`: counted for all that
+        use the journal. `Account(budget=)` limits one account.
+    rates: what one unit of each currency is worth in a common one: "cheapest" and `max_cost` need it for accounts of two
+        currencies, and without it a budget in USD does not count points.
     settings: limits and waits; see `Settings`.
     callback_url: your own address that vendors with callbacks may call when a task is done. Route what comes below it to
         `client.callbacks.feed`.
@@ -83,6 +89,7 @@ class Client(VendorMethods):
         http: Transport | HttpxClient | AiohttpSession | None = None,
         on_event: Hook | Sequence[Hook] | None = None,
         routing: Literal["ordered", "weighted", "cheapest"] = "ordered",
+        budget: Mapping[str, Decimal] | None = None,
         rates: Mapping[str, Decimal] | None = None,
         settings: Settings | None = None,
         callback_url: str | None = None,
@@ -123,9 +130,18 @@ class Client(VendorMethods):
             offload=self._runtime.offload,
             delivered_max=self._settings.journal.closed_max,
         )
+        worth = read_rates(rates)
+        self._budgets = Budgets(read_budget(budget, "Client(budget=...)"), worth)
         self._router = Router(
-            self._sessions, as_routing(routing), self._settings, rates=rates, chance=self._runtime.chance
+            self._sessions,
+            as_routing(routing),
+            self._settings,
+            rates=worth,
+            chance=self._runtime.chance,
+            wall=self._runtime.wall,
         )
+        if len(self._sessions) == len(given):
+            self._use_budgets()
         self._recovery = Recovery(self._engine, self._runtime)
         self._engine.journal_queue.on_housekeeping = self._recovery.forget_expired
         self.callbacks = Callbacks(self._engine.callback_received)
@@ -153,12 +169,20 @@ class Client(VendorMethods):
         Raises ConfigurationError (no key, a catalog of yours that cannot be read, an address that `ANYCAP_OFFLINE` rules
         out) and JournalError (the journal cannot be used). Nothing is sent to a vendor.
         """
-        await self._read_catalogs()
+        if await self._read_catalogs():
+            self._use_budgets()
         check_offline(self._transport, (session.base_url() for session in self._sessions.values()))
         await self._engine.open(nursery)
         self._engine.events.opened(self)
 
-    async def _read_catalogs(self) -> None:
+    def _use_budgets(self) -> None:
+        """Once the currencies of all accounts are known."""
+        if self._budgets.use(list(self._sessions.values()), self._journal):
+            self._engine.use_budgets(self._budgets)
+            self._router.budgets = self._budgets
+
+    async def _read_catalogs(self) -> bool:
+        """Read the catalogs of the user's own; whether there are any."""
         paths = dict.fromkeys(account.provider for account in self._given if isinstance(account.provider, Path))
         adapters = {path: await self._runtime.offload(providers.from_file, path) for path in paths}
         for place, account in enumerate(self._given):
@@ -168,6 +192,7 @@ class Client(VendorMethods):
                 self._add_session(self._given[place], adapter)
         for account in self._given:  # routing takes them in the order given
             self._sessions[account.name] = self._sessions.pop(account.name)
+        return bool(paths)
 
     def _add_session(self, account: Account, adapter: Adapter) -> None:
         if account.name in self._sessions:
@@ -392,6 +417,28 @@ class Client(VendorMethods):
         """
         self._engine.check_open()
         return await self._recovery.receipts()
+
+    async def spending(self, *, since: date | datetime | str | None = None) -> list[SpendingLine]:
+        """What was spent, and is held back, by UTC day, account, type and tag: of all that use the journal, exact.
+
+        since: the first day, as a date, an aware datetime or `"2026-11-01"`. Default: today. A journal file keeps 400 days,
+            longer than it keeps the tickets.
+
+        Raises ConfigurationError for a journal of yours that does not count, and for what is no day.
+
+        >>> from anycap import RecaptchaV2
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     await client.solve(RecaptchaV2("https://example.com", "6Le-site-key"), tag="crawl")
+        ...     return [(line.account, line.tag, line.spent, line.currency) for line in await client.spending()]
+        >>> rehearse(scene)
+        [('anti-captcha', 'crawl', Decimal('0.002000'), 'USD')]
+        """
+        self._engine.check_open()
+        first = start_of_day(since, self._runtime.wall())
+        if not offers(self._journal, Capability.BUDGETS):
+            raise ConfigurationError("this client's journal does not count what is spent; see receipts()")
+        return await self._journal.spending(first)
 
     def health(self) -> ClientHealth:
         """The state of every account, by name: readiness in one word, windows, queues, cool-downs with reason and end.

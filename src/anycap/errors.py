@@ -14,6 +14,7 @@
      +- InDoubtError               maybe charged: look before you pay again
      +- DeadlineError              your time ran out; the task goes on: wait(error.ticket)
      +- TransportError             no answer from the vendor; `delivery` says how far the request got
+     +- BudgetError                a budget or max_cost is used up; nothing was sent
      +- TicketError                this ticket is of no use here
      +- JournalError               the journal cannot be read or written
      +- ClientClosed, EngineBroken this client sends nothing any more; tickets stay good
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from attrs import frozen
@@ -37,8 +39,8 @@ from anycap.tickets import Attempt, Ticket
 from anycap.vendor_text import VENDOR_WORDS_CHARS_MAX, printable
 
 __all__ = [
-    "AccountError", "AnycapError", "BlockedError", "BusyError", "Category", "ChallengeError", "Charged", "ClientClosed",
-    "Code", "ConfigurationError", "DeadlineError", "EngineBroken", "ErrorContext", "ErrorRow", "InDoubtError",
+    "AccountError", "AnycapError", "BlockedError", "BudgetError", "BusyError", "Category", "ChallengeError", "Charged",
+    "ClientClosed", "Code", "ConfigurationError", "DeadlineError", "EngineBroken", "ErrorContext", "ErrorRow", "InDoubtError",
     "InvalidChallenge", "JournalError", "ProxyError", "RefusedError", "ReportRefused", "RequestError", "Retry", "Scope",
     "ServiceError", "SolveError", "TicketError", "TransportError", "UnsolvedError", "UnsupportedMethod",
 ]  # fmt: skip
@@ -288,6 +290,34 @@ class DeadlineError(AnycapError, TimeoutError):
         self.held_by = held_by
         if last_error is not None:
             message = f"{message.rstrip('.')}. It was waiting on this: {last_error.message}"
+        super().__init__(message, ticket=ticket)
+
+
+class BudgetError(AnycapError):
+    """A budget for today, or `max_cost`, leaves no room for the task. Nothing was sent: `sent` is False.
+
+    `limit` and `spent` are in `currency`; `spent` counts what is held back for unfinished and in-doubt tasks, too.
+    `resets_at` is the next UTC midnight (None for `max_cost`). `account` names the account whose own budget it is; None: the
+    client's, or `max_cost`.
+    """
+
+    sent = False
+    """Always False."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        currency: str = "",
+        limit: Decimal = Decimal(0),
+        spent: Decimal = Decimal(0),
+        resets_at: datetime | None = None,
+        account: str | None = None,
+        ticket: Ticket | None = None,
+    ) -> None:
+        self.currency, self.limit, self.spent = currency, limit, spent
+        self.resets_at = resets_at
+        self.account = account
         super().__init__(message, ticket=ticket)
 
 

@@ -7,7 +7,7 @@ from anycap.core.machine import ENDS, TRANSITIONS, Action, Event, ImpossibleTran
 # What each state may be followed by, written down from the rules in prose, not from the table.
 MAY_FOLLOW = {
     State.QUEUED: {State.RECORDING, State.FAILED},
-    State.RECORDING: {State.SUBMITTING, State.FAILED, State.RECORDING},
+    State.RECORDING: {State.SUBMITTING, State.FAILED, State.RECORDING, State.QUEUED},
     State.SUBMITTING: {
         State.STORING, State.SAVING, State.QUEUED, State.FAILED, State.IN_DOUBT, State.SUBMITTING,
     },

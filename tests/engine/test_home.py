@@ -25,7 +25,8 @@ SOLUTION = TokenSolution(token="t", ticket=TICKET)
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "abandon": (TICKET,), "aclose": (), "app_stats": (5,), "balance": (), "call": ("getBalance",), "open": (),
     "push_variable": (TICKET, "a", 1), "queue_stats": (6,), "receipts": (), "report_correct": (SOLUTION,),
-    "report_incorrect": (SOLUTION,), "resume": (), "settle": (TICKET,), "soft_id": (), "solve": (PAGE,), "spending_stats": (),
+    "report_incorrect": (SOLUTION,), "resume": (), "settle": (TICKET,), "soft_id": (), "solve": (PAGE,), "spending": (),
+    "spending_stats": (),
     "submit": (PAGE,), "user_agent": (), "wait": (TICKET,),
 }  # fmt: skip
 KEYWORDS: dict[str, dict[str, Any]] = {"settle": {"charged": True}}

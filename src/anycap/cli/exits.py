@@ -9,6 +9,7 @@ from attrs import frozen
 
 from anycap.errors import (
     AnycapError,
+    BudgetError,
     ConfigurationError,
     DeadlineError,
     InDoubtError,
@@ -74,6 +75,7 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(23, "ticket is of no use here", "list the tickets", (TicketError,)),
     ExitCode(24, "journal cannot be read or written", "see the message", (JournalError,)),
     ExitCode(25, "report refused here", "see the message", (ReportRefused,)),
+    ExitCode(26, "budget or max_cost used up; nothing was sent", "wait for the UTC day, or raise it", (BudgetError,)),
     ExitCode(INTERRUPTED, "interrupted; open tickets were named", "wait for the tickets printed"),
 )
 

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from anycap.errors import (
     AnycapError,
+    BudgetError,
     ClientClosed,
     DeadlineError,
     InDoubtError,
@@ -49,8 +50,8 @@ def answer_for(error: AnycapError) -> ErrorAnswer:
     """A status by the cause, a JSON body, `Retry-After` where known.
 
     422: the caller's request, challenge or proxy. 403: refused by the vendor as policy. 502: the vendor failed, could not
-    be reached or could not solve it, or the outcome is in doubt. 503: our account, our journal, no capacity, or the service
-    is shutting down. 504: out of time. 500: a mistake of the service. The vendor's own words are not passed on.
+    be reached or could not solve it, or the outcome is in doubt. 503: our account, our journal, our budget, no capacity, or
+    the service is shutting down. 504: out of time. 500: a mistake of the service. The vendor's own words are not passed on.
     """
     body: dict[str, object] = {"error": type(error).__name__}
     headers: dict[str, str] = {}
@@ -67,6 +68,9 @@ def answer_for(error: AnycapError) -> ErrorAnswer:
             status = 504
         case InDoubtError() | TransportError():
             status = 502
+        case BudgetError():
+            status = 503
+            body |= {} if error.resets_at is None else {"resets_at": error.resets_at.isoformat()}
         case ClientClosed() | JournalError():
             status = 503
         case _:

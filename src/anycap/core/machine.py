@@ -64,7 +64,9 @@ class Event(StrEnum):
     STORED = "stored"
     """The journal holds what was to be written."""
     STORE_FAILED = "store_failed"
-    """The journal could not write."""
+    """The journal could not write, or found no room for it in a budget: nothing is recorded."""
+    HELD_BACK = "held_back"
+    """The journal has not recorded it: the end of another task decides whether a budget has room for it."""
 
     # -- the answer to createTask
     NOT_SENT = "not_sent"
@@ -152,6 +154,7 @@ TRANSITIONS: dict[State, dict[Event, Step]] = {
     S.RECORDING: {
         E.STORED: (S.SUBMITTING, (A.SEND_SUBMIT,)),
         E.STORE_FAILED: (S.FAILED, (A.NOTIFY,)),
+        E.HELD_BACK: (S.QUEUED, (A.REQUEUE,)),
         # The caller cancelled while the intent was being written: close it instead of paying for nobody.
         E.WITHDRAWN: (S.FAILED, (A.WRITE_NOT_CREATED, A.NOTIFY)),
         E.ABANDON: (S.RECORDING, ()),

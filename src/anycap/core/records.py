@@ -53,6 +53,10 @@ def record_for(
         }
         if solve.tag is not None:
             fields["tag"] = solve.tag
+        if solve.currency is not None:
+            fields["currency"] = solve.currency
+        if solve.price is not None:
+            fields["price"] = solve.price
     elif kind is _ACCEPTED:
         fields = {"task_id": solve.task_id}
     elif kind is _RESULT:

@@ -16,7 +16,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 
-from anycap.core.admission.decisions import GATE_FULL, UNTIL_AN_ANSWER, Deferred
+from anycap.core.admission.decisions import GATE_FULL, UNTIL_AN_ANSWER, Deferred, Limit
 from anycap.core.admission.guard import Gate, Guard
 from anycap.core.call_line import CallLine
 from anycap.core.classify import is_oversized, is_page, is_unknown_code, poll_event, submit_event
@@ -49,6 +49,8 @@ POLLED_TOO_FAST_S = 2.0
 """How much longer gaps get when the vendor says that a task is polled too fast and names no wait: CapMonster's minimum."""
 EMPTY_PATIENCE_S = 30.0
 """How long a solution may be empty once the task is ready. Vendors that write it a moment later are done within seconds."""
+BUDGET_RECHECK_S = 1.0
+"""A task of unknown price that waits for another one's end looks again so often: that may end in another process."""
 DEFAULT_POLL_GAP_S = 3.0
 """Gap between polls before any task type is known: what most vendors advise."""
 
@@ -64,6 +66,8 @@ class AccountScheduler:
         self.guard = guard
         self.pacers: dict[str, Pacer] = {}
         """The poll schedules by the vendor's task type; made once and shared, because they learn."""
+        self.waits_for_price: Callable[[str], bool] | None = None
+        """With a budget: whether a task of this type has to wait until another one has taught what it costs."""
         self._gate = gate
         self._polling = polling
         self._chance = chance
@@ -143,6 +147,8 @@ class AccountScheduler:
     def _why_held(self, line: WaitingLine, now: float) -> Deferred | None:
         if line.held_until > now:
             return line.deferral
+        if self.waits_for_price is not None and (head := line.head()) and self.waits_for_price(head.task_type):
+            return _held_by_budget(now)
         return GATE_FULL if self._in_progress >= self._limit or not self._may_submit() else None
 
     # -- what comes in
@@ -262,6 +268,9 @@ class AccountScheduler:
 
     def _first_admitted(self, line: WaitingLine, now: float) -> Job | None:
         while (solve := line.head()) is not None and line.held_until <= now:
+            if self.waits_for_price is not None and self.waits_for_price(solve.task_type):
+                self._rejected += line.defer(_held_by_budget(now))
+                return None
             admission = self.guard.admit_submit(now, solve.task_type, repeat=solve.is_repeat, proxy=solve.proxy)
             if not isinstance(admission, Deferred):
                 line.take(solve)
@@ -344,6 +353,20 @@ class AccountScheduler:
         solve.state, actions = step(before, Event.STORED if ok else Event.STORE_FAILED)
         if before is State.STORING and solve.abandon_requested:
             solve.state, actions = step(State.STORING, Event.ABANDON)
+        return self._do_own(solve, actions, now)
+
+    def over_budget(self, solve: Solve, now: float, *, waits: bool) -> tuple[Action, ...]:
+        """The journal found no room for it in a budget; `waits`: the end of another task decides whether there is any."""
+        self._in_progress -= 1
+        self._submits -= 1
+        solve.attempts -= 1
+        self.guard.submit_unsent(now, solve.task_type)
+        self._release(slot_may_be_free=True)
+        if not waits or solve.caller_gave_up:
+            solve.state, actions = step(solve.state, Event.STORE_FAILED)
+            return actions
+        self._rejected += self._lines[solve.task_type, solve.is_repeat].defer(_held_by_budget(now))
+        solve.state, actions = step(solve.state, Event.HELD_BACK)
         return self._do_own(solve, actions, now)
 
     def submitted(self, solve: Solve, parsed: ParsedAnswer, now: float) -> tuple[Action, ...]:
@@ -633,3 +656,8 @@ class AccountScheduler:
             age_s = min(age_s, self._soonest(solve) - solve.accepted_mono)
         self._schedule.put(solve, max(solve.accepted_mono + age_s, now))
         return ()
+
+
+def _held_by_budget(now: float) -> Deferred:
+    """Looked at again soon, and at every end of a task: no deadline is hopeless because of it."""
+    return Deferred(now + BUDGET_RECHECK_S, Limit.BUDGET, maybe_sooner=True)

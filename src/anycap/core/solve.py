@@ -64,6 +64,10 @@ class Solve:
     """The encoded task; dropped when the vendor has accepted it, because images are large."""
     proxy: str | None = field(default=None, kw_only=True)
     """`host:port` of the task's proxy."""
+    currency: str | None = field(default=None, kw_only=True)
+    """Of its account; None where an earlier process has recorded it."""
+    price: str | None = None
+    """What its task will probably cost, as it stands in its INTENT: decimal text. None: nobody knows."""
     secrets: tuple[Secret, ...] = field(default=(), kw_only=True)
     """The proxy's login, to be taken out of the vendor's words."""
     has_image: bool = field(default=False, kw_only=True)

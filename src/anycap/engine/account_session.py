@@ -40,7 +40,7 @@ from anycap.transport.connections.target import Target
 from anycap.transport.port import Answer, Body, Failure, Request
 
 PRICES_KEPT = 64
-"""Task types whose last price is remembered, for `max_cost`. Ours: no vendor has more, and challenges may name any type."""
+"""Task types whose last price is remembered. Ours: no vendor has more, and challenges may name any type."""
 
 
 class AccountSession:
@@ -117,6 +117,18 @@ class AccountSession:
         """
         family = self.catalog.family
         return f"{family} at {self.account.base_url}" if not self.catalog.base_url else family
+
+    def price_of(self, task_type: str) -> Decimal | None:
+        """What a task of this type costs here: what the last one did, else what the user or the catalog says; None: unknown."""
+        for prices in (self.prices, self.account.prices, self.catalog.prices):
+            if prices and (price := prices.get(task_type)) is not None:
+                return price
+        return None
+
+    def price_to_reserve(self, task_type: str) -> Decimal | None:
+        """What a budget holds back for a task of this type: its price, else that of the dearest type seen here."""
+        price = self.price_of(task_type)
+        return max(self.prices.values(), default=None) if price is None else price
 
     def submit_held_until(self, task_type: str, now: float) -> tuple[float, ErrorAnswer | None]:
         """Until when a createTask of this type is held here (`now` or before: not at all), and the vendor's error behind it.
@@ -222,9 +234,20 @@ class AccountSession:
     # -- paying again
 
     def may_pay_again(
-        self, solve: Solve, error: SolveError, *, tries: int, spent: Decimal, limit: Decimal | None, now: float
+        self,
+        solve: Solve,
+        error: SolveError,
+        *,
+        tries: int,
+        spent: Decimal,
+        price: Decimal | None,
+        limit: Decimal | None,
+        now: float,
     ) -> bool:
-        """Whether a fresh task may be paid for after `error`, `tries` new ones and `spent`; the account's budget counts."""
+        """Whether a fresh task of this `price` may be paid for after `error`, `tries` new ones and `spent`.
+
+        Amounts are in the currency of `limit`. The account's retry budget counts.
+        """
         if solve.rejected_locally or not self.guard.may_repeat(now):
             return False
         return try_new_task(
@@ -234,13 +257,12 @@ class AccountSession:
             charges_failures=self.catalog.charges_failures,
             tries=tries,
             spent=spent,
-            price=self.prices.get(solve.task_type),
+            price=price,
             max_cost=limit,
         )
 
-    def may_resubmit(self, solve: Solve, *, spent: Decimal, limit: Decimal | None) -> bool:
+    def may_resubmit(self, *, spent: Decimal, price: Decimal | None, limit: Decimal | None) -> bool:
         """Whether an in-doubt task is sent again: only with the written opt-in, and within `limit` should both be charged."""
-        price = self.prices.get(solve.task_type)
         if not self.settings.retry.resubmit_in_doubt:
             return False
         return limit is None or (price is not None and spent + price <= limit)

@@ -16,6 +16,7 @@ from anycap.core.machine import ENDS, Action, State
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession
+from anycap.engine.budgets import Budgets
 from anycap.engine.event_emitter import EventEmitter
 from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.solve_errors import failure_fields
@@ -26,6 +27,10 @@ UNCLAIMED_MAX = 10_000
 """Ended solves without a caller that are remembered, so that a later `wait` gets their error. Ours: about 10 MB."""
 
 _ONLY_NOTIFY = (Action.NOTIFY,)
+_COST_IS_KNOWN = frozenset({
+    Action.WRITE_RESULT, Action.WRITE_FAILED, Action.WRITE_NOT_CREATED, Action.WRITE_ABANDONED,
+})  # fmt: skip
+"""What a budget holds back for the task is settled by these."""
 
 
 def wake_callers(solve: Solve) -> None:
@@ -49,6 +54,8 @@ class ActionRunner:
         self._solves = solves
         """The engine's: those at work. What ends unclaimed moves from there to `unclaimed`."""
         self._wall = wall
+        self.budgets: Budgets | None = None
+        """The client's, where one is set."""
 
     async def perform(self, session: AccountSession, solve: Solve, actions: Sequence[Action]) -> None:
         """Do `actions`, and those that follow from them."""
@@ -59,6 +66,12 @@ class ActionRunner:
                 await self._journal_queue.write(records, keep=True)
             except JournalError:
                 durable = False
+            if self.budgets is not None and not _COST_IS_KNOWN.isdisjoint(actions):
+                warning = self.budgets.ended(solve)
+                if warning is not None:
+                    self._emitter.warning(
+                        warning, account=solve.account, provider=solve.provider, ticket=solve.ticket()
+                    )
             if Action.WRITE_ACCEPTED in actions:
                 solve.prepared = None  # never sent again; an image may be large
             self._emitter.written(session, solve, actions)

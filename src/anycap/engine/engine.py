@@ -30,6 +30,7 @@ from anycap.core.records import record_for
 from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession, VendorCall, balance_amount
 from anycap.engine.actions import ActionRunner, wake_callers
+from anycap.engine.budgets import Budgets
 from anycap.engine.event_emitter import EventEmitter
 from anycap.engine.exchange import exchange
 from anycap.engine.faults import log_fault
@@ -41,7 +42,7 @@ from anycap.engine.lifecycle import Phase, not_open
 from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
 from anycap.errors import ClientClosed, ConfigurationError, DeadlineError, EngineBroken, JournalError
 from anycap.events import EventKind, Events
-from anycap.journal.port import Journal
+from anycap.journal.port import Entry, Journal, OverBudget, Record, SpendClaim
 from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT
 from anycap.results import Solution
 from anycap.taxonomy import Code
@@ -123,6 +124,7 @@ class Engine:
         self.delivered: OrderedDict[str, DeliveredSolution] = OrderedDict()
         """By ticket id: the last solutions that callers have had, at most `delivered_max`."""
         self._delivered_max = delivered_max
+        self._budgets: Budgets | None = None
         self._calls: set[VendorCall] = set()
         """Requests of other methods that a caller waits for."""
 
@@ -153,6 +155,20 @@ class Engine:
         self._submitting = 0
         """createTask requests in flight: on closing they are waited for, as each may have been paid for."""
         self._submits_ended: anyio.Event
+
+    @property
+    def budgets(self) -> Budgets | None:
+        """What its accounts may spend; None: nobody has set a budget."""
+        return self._budgets
+
+    def use_budgets(self, budgets: Budgets) -> None:
+        """Have every task fit into these from now on."""
+        self._budgets = self._actions.budgets = budgets
+        for session in self.sessions.values():
+            session.scheduler.waits_for_price = partial(self._waits_for_price, session, budgets)
+
+    def _waits_for_price(self, session: AccountSession, budgets: Budgets, task_type: str) -> bool:
+        return session.price_to_reserve(task_type) is None and budgets.teaches(session.name, self.wall())
 
     # -- opening and closing
 
@@ -390,6 +406,8 @@ class Engine:
         self._let_go(solve, self.sessions[solve.account].scheduler.abandon(solve, self.clock()))
 
     def _let_go(self, solve: Solve, actions: Sequence[Action], *, timed_out: bool = False) -> None:
+        if self._budgets is not None and actions:
+            self._budgets.ended(solve)
         self.journal_queue.write_steps_later(solve, actions)
         self.emitter.let_go(solve, actions, timed_out=timed_out)
         if solve.state is State.FAILED or solve.state is State.ABANDONED:
@@ -526,13 +544,22 @@ class Engine:
 
     async def _record_and_submit(self, session: AccountSession, solve: Solve) -> None:
         scheduler = session.scheduler
+        price = session.price_to_reserve(solve.task_type)
+        solve.price = None if price is None else str(price)
         intent = record_for(Action.WRITE_INTENT, solve, self.wall())
         assert intent is not None  # noqa: S101 - an intent is always a record
+        over: OverBudget | None = None
         try:
-            await self.journal_queue.write((intent,), keep=False)
+            if self.budgets is None:
+                await self.journal_queue.write((intent,), keep=False)
+            else:
+                over = await self._admit(self.budgets, solve, intent)
         except JournalError as error:
             solve.error = error
             await self._actions.perform(session, solve, scheduler.stored(solve, self.clock(), ok=False))
+            return
+        if over is not None:
+            await self._actions.perform(session, solve, scheduler.over_budget(solve, self.clock(), waits=over.waits))
             return
         now = self.clock()
         if now >= solve.deadline:
@@ -566,6 +593,20 @@ class Engine:
             solve.accepted_at = self.wall()
             session.reports.accepted(solve.task_type, solve.accepted_at)
         await self._actions.perform(session, solve, actions)
+
+    async def _admit(self, budgets: Budgets, solve: Solve, intent: Record) -> OverBudget | None:
+        """Have an INTENT recorded if its task fits into the budgets; why not, where it does not. Raises JournalError."""
+        budget = budgets.of(solve.account)
+        if budget is None:
+            await self.journal_queue.write((intent,), keep=False)
+            return None
+        over = await self.journal_queue.claim(SpendClaim(intent, budget))
+        assert not isinstance(over, Entry)  # noqa: S101 - an entry can be in the way of a key, or of another's ticket
+        if over is None:
+            budgets.admitted(solve, intent.at)
+        elif not over.waits:
+            solve.error = budgets.refused(solve.account, over, intent.at)
+        return over
 
     async def _poll(self, session: AccountSession, solve: Solve) -> None:
         sent = self.clock()

@@ -22,7 +22,7 @@ from anycap.engine.faults import log_fault
 from anycap.engine.notifier import AnyNotifier, Notifier
 from anycap.errors import JournalError
 from anycap.journal.fields import RecordRefused
-from anycap.journal.port import Journal, Record, RecordKind
+from anycap.journal.port import Capability, Claim, Entry, Journal, OverBudget, Record, RecordKind, offers
 
 logger = logging.getLogger("anycap.journal")
 
@@ -31,13 +31,15 @@ HOUSEKEEPING_S = 60.0
 
 
 class _Part:
-    """The records of one call, and what became of them."""
+    """The records of one call, or its claim, and what became of them."""
 
-    __slots__ = ("error", "keep", "records")
+    __slots__ = ("answer", "claim", "error", "keep", "records")
 
-    def __init__(self, records: Sequence[Record], keep: bool) -> None:
+    def __init__(self, records: Sequence[Record], keep: bool, claim: Claim | None = None) -> None:
         self.records = records
         self.keep = keep
+        self.claim = claim
+        self.answer: Entry | OverBudget | None = None
         self.error: JournalError | None = None
 
 
@@ -52,8 +54,8 @@ class _Batch:
         """Whether it is to be written now. Records that failed wait until others come, or until it is time to tidy."""
         self.done: anyio.Event | None = None
 
-    def add(self, records: Sequence[Record], *, keep: bool) -> _Part:
-        part = _Part(records, keep)
+    def add(self, records: Sequence[Record], *, keep: bool, claim: Claim | None = None) -> _Part:
+        part = _Part(records, keep, claim)
         self.parts.append(part)
         self.wanted = True
         return part
@@ -106,16 +108,16 @@ class JournalQueue:
         if part.error is not None:
             raise copy.copy(part.error)  # its own: one exception raised in many tasks would gather their frames
 
-    async def _wait_for_batch(self, records: Sequence[Record], *, keep: bool) -> _Part:
+    async def _wait_for_batch(self, records: Sequence[Record], *, keep: bool, claim: Claim | None = None) -> _Part:
         """Go along with what is written next."""
         batch = self._gathering
-        part = batch.add(records, keep=keep)
+        part = batch.add(records, keep=keep, claim=claim)
         self._wake()
         try:
             await batch.finished()
         except BaseException:
             if not keep:  # an INTENT that nobody sends any more would only look like a doubt
-                part.records = ()
+                part.records, part.claim = (), None
             raise
         return part
 
@@ -134,6 +136,20 @@ class JournalQueue:
         finally:
             self._writing = False
             self._wake()
+
+    async def claim(self, claim: Claim) -> Entry | OverBudget | None:
+        """Have a claim carried out, with what is written meanwhile; None: it was, else what is in its way.
+
+        Raises JournalError when it could not be decided; then nothing was written. The journal has to offer claims.
+        """
+        if self._writing or self._gathering.done is not None:
+            part = await self._wait_for_batch((), keep=False, claim=claim)
+        else:
+            part = self._gathering.add((), keep=False, claim=claim)
+            await self._write_gathered()
+        if part.error is not None:
+            raise copy.copy(part.error)
+        return part.answer
 
     def write_later(self, record: Record) -> None:
         """Have a record written that no caller waits for."""
@@ -205,8 +221,9 @@ class JournalQueue:
 
     async def _attempt(self, parts: Sequence[_Part]) -> None:
         records = [record for part in parts for record in part.records]
+        claiming = [part for part in parts if part.claim is not None]
         try:
-            await self._store(records)
+            answers = await self._store(records, [part.claim for part in claiming if part.claim is not None])
         except RecordRefused as error:
             if len(parts) == 1:
                 parts[0].error = error
@@ -218,18 +235,24 @@ class JournalQueue:
             self._failed(parts, error)
             self._report(error)
         else:
+            for part, answer in zip(claiming, answers, strict=True):
+                part.answer = answer
             for record in records:
                 self.closing.pop(record.ticket_id, None)
 
-    async def _store(self, records: Sequence[Record]) -> None:
+    async def _store(self, records: Sequence[Record], claims: Sequence[Claim] = ()) -> list[Entry | OverBudget | None]:
+        journal = self.journal
         try:
-            await self.journal.write(records)
+            if claims:
+                assert offers(journal, Capability.CLAIMS)  # noqa: S101 - who has a claim has asked for that
+                return await journal.claim(claims, records)
+            await journal.write(records)
         except JournalError:
             raise
         except Exception as error:  # noqa: BLE001 - a journal of the user's may raise anything; it must not end the engine
             fault = type(error).__name__
         else:
-            return
+            return []
         raise JournalError(f"the journal failed with {fault}, which no journal should raise")
 
     def _failed(self, parts: Sequence[_Part], error: JournalError) -> None:

@@ -238,6 +238,8 @@ class Recovery:
             raise TicketError("this ticket is still at work; it is not in doubt", ticket=ticket)
         fields = {"as": "charged" if charged else "lost", "charged": str(Charged.YES if charged else Charged.NO)}
         await self._engine.journal.write([Record(ticket.id, RecordKind.SETTLED, self._wall(), fields)])
+        if self._engine.budgets is not None and running is not None:
+            self._engine.budgets.ended(running)
         self._engine.solves.pop(ticket.id, None)
         self._engine.unclaimed.pop(ticket.id, None)
 

@@ -20,7 +20,17 @@ from anycap.core.routing.candidates import Candidate, Exclusion, Route, Routing,
 from anycap.core.routing.failover import Failover, after_error, after_lost_request
 from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession
-from anycap.errors import AnycapError, ConfigurationError, InDoubtError, InvalidChallenge, SolveError, TransportError
+from anycap.engine.budgets import Budgets, budget_error
+from anycap.errors import (
+    AnycapError,
+    BudgetError,
+    ConfigurationError,
+    InDoubtError,
+    InvalidChallenge,
+    SolveError,
+    TransportError,
+)
+from anycap.journal.budgets import converted, read_amount
 from anycap.settings import Settings
 from anycap.taxonomy import Category, Charged, Code
 from anycap.tickets import Attempt
@@ -57,7 +67,13 @@ class Journey:
 
     route: Route
     limit: Decimal | None
-    """The most that all its attempts together may cost; None: no limit."""
+    """The most that all its attempts together may cost, in `currency`; None: no limit."""
+    currency: str = ""
+    """That of the first account; amounts at others are converted by the client's rates."""
+    kind: str = ""
+    """The challenge's type; empty where nothing depends on it."""
+    left_out: dict[str, Exclusion] = field(factory=dict)
+    """Accounts that were never on the route, and why."""
     attempts: list[Attempt] = field(factory=list)
     spent: Decimal = Decimal(0)
     busy: set[str] = field(factory=set)
@@ -79,14 +95,18 @@ class Router:
         routing: Routing,
         settings: Settings,
         *,
-        rates: Mapping[str, Decimal] | None,
+        rates: Mapping[str, Decimal],
         chance: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
         self._sessions = sessions
         self._routing = routing
         self._settings = settings
         self._rates = rates
         self._chance = chance
+        self._wall = wall
+        self.budgets: Budgets | None = None
+        """The client's, where one is set."""
         self._warned: dict[str, Code] = {}
         """Accounts whose stop was logged, so that it is one warning a stop and not one a solve."""
 
@@ -106,35 +126,97 @@ class Router:
             raise ConfigurationError("give account= or accounts=, not both. Nothing was sent.")
         if type(max_attempts) is not int or max_attempts < 1:
             raise ConfigurationError("max_attempts is a number of tasks, at least 1. Nothing was sent.")
+        limit = None if limit is None else read_amount(limit, "max_cost")
+        left_out: dict[str, Exclusion] = {}
         named = account if account is not None else next(iter(self._sessions)) if len(self._sessions) == 1 else None
         if named is not None and accounts is None:
             session = self._named(named)
             _kind_of(challenge)  # that it has the field is the adapter's business: it says what it lacks
             order = [Candidate(session.name, session.family)]
         else:
-            order = in_order(
-                self.candidates(challenge, accounts), self._routing, rates=self._rates, chance=self._chance
-            )
-        return Journey(Route(order, max_attempts), limit)
+            candidates = self.candidates(_kind_of(challenge), accounts)
+            order = in_order(candidates, self._routing, rates=self._rates, chance=self._chance)
+            left_out = {each.account: each.excluded for each in candidates if each.excluded is not None}
+            if not order:
+                raise self._all_over_budget(left_out)
+        if limit is None:
+            return Journey(Route(order, max_attempts), None, left_out=left_out)
+        currency = self._sessions[order[0].account].catalog.currency
+        journey = Journey(Route(order, max_attempts), limit, currency, _kind_of(challenge), left_out)
+        self._leave_out_too_dear(journey)
+        return journey
 
-    def candidates(self, challenge: Challenge[Any], accounts: Sequence[str] | None = None) -> list[Candidate]:
+    def _all_over_budget(self, left_out: Mapping[str, Exclusion]) -> BudgetError:
+        """The error where the accounts that could solve it have used their own budgets up: that of the first."""
+        assert self.budgets is not None  # noqa: S101 - else none would be left out for that
+        first = next(name for name, why in left_out.items() if why is Exclusion.OVER_BUDGET)
+        wall = self._wall()
+        over = self.budgets.passed_over(first, wall)
+        assert over is not None  # noqa: S101 - just looked at
+        return budget_error(over, wall)
+
+    def _leave_out_too_dear(self, journey: Journey) -> None:
+        """Take accounts off the route where a task costs more than what is left of `max_cost`.
+
+        One of unknown price stays as long as nothing was spent. Raises BudgetError when no account is left and nothing sent.
+        """
+        if journey.limit is None:
+            return
+        route = journey.route
+        for each in route.order:
+            if each.account in route.excluded:
+                continue
+            price = self._price(journey, each.account)
+            dear = journey.spent + price > journey.limit if price is not None else journey.spent > 0
+            if dear:
+                route.excluded[each.account] = Exclusion.OVER_MAX_COST
+        if not route.attempts and not route.left():
+            price = min(
+                (price for each in route.order if (price := self._price(journey, each.account)) is not None),
+                default=None,
+            )
+            raise BudgetError(
+                f"max_cost is {journey.limit} {journey.currency}, and a task costs {price}. Nothing was sent.",
+                currency=journey.currency,
+                limit=journey.limit,
+                spent=journey.spent,
+            )
+
+    def _price(self, journey: Journey, account: str) -> Decimal | None:
+        """What a task of this solve costs at an account, in the journey's currency; None: nobody knows."""
+        session = self._sessions[account]
+        price = session.price_of(journey.kind)
+        if price is None:
+            return None
+        amount = converted(price, session.catalog.currency, journey.currency, self._rates)
+        if amount is None:
+            raise ConfigurationError(
+                f"max_cost counts in {journey.currency}, the currency of the first account, and {account} counts in "
+                f"{session.catalog.currency}: Client(rates=...) must say what a unit of each is worth. Nothing was sent."
+            )
+        return amount
+
+    def candidates(self, kind: str, accounts: Sequence[str] | None = None) -> list[Candidate]:
         """Every account with what speaks against it, in the order given. If none can encode, all stay: the first says why."""
         names = list(self._sessions) if accounts is None else self._all_named(accounts)
-        found = [self._candidate(self._sessions[name], challenge) for name in names]
+        found = [self._candidate(self._sessions[name], kind) for name in names]
         if all(each.excluded is Exclusion.CANNOT_ENCODE for each in found):
             return [Candidate(each.account, each.family) for each in found]
         return found
 
-    def _candidate(self, session: AccountSession, challenge: Challenge[Any]) -> Candidate:
-        kind = _kind_of(challenge)
-        able = "/" in kind or session.catalog.tasks.specs_for(kind)
+    def _candidate(self, session: AccountSession, kind: str) -> Candidate:
+        excluded: Exclusion | None = None
+        if "/" not in kind and not session.catalog.tasks.specs_for(kind):
+            excluded = Exclusion.CANNOT_ENCODE
+        elif self.budgets is not None and self.budgets.passed_over(session.name, self._wall()) is not None:
+            excluded = Exclusion.OVER_BUDGET
         return Candidate(
             session.name,
             session.family,
             weight=session.account.weight,
-            price=session.prices.get(kind),
+            price=session.price_of(kind),
             currency=session.catalog.currency,
-            excluded=None if able else Exclusion.CANNOT_ENCODE,
+            excluded=excluded,
         )
 
     def _named(self, name: str) -> AccountSession:
@@ -213,12 +295,15 @@ class Router:
             code = str(error.code) if isinstance(error, SolveError) else type(error).__name__
             cost = Decimal(0) if charged is Charged.NO else None
             journey.attempts.append(Attempt(session.name, code, charged, cost, seconds))
-        if charged is not Charged.NO:
+        if charged is not Charged.NO and solve.attempts and journey.limit is not None:
             # Unknown counts as charged: max_cost is a promise, so a doubt must not loosen it.
-            journey.spent += session.prices.get(solve.task_type, Decimal(0))
+            journey.spent += self._price(journey, session.name) or Decimal(0)
+            self._leave_out_too_dear(journey)
         error.attempts = tuple(journey.attempts)
         failover = self._failover(solve, error)
-        if journey.route.failed(session.name, failover, may_pay_again=self._may_pay_elsewhere(journey, solve)):
+        if journey.route.failed(session.name, failover, may_pay_again=self._may_pay_elsewhere(journey)):
+            if isinstance(error, BudgetError):
+                journey.route.excluded[session.name] = Exclusion.OVER_BUDGET
             self._warn_of_stop(session, error)
             return Next.ELSEWHERE
         here = pay_again and self._goes_on_here(journey, session, solve, error, now)
@@ -231,30 +316,30 @@ class Router:
                 return after_error(error.row, error.charged, made_task=solve.task_id is not None, life_over=ours)
             case TransportError() if error.delivery:
                 return after_lost_request(Delivery(error.delivery))
+            case BudgetError() if error.account is not None:
+                return Failover.ANY_ACCOUNT
             case _:
                 return Failover.NEVER  # in doubt, a deadline, a closed client, an abandoned ticket
 
-    def _may_pay_elsewhere(self, journey: Journey, solve: Solve) -> bool:
-        """Whether the caller allowed a payment beside one that was, or may have been, made."""
-        if journey.limit is None:
-            return (self._settings.retry.new_tasks_max or 0) >= 1
-        prices = [
-            price
-            for each in journey.route.order
-            if (price := self._sessions[each.account].prices.get(solve.task_type)) is not None
-        ]
-        # Where no price is known yet, the limit cannot be kept by counting: the caller's word alone is not enough.
-        return bool(prices) and journey.spent + max(prices) <= journey.limit
+    def _may_pay_elsewhere(self, journey: Journey) -> bool:
+        """Whether the caller allowed a payment beside one that was, or may have been, made.
+
+        With `max_cost` the accounts that are left are those where a task is known to cost no more than what is left of it.
+        """
+        return journey.limit is not None or (self._settings.retry.new_tasks_max or 0) >= 1
 
     def _goes_on_here(
         self, journey: Journey, session: AccountSession, solve: Solve, error: AnycapError, now: float
     ) -> bool:
         """Whether the same account is paid for one more task: its own rule, as with a single account."""
         tries = journey.repeats.get(session.name, 0)
+        price = None if journey.limit is None else self._price(journey, session.name)
         if isinstance(error, SolveError):
-            again = session.may_pay_again(solve, error, tries=tries, spent=journey.spent, limit=journey.limit, now=now)
+            again = session.may_pay_again(
+                solve, error, tries=tries, spent=journey.spent, price=price, limit=journey.limit, now=now
+            )
         elif isinstance(error, InDoubtError):
-            again = tries < 1 and session.may_resubmit(solve, spent=journey.spent, limit=journey.limit)
+            again = tries < 1 and session.may_resubmit(spent=journey.spent, price=price, limit=journey.limit)
         else:
             again = False
         if not again or journey.route.attempts >= journey.route.attempts_max:

@@ -240,6 +240,7 @@ class Solving:
             created_at=self._runtime.wall(),
             prepared=prepared,
             proxy=None if proxy is None else f"{proxy.host}:{proxy.port}",
+            currency=session.catalog.currency,
             secrets=() if proxy is None else proxy.secrets,
             deadline=call.deadline,
             wait_policy=call.wait_for_capacity,

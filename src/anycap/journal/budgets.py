@@ -44,6 +44,29 @@ def number_of(day: date) -> int:
     return (day - date(1970, 1, 1)).days
 
 
+def start_of_day(given: date | datetime | str | None, wall: float) -> float:
+    """The wall second at which a UTC day begins: today's for None. Raises ConfigurationError for what is no day.
+
+    >>> start_of_day("1970-01-02", 0.0), start_of_day(None, 90_000.0)
+    (86400.0, 86400.0)
+    """
+    day = given
+    if isinstance(day, str):
+        try:
+            day = date.fromisoformat(day)
+        except ValueError:
+            day = None if given is None else given
+    if isinstance(day, datetime) and day.tzinfo is not None:
+        return float(day_number(day.timestamp()) * DAY_S)
+    if day is None:
+        return float(day_number(wall) * DAY_S)
+    if type(day) is not date:
+        raise ConfigurationError(
+            f"since= is a date, a datetime with its zone, or a day such as '2026-11-01', not {given!r}"
+        )
+    return float(number_of(day) * DAY_S)
+
+
 def next_day(wall: float) -> datetime:
     """The next UTC midnight, when budgets start afresh."""
     return datetime.fromtimestamp((day_number(wall) + 1) * DAY_S, UTC)

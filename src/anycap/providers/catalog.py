@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
+from anycap.challenges import KINDS
 from anycap.core.vendor_limits import BanRule
 from anycap.errors import ConfigurationError
+from anycap.journal.budgets import amount_of
 from anycap.providers.extending import extended
 from anycap.providers.section import Section
 from anycap.providers.toml_text import parse_toml
@@ -92,6 +95,8 @@ class Catalog:
     aliases: Mapping[str, str] = field(repr=False)
     ids: Mapping[int, tuple[str, ...]] = field(repr=False)
     tasks: TaskBook = field(repr=False)
+    prices: Mapping[str, Decimal] = field(factory=dict, repr=False)
+    """What a task of a challenge type costs, in `currency`, until the account has learned it."""
 
 
 def load(source: Path | Traversable) -> Catalog:
@@ -147,6 +152,7 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
     docs = head.text("docs")
     rows, aliases, ids = _errors(top, name, docs, meaningful_ids=error_ids == "catalogue")
     rules, poll_bans = _ban_rules(top, rows, docs)
+    prices = _prices(top.section("prices"))
     for section_name in SECTIONS:
         top.take(section_name)
     top.done()
@@ -179,10 +185,24 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
         aliases=aliases,
         ids=ids,
         tasks=load_tasks(raw, file=file),
+        prices=prices,
     )
     head.done()
     _check_statuses(head, catalog)
     return catalog
+
+
+def _prices(section: Section) -> Mapping[str, Decimal]:
+    """Prices by challenge type, as text: `RecaptchaV2 = "0.002"`. A float is not what was meant by 0.1."""
+    prices: dict[str, Decimal] = {}
+    for kind in section.names():
+        if kind not in KINDS:
+            raise section.fail(kind, "is no challenge type")
+        amount = amount_of(section.text(kind))
+        if amount is None or amount < 0:
+            raise section.fail(kind, "must be an amount of money as text")
+        prices[kind] = amount
+    return prices
 
 
 def _name(head: Section, key: str, name: str) -> str:

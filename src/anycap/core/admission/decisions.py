@@ -43,6 +43,8 @@ class Limit(StrEnum):
     """One of the vendor's rules for banning; `Deferred.name` says which."""
     RETRY_BUDGET = "retry_budget"
     """Repeats are a bounded part of first submits."""
+    BUDGET = "budget"
+    """Nobody knows what a task costs: one at a time, until one has taught it."""
     STOP = "stop"
     """A stop or cool-down; `Deferred.problem` is its cause."""
     PROBE = "probe"

@@ -334,6 +334,8 @@ class Guard:
                 return f"the vendor's ban rule {deferred.name!r} leaves no room{room}"
             case Limit.RETRY_BUDGET:
                 return f"the retry budget is used up: repeats are at most {self._budget.ratio:.0%} of first submits"
+            case Limit.BUDGET:
+                return "nobody knows what a task costs here, and a budget is set: one at a time until one has taught it"
             case Limit.STOP:
                 return f"{deferred.problem.code if deferred.problem is not None else 'a stop'} pauses it"
             case Limit.PROBE:

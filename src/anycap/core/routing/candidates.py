@@ -36,6 +36,8 @@ class Exclusion(StrEnum):
     """The account's own budget for today is used up."""
     SAME_VENDOR = "same_vendor"
     """An account at the same vendor was suspended or blocked; a second one there would be a way round it."""
+    OVER_MAX_COST = "over_max_cost"
+    """A task there costs more than what is left of `max_cost`."""
     TRIED = "tried"
     """It has had its attempts for this solve."""
 
@@ -118,13 +120,17 @@ class Route:
 
         held_until: for an account's name, the monotonic second at which it may be asked (-inf: now).
         """
-        left = [each for each in self.order if each.account not in self.excluded]
+        left = self.left()
         free = next((each for each in left if held_until(each.account) <= now), None)
         if free is None and left:
             # `min` keeps the first of equals, so that accounts without a known end stay in the order given.
             free = min(left, key=lambda each: held_until(each.account))
         self._current = free
         return free
+
+    def left(self) -> list[Candidate]:
+        """Who may still be asked."""
+        return [each for each in self.order if each.account not in self.excluded]
 
     def others(self, account: str) -> list[Candidate]:
         """Who could be asked instead of `account`."""
