@@ -43,6 +43,15 @@ PRICES_KEPT = 64
 """Task types whose last price is remembered. Ours: no vendor has more, and challenges may name any type."""
 
 
+SEND_MARGIN_S = 0.05
+"""A createTask that leaves so shortly before its caller's deadline could not be answered in time; it is told "not sent"."""
+
+
+def send_by(solve: Solve) -> float:
+    """The second of the loop's clock from which on createTask is not sent any more for this caller."""
+    return solve.deadline - min(SEND_MARGIN_S, (solve.deadline - solve.submitted_mono) / 10)
+
+
 class AccountSession:
     """Everything the engine needs of one account."""
 
@@ -148,7 +157,13 @@ class AccountSession:
     def submit_request(self, solve: Solve) -> Request:
         fields = self.adapter.submit_fields(solve.prepared, soft_id=self._soft_id, callback_url=solve.callback_url)
         http = self.settings.http
-        return Request(self._submit_url, self._keyed(fields), http.request_timeout_s, http.body_bytes_max)
+        return Request(
+            self._submit_url,
+            self._keyed(fields),
+            http.request_timeout_s,
+            http.body_bytes_max,
+            send_by=None if solve.deadline == math.inf else send_by(solve),
+        )
 
     def poll_request(self, solve: Solve) -> Request:
         assert solve.task_id is not None  # noqa: S101 - only accepted tasks are polled

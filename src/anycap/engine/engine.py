@@ -28,7 +28,7 @@ from anycap.core.machine import ENDS, Action, State
 from anycap.core.parsed_answer import AnswerKind
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
-from anycap.engine.account_session import AccountSession, VendorCall, balance_amount
+from anycap.engine.account_session import AccountSession, VendorCall, balance_amount, send_by
 from anycap.engine.actions import ActionRunner, wake_callers
 from anycap.engine.budgets import Budgets
 from anycap.engine.event_emitter import EventEmitter
@@ -47,7 +47,7 @@ from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT
 from anycap.results import Solution
 from anycap.taxonomy import Code
 from anycap.tickets import Ticket
-from anycap.transport.port import Transport
+from anycap.transport.port import Delivery, Transport
 
 if TYPE_CHECKING:
     import trio
@@ -586,6 +586,12 @@ class Engine:
             solve.error = ConfigurationError(f"{not_built}. Nothing was sent.", ticket=solve.ticket())
         parsed = session.scrub(parsed, solve.secrets)
         now = self.clock()
+        if parsed.delivery is Delivery.NOT_SENT and now >= send_by(solve):
+            # The name look-up, or the connection, took its time: as above.
+            solve.caller_gave_up = solve.rejected_as_too_late = True
+            solve.error = DeadlineError(
+                "no connection came about before the timeout; nothing was sent", ticket=solve.ticket(), sent=False
+            )
         self.emitter.requested(session, CREATE_TASK, solve.ticket, outcome, parsed, now - sent)
         actions = scheduler.submitted(solve, parsed, now)
         self.emitter.account_may_have_changed(session, parsed, now)

@@ -33,6 +33,7 @@ from anycap.transport.library_shell import (
     Broke,
     LibraryTransport,
     StaleConnection,
+    TooLate,
     answer_from,
     broke_by,
     read_proxies,
@@ -134,7 +135,7 @@ class HttpxTransport(LibraryTransport["_Trace"]):
             _USED_ON[self._client] = weakref.ref(_event_loop())
         pool_keeps_s = self._settings.keep_alive_s if self._client is None else _INJECTED_KEEPS_S
         must_be_fresh = not request.idempotent and self._keep_alive.pool_needs_fresh(target.origin, pool_keeps_s)
-        return _Trace(self._tracing, target, must_be_fresh=must_be_fresh)
+        return _Trace(self._tracing, target, must_be_fresh=must_be_fresh, send_by=request.send_by)
 
     async def _exchange(self, request: Request, target: Target, attempt: _Trace) -> Answer | Broke:
         client = self._own[self._proxies.proxy_for(target)] if self._client is None else self._client
@@ -168,7 +169,10 @@ class HttpxTransport(LibraryTransport["_Trace"]):
             headers["Content-Type"] = "application/json"
             content = request.body.encode()
         each_s = request.timeout_s * _PART_OF_DEADLINE
-        timeout = httpx.Timeout(each_s, connect=min(self._settings.connect_timeout_s, each_s))
+        connect_s = min(self._settings.connect_timeout_s, each_s)
+        if request.send_by is not None:
+            connect_s = max(min(connect_s, request.send_by - anyio.current_time()), 0.0)
+        timeout = httpx.Timeout(each_s, connect=connect_s)
         prepared = client.build_request(request.verb, request.url, headers=headers, content=content, timeout=timeout)
         prepared.extensions["trace"] = trace
         if content is not None:
@@ -179,12 +183,15 @@ class HttpxTransport(LibraryTransport["_Trace"]):
 class _Trace:
     """httpcore's public `trace` extension: whether the request began to be written, and over which kind of connection."""
 
-    __slots__ = ("_connected", "_must_be_fresh", "_origin", "_tracing", "is_reused", "seen", "writing")
+    __slots__ = ("_connected", "_must_be_fresh", "_origin", "_send_by", "_tracing", "is_reused", "seen", "writing")
 
-    def __init__(self, tracing: set[tuple[str, str, int]], target: Target, *, must_be_fresh: bool) -> None:
+    def __init__(
+        self, tracing: set[tuple[str, str, int]], target: Target, *, must_be_fresh: bool, send_by: float | None
+    ) -> None:
         self._tracing = tracing
         self._origin = target.origin
         self._must_be_fresh = must_be_fresh
+        self._send_by = send_by
         self._connected = False
         self.seen = False
         self.writing = False
@@ -207,6 +214,8 @@ class _Trace:
             self.is_reused = not self._connected
             if self.is_reused and self._must_be_fresh:
                 raise StaleConnection
+            if self._send_by is not None and anyio.current_time() >= self._send_by:
+                raise TooLate
             self.writing = True
 
     def delivery(self, kind: FailureKind) -> Delivery:

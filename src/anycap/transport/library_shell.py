@@ -18,7 +18,7 @@ import anyio.to_thread
 from attrs import frozen
 
 from anycap.settings import HttpSettings
-from anycap.transport.connections.bounded import header_value, no_whole_answer
+from anycap.transport.connections.bounded import header_value, no_whole_answer, too_late
 from anycap.transport.connections.direct import USER_AGENT
 from anycap.transport.connections.keep_alive import KeepAlive, time_since_boot
 from anycap.transport.connections.target import Target, Targets
@@ -65,6 +65,10 @@ A = TypeVar("A", bound=Attempt)
 
 class StaleConnection(Exception):
     """Raised into a library by an `Attempt`, before anything is written: this kept connection is not to be trusted."""
+
+
+class TooLate(Exception):
+    """Raised into a library by an `Attempt`, before anything is written: `Request.send_by` has passed."""
 
 
 @frozen
@@ -200,6 +204,8 @@ def broke_by(error: Exception, kinds: Kinds, target: Target, status: int | None)
     """What a library's exception comes to. Its text is not shown: it may hold a body, or an address with a login."""
     if _behind(error, StaleConnection) is not None:
         return Broke(FailureKind.DISCONNECTED, "the kept connection was not to be trusted", is_unread=True)
+    if _behind(error, TooLate) is not None:
+        return Broke(FailureKind.CONNECT_TIMEOUT, too_late(target.host))
     why = SHORT_OF_DESCRIPTORS if is_short_of_descriptors(error) else type(error).__name__
     kind, detail = kind_of(error, kinds), f"the request failed ({why})"
     # Not every library has classes of its own for TLS, but the ssl module's exception is behind those that they have.

@@ -62,6 +62,9 @@ class Request:
     verb: str = "POST"
     idempotent: bool = False
     """True for polls and other reads: a stale kept-alive connection may then be replaced and the request repeated."""
+    send_by: float | None = None
+    """Second of the event loop's clock from which on nothing more is written: a name look-up or a connection that takes longer
+    ends NOT_SENT. None: no such moment."""
 
 
 @frozen

@@ -30,6 +30,11 @@ def no_whole_answer(host: str, request: Request) -> str:
     return f"no whole answer from {host} within the {request.timeout_s:g} s of the request"
 
 
+def too_late(host: str) -> str:
+    """The words for a request that could not be written in time (`Request.send_by`)."""
+    return f"no connection to {host} before the time for sending was over; nothing was sent"
+
+
 class BodyRefused(Exception):
     """The body breaks a bound or cannot be read. Raised by `BoundedBody`, turned into a `Failure` by each transport."""
 

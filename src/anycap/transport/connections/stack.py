@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from anycap.errors import ConfigurationError
-from anycap.transport.connections.bounded import no_whole_answer
+from anycap.transport.connections.bounded import no_whole_answer, too_late
 from anycap.transport.connections.deadline import DeadlineTimer
 from anycap.transport.connections.dial import open_wire
 from anycap.transport.connections.exchange import Connection
@@ -134,10 +134,16 @@ class ConnectionStack:
                     return outcome
                 attempt.sent_before = outcome.delivery is Delivery.MAYBE_SENT
             attempt.connection = None
-        fresh = await self._open(target, attempt.expires_at)
+        send_by = attempt.expires_at if request.send_by is None else min(request.send_by, attempt.expires_at)
+        fresh = await self._open(target, send_by)
+        if isinstance(fresh, Connection) and request.send_by is not None and self._clock() >= send_by:
+            fresh.wire.abort()
+            fresh = None
         if isinstance(fresh, Connection):
             return await self._exchange(fresh, request, target, attempt)
         if fresh is None:
+            if send_by == request.send_by:
+                return Failure(attempt.delivery, FailureKind.CONNECT_TIMEOUT, too_late(target.host))
             return self._out_of_time(request, target, attempt)
         kind, detail = fresh
         return Failure(attempt.delivery, kind, detail)
