@@ -32,7 +32,7 @@ PAGES: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ),
     ),
     ("contrib", "Frameworks", "Glue for web frameworks; each module is imported only by you.", (), ("anycap.contrib.aiohttp", "anycap.contrib.starlette", "anycap.contrib.scrapy", "anycap.contrib.shutdown", "anycap.contrib.http_errors")),
-    ("telemetry", "Metrics and traces", "Hooks for OpenTelemetry and Prometheus; each module is imported only by you.", (), ("anycap.contrib.opentelemetry", "anycap.contrib.prometheus")),
+    ("telemetry", "Metrics, traces, status page", "Hooks for OpenTelemetry and Prometheus, and the status page; each module is imported only by you.", (), ("anycap.contrib.opentelemetry", "anycap.contrib.prometheus", "anycap.contrib.status")),
     (
         "ports",
         "Ports",

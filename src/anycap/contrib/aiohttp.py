@@ -6,7 +6,8 @@
     async def handler(request: web.Request) -> web.Response:
         solution = await request.app[CLIENT].solve(...)
 
-`callback_route` takes the vendors' callbacks; `error_response` turns our errors into answers for the service's callers.
+`callback_route` takes the vendors' callbacks; `error_response` turns our errors into answers for the service's callers;
+`status_routes` mounts the status page.
 Needs the extra `anycap[aiohttp]`.
 """
 
@@ -14,7 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from inspect import isawaitable
 from os import PathLike
 
 from aiohttp import ClientSession, StreamReader, web
@@ -24,6 +27,8 @@ from anycap.accounts import Account
 from anycap.callbacks import BODY_BYTES_MAX
 from anycap.client import Client
 from anycap.contrib.http_errors import answer_for
+from anycap.contrib.status import Status
+from anycap.contrib.status.site import STREAM_HEADERS, Site
 from anycap.engine.runtime import Runtime
 from anycap.errors import AnycapError, ConfigurationError
 from anycap.events import Hook
@@ -32,7 +37,7 @@ from anycap.settings import Settings
 from anycap.transport.aiohttp import AiohttpTransport
 from anycap.transport.port import HttpxClient, Transport
 
-__all__ = ["CLIENT", "callback_route", "client_context", "error_response"]
+__all__ = ["CLIENT", "callback_route", "client_context", "error_response", "status_routes"]
 
 logger = logging.getLogger("anycap.contrib.aiohttp")
 
@@ -159,3 +164,51 @@ def error_response(error: AnycapError) -> web.Response:
     """
     answer = answer_for(error)
     return web.json_response(answer.body, status=answer.status, headers=answer.headers)
+
+
+def status_routes(
+    status: Status,
+    path: str = "/status",
+    *,
+    allow: Callable[[web.Request], bool | Awaitable[bool]],
+    interval_s: float = 1.0,
+) -> list[web.RouteDef]:
+    """The routes of the status page: `app.add_routes(status_routes(status, "/status", allow=is_admin))`.
+
+    status: the `anycap.contrib.status.Status` that the client has as its hook: `client_context(..., on_event=status)`.
+    allow: who may see it: called with each request (plain or async); anything false is answered with 403, and it may raise
+        an answer of its own, such as `web.HTTPUnauthorized`. For a port that only you can reach: `allow=lambda request: True`.
+    interval_s: seconds between two updates.
+    """
+    site, base = Site(status, interval_s=interval_s), path.rstrip("/")
+
+    async def check(request: web.Request) -> None:
+        allowed = allow(request)
+        if not (await allowed if isawaitable(allowed) else allowed):
+            raise web.HTTPForbidden
+
+    async def show(request: web.Request) -> web.Response:
+        await check(request)
+        answer = site.answer(request.path.removeprefix(f"{base}/"))
+        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+
+    async def to_page(request: web.Request) -> web.Response:
+        await check(request)
+        raise web.HTTPPermanentRedirect(f"{base.rpartition('/')[2]}/")
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        await check(request)
+        if site.is_full:
+            raise web.HTTPServiceUnavailable(headers={"Retry-After": "30"})
+        response = web.StreamResponse(headers=STREAM_HEADERS)
+        try:
+            await response.prepare(request)
+            async with aclosing(site.stream()) as chunks:
+                async for chunk in chunks:
+                    await response.write(chunk)
+        except (ConnectionResetError, ClientError):  # the viewer has gone
+            pass
+        return response
+
+    below = [web.get(f"{base}/", show), web.get(f"{base}/status.json", show)]
+    return [*below, web.get(f"{base}/events", events, allow_head=False), *([web.get(base, to_page)] if base else [])]

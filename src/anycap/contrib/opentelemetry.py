@@ -152,6 +152,8 @@ class OpenTelemetry(Watched):
             TYPE: ticket.type,
             "captcha.ticket.id": ticket.id,
         }
+        if ticket.tag is not None:
+            attributes["captcha.tag"] = ticket.tag
         if resumed:
             attributes["captcha.resumed"] = True
         if ticket.id in self._spans:

@@ -1,0 +1,54 @@
+"""A count of durations that answers for percentiles: exact in number, within 3 % in value, small for any number of them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+GROWTH = 1.05
+"""Each bin is a twentieth wider than the one before: a percentile is off by 2.5 % at most."""
+SMALLEST_S = 0.001
+_LOG = math.log(GROWTH)
+
+
+class Distribution:
+    """Durations in bins that grow.
+
+    >>> times = Distribution()
+    >>> for seconds in (4.0, 5.0, 6.0, 30.0):
+    ...     times.add(seconds)
+    >>> round(times.percentile(0.5)), round(times.percentile(0.95))
+    (5, 30)
+    """
+
+    __slots__ = ("_bins",)
+
+    def __init__(self) -> None:
+        self._bins: Counter[int] = Counter()
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self._bins[math.floor(math.log(max(seconds, SMALLEST_S) / SMALLEST_S) / _LOG)] += 1
+
+    @property
+    def count(self) -> int:
+        """How many were counted."""
+        return self._bins.total()
+
+    def percentile(self, part: float) -> float | None:
+        """The duration that this part of all stays below; None when there are none."""
+        rank = math.ceil(part * self.count)
+        for index in sorted(self._bins):
+            rank -= self._bins[index]
+            if rank <= 0:
+                return SMALLEST_S * math.pow(GROWTH, index + 0.5)
+        return None
+
+    @classmethod
+    def of(cls, parts: Iterable[Distribution]) -> Distribution:
+        """All of these together."""
+        whole = cls()
+        for part in parts:
+            whole._bins.update(part._bins)
+        return whole
