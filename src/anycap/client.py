@@ -31,7 +31,7 @@ from anycap.engine.recovery import Recovery
 from anycap.engine.routing import Router, as_routing
 from anycap.engine.runtime import Runtime
 from anycap.engine.solve_many import HeldSolution, SolveMany
-from anycap.engine.solving import OnCancel, Solving
+from anycap.engine.solving import OnCancel, PriorityName, Solving
 from anycap.engine.vendor_methods import VendorMethods
 from anycap.errors import (
     ConfigurationError,
@@ -252,6 +252,7 @@ class Client(VendorMethods):
         max_cost: Decimal | None = None,
         on_cancel: OnCancel = "keep",
         wait_for_capacity: bool | None = None,
+        priority: PriorityName = "normal",
         callback_url: str | None = None,
         tag: str | None = None,
     ) -> S:
@@ -264,6 +265,8 @@ class Client(VendorMethods):
         max_cost: the most that this call may spend, failed attempts included. Default: `settings.max_cost`.
         on_cancel: "keep" lets a paid task go on when you cancel (its ticket stays good); "abandon" stops polling it.
         wait_for_capacity: whether to queue behind a busy, stopped or blocked account. Default: only behind a busy one.
+        priority: "low", "normal" or "high": in which order this client's unsent tasks are sent. A minute of waiting is worth a
+            step, so that none waits for ever.
         callback_url: as for the client, for this solve alone.
         tag: what the task is for, in clear, up to 64 printable characters: on its ticket, receipt, events and journal entry.
 
@@ -280,7 +283,8 @@ class Client(VendorMethods):
         """
         call = self._solving.call(
             challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts, max_cost=max_cost,
-            on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url, tag=tag,
+            on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url, priority=priority,
+            tag=tag,
         )  # fmt: skip
         return await self._solving.solve(call, self._engine.deliver)
 
@@ -294,13 +298,14 @@ class Client(VendorMethods):
         max_attempts: int = 3,
         max_cost: Decimal | None = None,
         wait_for_capacity: bool | None = None,
+        priority: PriorityName = "normal",
         callback_url: str | None = None,
         tag: str | None = None,
     ) -> Ticket:
         """Submit `challenge` and return its ticket once the vendor has accepted it; `wait(ticket)` gets the solution.
 
         timeout: seconds for queueing and submitting. If you cancel while it is queued, nothing is sent.
-        account, accounts, max_attempts, max_cost, wait_for_capacity, callback_url, tag: as for `solve`, which also says
+        account, accounts, max_attempts, max_cost, wait_for_capacity, priority, callback_url, tag: as for `solve`, which also says
             what is raised. Accounts are tried until one accepts.
 
         >>> from anycap import RecaptchaV2
@@ -314,7 +319,8 @@ class Client(VendorMethods):
         """
         call = self._solving.call(
             challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts, max_cost=max_cost,
-            on_cancel="keep", wait_for_capacity=wait_for_capacity, callback_url=callback_url, tag=tag,
+            on_cancel="keep", wait_for_capacity=wait_for_capacity, callback_url=callback_url, priority=priority,
+            tag=tag,
         )  # fmt: skip
         return await self._solving.submit(call)
 
@@ -342,6 +348,7 @@ class Client(VendorMethods):
         max_cost: Decimal | None = None,
         on_cancel: OnCancel = "keep",
         wait_for_capacity: bool | None = None,
+        priority: PriorityName = "normal",
         callback_url: str | None = None,
         tag: str | Callable[[Challenge[S]], str | None] | None = None,
     ) -> SolveMany[S]:
@@ -370,7 +377,7 @@ class Client(VendorMethods):
             call = self._solving.call(
                 challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts,
                 max_cost=max_cost, on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url,
-                tag=tag(challenge) if callable(tag) else tag,
+                priority=priority, tag=tag(challenge) if callable(tag) else tag,
             )  # fmt: skip
             return await self._solving.solve(call, held.hold)
 

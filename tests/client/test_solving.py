@@ -3,6 +3,7 @@
 import math
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import anyio
 import attrs
@@ -11,6 +12,7 @@ import pytest
 from anycap.challenges import ImageToText, RecaptchaGrid, RecaptchaV2, RecaptchaV3, Turnstile, VendorTask
 from anycap.emulator.ledger import TaskState
 from anycap.errors import (
+    ConfigurationError,
     DeadlineError,
     InDoubtError,
     ServiceError,
@@ -19,7 +21,7 @@ from anycap.errors import (
     UnsolvedError,
 )
 from anycap.results import TextSolution, TokenSolution
-from anycap.settings import HttpSettings, Polling, RetrySettings, Settings
+from anycap.settings import GuardSettings, HttpSettings, Polling, RetrySettings, Settings
 from anycap.tickets import Ticket, TicketState
 from tests.client.virtual import FOUR, World, in_virtual_time
 
@@ -507,3 +509,22 @@ async def test_a_status_that_nobody_documents_is_polled_on_and_named_at_the_dead
             await client.solve(PAGE, timeout=30)
     assert f"the vendor's last status was {word!r}" in str(caught.value.last_error)
     assert world.requests("createTask") == 1
+
+
+@in_virtual_time
+async def test_high_goes_before_normal_before_low(world: World) -> None:
+    order: list[str] = []
+    async with world.client(settings=Settings(guard=GuardSettings(max_in_flight=1))) as client:
+
+        async def one(priority: Any) -> None:
+            await client.solve(PAGE, priority=priority)
+            order.append(priority)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(one, "low")
+            await anyio.sleep(0.1)  # the first is sent; the others wait for its end
+            for priority in ("low", "normal", "high", "normal"):
+                group.start_soon(one, priority)
+        with pytest.raises(ConfigurationError, match="priority is 'low', 'normal', 'high'"):
+            await client.solve(PAGE, priority="urgent")  # type: ignore[arg-type]  # wrong on purpose
+    assert order == ["low", "high", "normal", "normal", "low"]

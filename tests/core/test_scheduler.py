@@ -14,7 +14,7 @@ from anycap.core.jobs import Job, JobKind
 from anycap.core.machine import Action, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.scheduler import AccountScheduler
-from anycap.core.solve import Solve
+from anycap.core.solve import Priority, Solve
 from anycap.core.vendor_limits import Timing
 from anycap.settings import GuardSettings, Polling, RetrySettings
 from anycap.taxonomy import CODES, Charged, Code, ErrorAnswer, ErrorRow
@@ -221,7 +221,7 @@ def test_ten_thousand_withdrawn_solves_leave_nothing_behind() -> None:
     for solve in solves:
         scheduler.withdraw(solve, 0.0)
     assert scheduler.queued == 0
-    assert len(scheduler._lines["Toy", False]._rows[None]) <= 130
+    assert len(scheduler._lines["Toy", False]._rows[None, Priority.NORMAL]) <= 130
 
 
 def test_the_end_of_a_tasks_life_is_an_unsolved_task() -> None:
@@ -242,3 +242,17 @@ def test_the_end_of_a_tasks_life_is_an_unsolved_task() -> None:
     assert solve.last_answer.problem is not None
     assert solve.last_answer.problem.code is Code.SOLVE_TIMEOUT
     assert guard.health(0.0).tasks == 0
+
+
+def test_priorities_order_task_types_too_and_equals_take_turns() -> None:
+    scheduler, _ = _scheduler(gate=64)
+    for name, kind, priority in (
+        ("low", "A", Priority.LOW), ("b1", "B", Priority.NORMAL), ("c1", "C", Priority.NORMAL), ("b2", "B", Priority.NORMAL),
+        ("high", "A", Priority.HIGH),
+    ):  # fmt: skip
+        _solve(scheduler, name, kind, priority=priority)
+    sent = []
+    while (job := scheduler.next_job(0.0)) is not None:
+        assert job.solve is not None
+        sent.append(job.solve.id)
+    assert sent == ["high", "b1", "c1", "b2", "low"]

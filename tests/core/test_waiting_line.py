@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from anycap.core.admission.decisions import MAX_IN_FLIGHT_REACHED, Deferred, Limit
 from anycap.core.machine import State
 from anycap.core.polling.schedule import Pacer
-from anycap.core.solve import Solve
+from anycap.core.solve import Priority, Solve
 from anycap.core.vendor_limits import Timing
 from anycap.core.waiting_line import WaitingLine
 from anycap.settings import Polling
@@ -24,11 +24,20 @@ from tests.core.admission.guard_answers import problem
 PACER = Pacer(Timing(), Polling(adaptive=False))
 
 
-def _solve(name: str = "a", *, wait: bool | None = None, deadline: float = math.inf) -> Solve:
-    return Solve(
+def _solve(
+    name: str = "a",
+    *,
+    wait: bool | None = None,
+    deadline: float = math.inf,
+    priority: Priority = Priority.NORMAL,
+    queued: float = 0.0,
+) -> Solve:
+    solve = Solve(
         name, account="toy", provider="toy", task_type="Toy", vendor_type="Toy", pacer=PACER, created_at=0.0,
-        wait_policy=wait, deadline=deadline,
+        wait_policy=wait, deadline=deadline, priority=priority,
     )  # fmt: skip
+    solve.take_rank(queued)
+    return solve
 
 
 def _line() -> WaitingLine:
@@ -159,3 +168,59 @@ def _steps(count: int) -> int:
 
 def test_waiting_behind_a_pause_costs_each_solve_the_same_however_many_wait() -> None:
     assert _steps(2_000) <= 4.1 * _steps(500)
+
+
+def _taken(line: WaitingLine) -> list[str]:
+    names = []
+    while (solve := line.head()) is not None:
+        line.take(solve)
+        names.append(solve.id)
+    return names
+
+
+def test_priorities_go_first_and_equals_in_the_order_they_came() -> None:
+    line = _line()
+    for number, priority in enumerate(("low", "normal", "high", "normal", "high", "low")):
+        line.put(_solve(f"{priority}-{number}", priority=Priority(priority), wait=(None, True)[number % 2]), 0.0)
+    assert _taken(line) == ["high-2", "high-4", "normal-1", "normal-3", "low-0", "low-5"]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "waited_s", "older_first"),
+    [
+        ("low", "normal", 59.0, False),
+        ("low", "normal", 60.0, True),
+        ("normal", "high", 61.0, True),
+        ("low", "high", 119.0, False),
+        ("low", "high", 121.0, True),
+    ],
+)
+def test_a_minute_of_waiting_is_worth_a_step(older: str, newer: str, waited_s: float, older_first: bool) -> None:
+    line = _line()
+    line.put(_solve("older", priority=Priority(older), queued=0.0), 0.0)
+    line.put(_solve("newer", priority=Priority(newer), queued=waited_s), waited_s)
+    assert _taken(line) == (["older", "newer"] if older_first else ["newer", "older"])
+
+
+def test_one_that_was_refused_as_busy_keeps_its_rank_and_no_more() -> None:
+    line = _line()
+    low, high = _solve("low", priority=Priority.LOW), _solve("high", priority=Priority.HIGH)
+    line.put(low, 0.0)
+    line.take(low)
+    line.put(high, 0.0)
+    line.put(low, 0.0, first=True)
+    assert _taken(line) == ["high", "low"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(Priority), st.integers(0, 300), st.sampled_from((None, True, False))), max_size=30
+    )
+)
+def test_the_order_is_that_of_arrival_less_a_minute_a_step(arrivals: list[tuple[Priority, int, bool | None]]) -> None:
+    line, expected = _line(), []
+    steps = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
+    for number, (priority, at, wait) in enumerate(sorted(arrivals, key=lambda each: each[1])):
+        line.put(_solve(str(number), priority=priority, queued=float(at), wait=wait), float(at))
+        expected.append((at - 60 * steps[priority], number))
+    assert _taken(line) == [str(number) for _, number in sorted(expected)]

@@ -21,6 +21,7 @@ COMMANDS = {
     "solve": ("anycap.cli.solve", "solve one challenge and print the solution"),
     "wait": ("anycap.cli.wait", "wait for the solution of a ticket"),
     "tickets": ("anycap.cli.tickets", "list, resume or settle what a journal still holds"),
+    "spending": ("anycap.cli.spending", "show what was spent, by day, account, type or tag; sends nothing"),
     "balance": ("anycap.cli.balance", "show what is left on an account"),
     "doctor": ("anycap.cli.doctor", "check address, key, balance and clock of the accounts; creates no task"),
     "errors": ("anycap.cli.errors", "list or explain vendor error codes"),

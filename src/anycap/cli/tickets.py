@@ -105,7 +105,8 @@ def run(options: argparse.Namespace) -> int:
         return INTERRUPTED
 
 
-def _look(path: str, work: Callable[[SqliteJournal], Awaitable[T]]) -> T:
+def look(path: str, work: Callable[[SqliteJournal], Awaitable[T]]) -> T:
+    """What `work` finds in the journal at `path`, which is looked at and not taken over. Raises JournalError."""
     from anycap.journal.sqlite.journal import SqliteJournal
 
     async def main() -> T:
@@ -153,7 +154,7 @@ def _time(at: float | None) -> str | None:
 
 
 def _list(options: argparse.Namespace, output: Output) -> int:
-    entries = _look(options.journal, lambda journal: journal.entries())
+    entries = look(options.journal, lambda journal: journal.entries())
     rows = [_entry_fields(entry) for entry in entries]
     if not rows:
         output.result([], f"no open ticket in {options.journal}")
@@ -173,7 +174,7 @@ def _list(options: argparse.Namespace, output: Output) -> int:
 
 
 def _check(options: argparse.Namespace, output: Output) -> int:
-    bad = _look(options.journal, lambda journal: journal.unreadable())
+    bad = look(options.journal, lambda journal: journal.unreadable())
     rows = [{"id": ticket_id, "why": why} for ticket_id, why in bad.items()]
     if not rows:
         output.result([], f"every ticket in {options.journal} can be read")
@@ -198,7 +199,7 @@ def _settle(options: argparse.Namespace, output: Output) -> int:
         await journal.write([Record(entry.ticket_id, RecordKind.SETTLED, time.time(), {"as": options.how})])
         return entry
 
-    entry = _look(options.journal, work)
+    entry = look(options.journal, work)
     output.result({"id": entry.ticket_id, "settled": options.how}, f"{entry.ticket_id} settled as {options.how}")
     return OK
 
@@ -220,7 +221,7 @@ def _resume(options: argparse.Namespace, output: Output) -> int:
     if options.base_url is not None and options.provider is None:
         output.say("anycap: --base-url needs --provider: a journal may hold tickets of several vendors", "red")
         return USAGE
-    entries = _look(options.journal, lambda journal: journal.entries())
+    entries = look(options.journal, lambda journal: journal.entries())
     wanted = [entry for entry in entries if options.provider in (None, entry.provider)]
     accounts = sorted({(entry.provider, entry.account) for entry in wanted if entry.provider})
     if not accounts:

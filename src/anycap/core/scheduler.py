@@ -28,7 +28,7 @@ from anycap.core.polling.callback_trust import PER_TASK_MAX, CallbackTrust
 from anycap.core.polling.page_patience import PagePatience, page_stretch
 from anycap.core.polling.poll_lateness import PollLateness
 from anycap.core.polling.schedule import Pacer
-from anycap.core.solve import Solve
+from anycap.core.solve import Priority, Solve
 from anycap.core.task_end import exhausted, took_s
 from anycap.core.vendor_limits import Timing
 from anycap.core.waiting_line import NOT_HELD, WaitingLine, reject
@@ -76,6 +76,8 @@ class AccountScheduler:
         # By task type, and repeats apart from first submits: a repeat that waits for a token must hold nobody else.
         self._lines: dict[tuple[str, bool], WaitingLine] = {}
         self._places = itertools.count(1)
+        # Whether priorities were ever given: else task types simply take turns.
+        self._by_rank = False
         self._call_lines: dict[str, CallLine] = {}
         # Tasks that wait for a poll, and solves that wait before they are tried again.
         self._schedule = DueHeap()
@@ -155,6 +157,8 @@ class AccountScheduler:
 
     def add(self, solve: Solve, now: float) -> None:
         """Queue a new solve."""
+        solve.take_rank(now)
+        self._by_rank = self._by_rank or solve.priority is not Priority.NORMAL
         self._queue(solve, now)
 
     def add_call(self, call: Call) -> None:
@@ -255,7 +259,8 @@ class AccountScheduler:
     def _next_submit(self, now: float) -> Job | None:
         if self._probing is not None:
             return None
-        for key, line in self._lines.items():
+        lines = self._lines.items() if not self._by_rank or len(self._lines) == 1 else self._lines_by_rank()
+        for key, line in lines:
             if line.held_until > now:
                 continue
             job = self._first_admitted(line, now)
@@ -265,6 +270,11 @@ class AccountScheduler:
                     self._lines[key] = self._lines.pop(key)
                 return job
         return None
+
+    def _lines_by_rank(self) -> list[tuple[tuple[str, bool], WaitingLine]]:
+        """The lines, the one with the best rank at its head first; of equals, the one that has not had a turn for longest."""
+        heads = [(head.rank, item) for item in self._lines.items() if (head := item[1].head()) is not None]
+        return [item for _, item in sorted(heads, key=lambda pair: pair[0])]
 
     def _first_admitted(self, line: WaitingLine, now: float) -> Job | None:
         while (solve := line.head()) is not None and line.held_until <= now:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -38,6 +39,21 @@ TICKET_STATES = {
     State.ABANDONED: TicketState.ABANDONED,
 }
 """What the caller's ticket says in each state."""
+
+
+PRIORITY_STEP_S = 60.0
+"""Waiting that is worth a step of priority: a low solve that has waited two minutes comes before a new high one."""
+
+
+class Priority(StrEnum):
+    """In which order the unsent solves of a client are sent."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+_STEPS = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
 
 
 @define(eq=False, repr=False)
@@ -85,6 +101,7 @@ class Solve:
     """Monotonic second. It bounds the waiting for a slot; a paid task is polled beyond it."""
     wait_policy: bool | None = field(default=None, kw_only=True)
     """The caller's `wait_for_capacity`; None: wait behind a busy vendor only."""
+    priority: Priority = field(default=Priority.NORMAL, kw_only=True)
     callers: tuple[Any, ...] = ()
     """The engine's wake-ups of the callers that wait now."""
     caller_wants_task_id: bool = False
@@ -106,6 +123,8 @@ class Solve:
     submitted_mono: float = 0.0
     place: int = 0
     """Its place in a waiting line; 0: it stands in none."""
+    rank: float = 0.0
+    """Smaller goes first: the second at which it was queued, earlier by a minute for each step of its priority."""
     is_repeat: bool = False
     """The next createTask comes out of the retry budget."""
     rejected_locally: bool = False
@@ -162,6 +181,10 @@ class Solve:
 
     def __repr__(self) -> str:
         return f"<Solve {self.id} {self.task_type} {self.state} task={self.task_id}>"
+
+    def take_rank(self, now: float) -> None:
+        """It is queued for the first time."""
+        self.rank = now - PRIORITY_STEP_S * _STEPS[self.priority]
 
     def ticket(self) -> Ticket:
         """The caller's claim on this solve, as things stand now."""

@@ -1,8 +1,10 @@
-"""Solves of one task type that wait for a slot: first in first out, held while the guard says so. Part of a scheduler.
+"""Solves of one task type that wait for a slot: in order of priority and waiting, held while the guard says so. Part of a
+scheduler.
 
 Why a line is held is the guard's decision (`guard.py`); who may go on waiting behind that reason is decided here. Ten
 thousand may wait, and each pause, each end of a task asks again: so a deferral touches only those that it rejects. They are
-found without looking at the others because solves stand in one row for each wait policy, and in a heap by their deadlines.
+found without looking at the others because solves stand in one row for each wait policy and priority, and in a heap by
+their deadlines. A priority is worth a minute of waiting a step (`Solve.rank`): ranks do not change, so nobody is sorted again.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from heapq import heapify, heappop, heappush
 from anycap.core.admission.decisions import Deferred
 from anycap.core.machine import Event, step
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
-from anycap.core.solve import Solve
+from anycap.core.solve import Priority, Solve
 from anycap.taxonomy import Category, ErrorAnswer
 
 STALE_MAX = 64
@@ -33,9 +35,9 @@ class WaitingLine:
         # Growing numbers from 1, shared by all lines of an account: a solve may move from one line to another, and what is
         # left of it in the first must not be taken for it.
         self._places = places
-        # By wait policy: solves in the order of their places. `Solve.place` is the solve's own copy; an entry with another
-        # one is of a solve that has left.
-        self._rows: dict[bool | None, deque[tuple[int, Solve]]] = {None: deque(), True: deque(), False: deque()}
+        # By wait policy and priority: solves in the order of their places, which within a row is that of their ranks, too.
+        # `Solve.place` is the solve's own copy; an entry with another one is of a solve that has left.
+        self._rows: dict[tuple[bool | None, Priority], deque[tuple[int, Solve]]] = {}
         # Those with a deadline.
         self._by_deadline: list[tuple[float, int, Solve]] = []
         self._length = 0
@@ -56,7 +58,7 @@ class WaitingLine:
             if _is_hopeless(deferral, solve.deadline):
                 reject(solve, deferral, late=True)
                 return False
-        row = self._rows[solve.wait_policy]
+        row = self._row(solve)
         if first:
             solve.place = -next(self._places)
             row.appendleft((solve.place, solve))
@@ -71,13 +73,23 @@ class WaitingLine:
         self._length += 1
         return True
 
+    def _row(self, solve: Solve) -> deque[tuple[int, Solve]]:
+        key = (solve.wait_policy, solve.priority)
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = deque()
+        return row
+
     def head(self) -> Solve | None:
-        """The next one."""
+        """The next one: the best rank, of equals the one that came first."""
         best: tuple[int, Solve] | None = None
         for row in self._rows.values():
             while row and row[0][1].place != row[0][0]:
                 row.popleft()
-            if row and (best is None or row[0][0] < best[0]):
+            if not row:
+                continue
+            place, solve = row[0]
+            if best is None or (solve.rank, place) < (best[1].rank, best[0]):
                 best = row[0]
         return None if best is None else best[1]
 
@@ -85,16 +97,16 @@ class WaitingLine:
         """The solve leaves the line: it is sent, or was withdrawn."""
         solve.place = 0
         self._length -= 1
-        row = self._rows[solve.wait_policy]
+        row = self._row(solve)
         if len(row) > 2 * self._length + STALE_MAX:
-            self._rows[solve.wait_policy] = deque(entry for entry in row if entry[1].place == entry[0])
+            self._rows[solve.wait_policy, solve.priority] = deque(entry for entry in row if entry[1].place == entry[0])
 
     def defer(self, deferral: Deferred) -> list[Solve]:
         """Hold the line; those that do not wait for this, or cannot wait that long, are rejected and given back."""
         self.held_until, self.deferral = deferral.until, deferral
         rejected: list[Solve] = []
         if deferral.problem is not None:
-            for policy, row in self._rows.items():
+            for (policy, _), row in self._rows.items():
                 if row and not waits_for(policy, deferral.problem):
                     rejected += [solve for place, solve in row if solve.place == place]
                     row.clear()

@@ -18,7 +18,7 @@ from attrs import define
 from anycap.challenges import Challenge
 from anycap.core.machine import State
 from anycap.core.routing.candidates import patience_until
-from anycap.core.solve import Solve
+from anycap.core.solve import Priority, Solve
 from anycap.engine.account_session import AccountSession
 from anycap.engine.routing import Journey, Next, Router
 from anycap.errors import (
@@ -43,8 +43,10 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Solution)
 T = TypeVar("T")
 TAG_CHARS_MAX = 64
+PRIORITIES = {str(priority): priority for priority in Priority}
 
 OnCancel = Literal["keep", "abandon"]
+PriorityName = Literal["low", "normal", "high"]
 
 
 @define(eq=False)
@@ -58,6 +60,7 @@ class Call(Generic[S]):
     on_cancel: OnCancel
     wait_for_capacity: bool | None
     callback_url: str | None
+    priority: Priority
     tag: str | None
 
 
@@ -97,12 +100,18 @@ class Solving:
         on_cancel: OnCancel,
         wait_for_capacity: bool | None,
         callback_url: str | None,
+        priority: str,
         tag: str | None,
     ) -> Call[S]:
         """A call with the arguments of `Client.solve`. Raises ConfigurationError for wrong ones."""
         deadline = self._deadline(timeout)
         if on_cancel not in ("keep", "abandon"):
             raise ConfigurationError(f"on_cancel is 'keep' or 'abandon', not {on_cancel!r}")
+        rank = PRIORITIES.get(priority)
+        if rank is None:
+            raise ConfigurationError(
+                f"priority is {', '.join(map(repr, PRIORITIES))}, not {priority!r}. Nothing was sent."
+            )
         journey = self._router.journey(
             challenge,
             account=account,
@@ -112,7 +121,7 @@ class Solving:
         )
         if tag is not None:
             _check_tag(tag)
-        return Call(challenge, journey, deadline, on_cancel, wait_for_capacity, callback_url, tag)
+        return Call(challenge, journey, deadline, on_cancel, wait_for_capacity, callback_url, rank, tag)
 
     def _deadline(self, timeout: float) -> float:
         try:
@@ -244,6 +253,7 @@ class Solving:
             secrets=() if proxy is None else proxy.secrets,
             deadline=call.deadline,
             wait_policy=call.wait_for_capacity,
+            priority=call.priority,
             may_go_elsewhere=bool(call.journey.route.others(session.name)),
             has_image=prepared.has_image,
             summary=prepared.summary,
