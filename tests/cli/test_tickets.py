@@ -295,7 +295,7 @@ def test_ctrl_c_says_where_the_rest_stays(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("anycap.cli.tickets._look", interrupted)
+    monkeypatch.setattr("anycap.cli.tickets.look", interrupted)
     assert main(["tickets", "--journal", str(left)]) == 130
     assert str(left) in capsys.readouterr().err
 
