@@ -73,10 +73,28 @@ def test_colours_only_on_a_terminal_without_no_color(monkeypatch: pytest.MonkeyP
     assert quiet.getvalue() == "x\n"
 
 
+def test_on_a_terminal_long_lines_are_broken_between_words_and_elsewhere_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = "  PROBLEM  no connection to api.capmonster.cloud:443 (refused)"
+    terminal, file = Terminal(), io.StringIO()
+    Output(as_json=False, out=terminal).text(text)
+    Output(as_json=False, out=file).text(text)
+    assert terminal.getvalue().splitlines() == [
+        "  PROBLEM  no connection to", "    api.capmonster.cloud:443", "    (refused)",
+    ]  # fmt: skip
+    assert file.getvalue() == f"{text}\n"
+    token = "03A" + "x" * 60
+    whole = Terminal()
+    Output(as_json=False, out=whole).text(token)
+    assert whole.getvalue() == f"{token}\n", "a token is copied by people, and stays whole"
+
+
 NASTY = "a\x1b]52;c;Zm9v\x07b\x9b31mc\u202ed\r\ne\x00\u0430"
 
 
-def test_nothing_that_a_terminal_acts_on_is_printed_whoever_said_it() -> None:
+def test_nothing_that_a_terminal_acts_on_is_printed_whoever_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     out, err = Terminal(), Terminal()
     output = Output(as_json=False, out=out, err=err)
     error = AccountError(answer(Code.NO_FUNDS, NASTY, NASTY), ticket=attrs.evolve(TICKET, task_id=NASTY))

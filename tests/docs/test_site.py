@@ -101,6 +101,7 @@ def has(page: Page, fragment: str, target: Path) -> bool:
         ("Scrapy", "guides/crawlers/"),
         ("synchronous", "guides/blocking/"),
         ("Playwright", "testing/"),
+        ("command line", "guides/command-line/"),
         ("proxy", "guides/proxies/"),
         ("report", "guides/reports/"),
         ("kill", "paid-tasks/"),

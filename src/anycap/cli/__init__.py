@@ -60,8 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = build_parser(command).parse_args(arguments)
     except SystemExit as leaving:  # argparse: 0 after --help and --version, 2 after a usage error
         return USAGE if leaving.code else 0
+    from anycap.cli.log_lines import warnings_shown
+
     try:
-        return int(importlib.import_module(COMMANDS[options.command][0]).run(options))
+        with warnings_shown(options.command):
+            return int(importlib.import_module(COMMANDS[options.command][0]).run(options))
     except BrokenPipeError:  # the reader of our output has gone: `anycap errors list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAULT

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -106,8 +105,6 @@ class Progress:
 
 def run(options: argparse.Namespace) -> int:
     """Play and show."""
-    # The faults are the show, told line by line: without a handler Python would print the library's warnings in between.
-    logging.getLogger("anycap").addHandler(logging.NullHandler())
     output = Output(as_json=options.json)
     progress = Progress(output, len(VENDORS) * TASKS_PER_VENDOR + WRONG_KEY_TASKS, quiet=options.quiet)
     try:

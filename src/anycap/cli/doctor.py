@@ -93,10 +93,12 @@ async def _reach(account: Account) -> dict[str, Any]:
     from anycap.providers import get
     from anycap.settings import HttpSettings
     from anycap.transport import choose
+    from anycap.transport.offline import check_offline
     from anycap.transport.port import Failure, Request
 
     url = account.base_url or get(str(account.provider)).catalog.base_url
     transport = choose(None, HttpSettings())
+    check_offline(transport, [url])
     await transport.open()
     try:
         began = time.perf_counter()

@@ -83,11 +83,11 @@ class Output:
     def text(self, text: str, colour: str | None = None) -> None:
         """A part of the result for people; nothing where JSON is wanted."""
         if not self.as_json:
-            print(self.colour(_lines(text), colour, self.out), file=self.out, flush=True)
+            print(self.colour(_fitted(_lines(text), self.out), colour, self.out), file=self.out, flush=True)
 
     def say(self, text: str, colour: str | None = None) -> None:
         """A line about what is going on, on stderr."""
-        print(self.colour(_lines(text), colour, self.err), file=self.err, flush=True)
+        print(self.colour(_fitted(_lines(text), self.err), colour, self.err), file=self.err, flush=True)
 
     def error(self, error: AnycapError) -> None:
         """An error: its message on stderr, and as JSON on stdout where JSON is wanted."""
@@ -99,6 +99,29 @@ class Output:
 def _lines(text: str) -> str:
     """Our own line breaks stay; whatever else is not printable is escaped. Single values are escaped before they get here."""
     return "\n".join(map(escaped, text.split("\n")))
+
+
+def _fitted(text: str, stream: TextIO) -> str:
+    """On a terminal, long lines broken between words; in a file or a pipe every line stays one, for programs to read."""
+    if not stream.isatty():
+        return text
+    columns = shutil.get_terminal_size((80, 24)).columns
+    return "\n".join(part for line in text.split("\n") for part in _broken(line, columns))
+
+
+def _broken(line: str, columns: int) -> list[str]:
+    """One line as lines that fit; an address or a token longer than a line stays whole, so that it can be copied."""
+    if len(line) <= columns:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())] + "  "
+    return textwrap.wrap(
+        line,
+        columns,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
 
 
 COLUMN_CHARS_MIN = 12

@@ -1,6 +1,7 @@
 """`anycap solve --from FILE`: many challenges, one JSON object a line; one JSON object a line comes back, as each is done.
 
-Results go to stdout in the order of completion, each with the number of its line. Progress, rate and cost go to stderr.
+Results go to stdout in the order of completion, each with the number of its line; where that is a terminal, and without
+`--json`, a person reads them: number and token. Progress, rate and cost go to stderr.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from anycap.cli.exits import OK, SOME_FAILED, USAGE, exit_code
 from anycap.cli.output import Output, error_fields, jsonable
 from anycap.cli.running import OpenTickets, run_with_client
-from anycap.cli.solution import solution_fields
+from anycap.cli.solution import solution_fields, solution_text
 from anycap.errors import AnycapError, InvalidChallenge
 
 if TYPE_CHECKING:
@@ -49,10 +50,20 @@ def solve_file(options: argparse.Namespace, output: Output) -> int:
     numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
     progress = Progress(output, len(challenges))
 
+    def show(number: int, outcome: Outcome[Solution]) -> None:
+        if output.as_json or not output.out.isatty():
+            print(json.dumps(jsonable(_line(number, outcome))), file=output.out, flush=True)
+        elif outcome.solution is not None:
+            # A token is wider than a line, and is copied by people: not broken.
+            print(f"{number}  {solution_text(outcome.solution)}", file=output.out, flush=True)
+        else:
+            output.text(f"{number}  failed: {outcome.error}", "red")
+
     async def work(client: Client, tickets: OpenTickets) -> int:
         async with client.solve_many(challenges, limit=options.limit, timeout=options.timeout) as outcomes:
             async for outcome in outcomes:
-                print(json.dumps(jsonable(_line(numbers[outcome.index], outcome))), file=output.out, flush=True)
+                progress.clear()
+                show(numbers[outcome.index], outcome)
                 progress.add(outcome)
         progress.close()
         return progress.exit_code()
@@ -126,11 +137,15 @@ class Progress:
             self._shown = now
             self.output.say(self._text(now))
 
+    def clear(self) -> None:
+        """Take the moving line away, for what is printed next."""
+        if self._moving:
+            print(f"\r{'':<79}\r", end="", file=self.output.err, flush=True)
+
     def close(self) -> None:
         """The last line stays."""
-        if self._moving:
-            print("\r", end="", file=self.output.err)
-        self.output.say(f"{self._text(time.monotonic()):<79}".rstrip(), "red" if self.codes else "green")
+        self.clear()
+        self.output.say(self._text(time.monotonic()), "red" if self.codes else "green")
 
     def exit_code(self) -> int:
         """0 when all were solved; the one code of all failures; else that some failed, whatever the cause."""
