@@ -690,3 +690,10 @@ def test_retry_after_as_a_date_is_read_against_the_answers_own_date() -> None:
 def test_scope_of_bare_statuses() -> None:
     problem = submit("yescaptcha", HTML, 403).problem
     assert problem is not None and problem.row.scope is Scope.ACCOUNT
+
+
+@pytest.mark.parametrize("status", [{"value": "ready"}, ["ready"]])
+def test_a_garbled_status_beside_a_solution_is_a_lost_poll_and_no_token(status: object) -> None:
+    garbled = poll("ezcaptcha", {"errorId": [0], "status": status, "solution": "wrong"})
+    assert garbled.kind is K.LOST
+    assert code_of(garbled) is Code.UNREADABLE_ANSWER

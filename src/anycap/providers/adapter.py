@@ -179,6 +179,9 @@ class Adapter:
             return self._problem(envelope, GET_TASK_RESULT, outcome.status, wait)
         status = read_status(body)
         solution = read_solution(body)
+        said = body.get("status")
+        if said and isinstance(said, (list, Mapping)):  # the vendor's words are garbled: its solution may be as well
+            return self._without_json(outcome, GET_TASK_RESULT, "JSON whose status is no word", wait)
         if status in self.catalog.ready_statuses or (
             solution is not None and (status is None or self._says_ready(status))
         ):
