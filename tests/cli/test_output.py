@@ -16,6 +16,7 @@ from anycap.errors import (
     AccountError,
     AnycapError,
     BlockedError,
+    BudgetError,
     BusyError,
     ChallengeError,
     ClientClosed,
@@ -142,7 +143,8 @@ VENDOR_CLASSES = [
 ]  # fmt: skip
 OUR_CLASSES = [
     (InvalidChallenge, 2), (ConfigurationError, 2), (UnsupportedMethod, 2), (TransportError, 20), (DeadlineError, 21),
-    (InDoubtError, 22), (TicketError, 23), (JournalError, 24), (ReportRefused, 25), (ClientClosed, 1), (AnycapError, 1),
+    (InDoubtError, 22), (TicketError, 23), (JournalError, 24), (ReportRefused, 25), (BudgetError, 26),
+    (ClientClosed, 1), (AnycapError, 1),
 ]  # fmt: skip
 
 
