@@ -55,15 +55,19 @@ if TYPE_CHECKING:
     from anycap.errors import ConfigurationError as ConfigurationError
     from anycap.errors import DeadlineError as DeadlineError
     from anycap.errors import EngineBroken as EngineBroken
+    from anycap.errors import Fenced as Fenced
     from anycap.errors import InDoubtError as InDoubtError
     from anycap.errors import InvalidChallenge as InvalidChallenge
     from anycap.errors import JournalError as JournalError
+    from anycap.errors import KeyMismatch as KeyMismatch
     from anycap.errors import ProxyError as ProxyError
     from anycap.errors import RefusedError as RefusedError
     from anycap.errors import ReportRefused as ReportRefused
     from anycap.errors import RequestError as RequestError
     from anycap.errors import ServiceError as ServiceError
+    from anycap.errors import SolutionExpired as SolutionExpired
     from anycap.errors import SolveError as SolveError
+    from anycap.errors import StoreError as StoreError
     from anycap.errors import TicketError as TicketError
     from anycap.errors import TransportError as TransportError
     from anycap.errors import UnsolvedError as UnsolvedError
@@ -132,9 +136,9 @@ _NAMES_IN = {
     "credentials": "Secret",
     "errors": (
         "AccountError AnycapError BlockedError BudgetError BusyError ChallengeError ClientClosed ConfigurationError "
-        "DeadlineError EngineBroken InDoubtError InvalidChallenge JournalError ProxyError RefusedError "
-        "ReportRefused RequestError ServiceError SolveError TicketError TransportError UnsolvedError "
-        "UnsupportedMethod"
+        "DeadlineError EngineBroken Fenced InDoubtError InvalidChallenge JournalError KeyMismatch ProxyError RefusedError "
+        "ReportRefused RequestError ServiceError SolutionExpired SolveError StoreError TicketError TransportError "
+        "UnsolvedError UnsupportedMethod"
     ),
     "events": (
         "AccountEvent ChargeEvent ClientWatcher Event EventKind FailoverEvent ReportEvent ReportVolumeEvent RequestEvent "

@@ -26,12 +26,13 @@ from anycap.engine.budgets import Budgets
 from anycap.engine.engine import Engine
 from anycap.engine.event_log import EventLog
 from anycap.engine.health import ClientHealth, health_of
+from anycap.engine.keyed import KeyedSolving
 from anycap.engine.lifecycle import Phase
 from anycap.engine.recovery import Recovery
 from anycap.engine.routing import Router, as_routing
 from anycap.engine.runtime import Runtime
 from anycap.engine.solve_many import HeldSolution, SolveMany
-from anycap.engine.solving import OnCancel, PriorityName, Solving
+from anycap.engine.solving import OnCancel, PriorityName, ReuseWord
 from anycap.engine.vendor_methods import VendorMethods
 from anycap.errors import (
     ConfigurationError,
@@ -145,7 +146,7 @@ class Client(VendorMethods):
         self._recovery = Recovery(self._engine, self._runtime)
         self._engine.journal_queue.on_housekeeping = self._recovery.forget_expired
         self.callbacks = Callbacks(self._engine.callback_received)
-        self._solving = Solving(
+        self._solving = KeyedSolving(
             self._engine,
             self._router,
             self._recovery,
@@ -254,6 +255,8 @@ class Client(VendorMethods):
         wait_for_capacity: bool | None = None,
         priority: PriorityName = "normal",
         callback_url: str | None = None,
+        idempotency_key: str | None = None,
+        reuse: ReuseWord = "unpaid",
         tag: str | None = None,
     ) -> S:
         """Submit `challenge`, wait, return its solution.
@@ -268,10 +271,17 @@ class Client(VendorMethods):
         priority: "low", "normal" or "high": in which order this client's unsent tasks are sent. A minute of waiting is worth a
             step, so that none waits for ever.
         callback_url: as for the client, for this solve alone.
+        idempotency_key: your name for this solve, 1 to 200 characters, unique in the journal. Who asks again with the same key,
+            here, in another process or after a crash, gets what is paid for: a solution that is valid (`redelivered` when it
+            was delivered before), the result of the task in work (`shared`), or the error it came to. In memory a key lives
+            with the client; in a file for `settings.journal.keep_s`.
+        reuse: which ends of the key's solve a new task may follow: "never", "unpaid" (those that cost nothing), or "expired"
+            (also a solution that is of no use any more).
         tag: what the task is for, in clear, up to 64 printable characters: on its ticket, receipt, events and journal entry.
 
         Raises InvalidChallenge before anything is sent; a SolveError subclass for what the vendor said; InDoubtError
-        when createTask's answer was lost; DeadlineError when `timeout` ran out, with the ticket to go on waiting for.
+        when createTask's answer was lost; DeadlineError when `timeout` ran out, with the ticket to go on waiting for. With
+        a key also KeyMismatch (it stands for another challenge) and SolutionExpired.
 
         >>> from anycap import RecaptchaV2
         >>> from anycap.testing import rehearse
@@ -283,8 +293,8 @@ class Client(VendorMethods):
         """
         call = self._solving.call(
             challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts, max_cost=max_cost,
-            on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url, priority=priority,
-            tag=tag,
+            on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url, tag=tag,
+            priority=priority, idempotency_key=idempotency_key, reuse=reuse,
         )  # fmt: skip
         return await self._solving.solve(call, self._engine.deliver)
 
@@ -300,13 +310,15 @@ class Client(VendorMethods):
         wait_for_capacity: bool | None = None,
         priority: PriorityName = "normal",
         callback_url: str | None = None,
+        idempotency_key: str | None = None,
+        reuse: ReuseWord = "unpaid",
         tag: str | None = None,
     ) -> Ticket:
         """Submit `challenge` and return its ticket once the vendor has accepted it; `wait(ticket)` gets the solution.
 
         timeout: seconds for queueing and submitting. If you cancel while it is queued, nothing is sent.
-        account, accounts, max_attempts, max_cost, wait_for_capacity, priority, callback_url, tag: as for `solve`, which also says
-            what is raised. Accounts are tried until one accepts.
+        account, accounts, max_attempts, max_cost, wait_for_capacity, priority, callback_url, idempotency_key, reuse,
+            tag: as for `solve`, which also says what is raised. Accounts are tried until one accepts.
 
         >>> from anycap import RecaptchaV2
         >>> from anycap.testing import rehearse
@@ -319,8 +331,8 @@ class Client(VendorMethods):
         """
         call = self._solving.call(
             challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts, max_cost=max_cost,
-            on_cancel="keep", wait_for_capacity=wait_for_capacity, callback_url=callback_url, priority=priority,
-            tag=tag,
+            on_cancel="keep", wait_for_capacity=wait_for_capacity, callback_url=callback_url, tag=tag,
+            priority=priority, idempotency_key=idempotency_key, reuse=reuse,
         )  # fmt: skip
         return await self._solving.submit(call)
 
@@ -350,6 +362,8 @@ class Client(VendorMethods):
         wait_for_capacity: bool | None = None,
         priority: PriorityName = "normal",
         callback_url: str | None = None,
+        idempotency_key: str | Callable[[Challenge[S]], str | None] | None = None,
+        reuse: ReuseWord = "unpaid",
         tag: str | Callable[[Challenge[S]], str | None] | None = None,
     ) -> SolveMany[S]:
         """Solve many at once: `async with client.solve_many(...) as outcomes: async for outcome in outcomes: ...`.
@@ -357,7 +371,7 @@ class Client(VendorMethods):
         challenges: any iterable or async iterable, read lazily. What it raises is raised to the reader.
         limit: how far ahead of the outcomes you have taken it is read. Default: 1,000.
         timeout: seconds for each challenge.
-        tag: a text, or a function of the challenge that gives one.
+        idempotency_key, tag: a text, or a function of the challenge that gives one.
         The other arguments are `solve`'s, for each challenge.
 
         Outcomes come in the order of completion, each with the `index` of its challenge. Failures are outcomes, too: `unwrap`
@@ -374,10 +388,13 @@ class Client(VendorMethods):
         """
 
         async def solve_one(challenge: Challenge[S], held: HeldSolution) -> S:
+            key = idempotency_key(challenge) if callable(idempotency_key) else idempotency_key
             call = self._solving.call(
                 challenge, timeout=timeout, account=account, accounts=accounts, max_attempts=max_attempts,
                 max_cost=max_cost, on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url,
-                priority=priority, tag=tag(challenge) if callable(tag) else tag,
+                priority=priority,
+                tag=tag(challenge) if callable(tag) else tag, idempotency_key=key,
+                reuse="unpaid" if key is None and callable(idempotency_key) else reuse,
             )  # fmt: skip
             return await self._solving.solve(call, held.hold)
 
@@ -401,7 +418,7 @@ class Client(VendorMethods):
         Raises TicketError for a ticket that is of no use here.
         """
         self._engine.check_open()
-        self._engine.abandon(await self._recovery.find(ticket))
+        self._engine.abandon(await self._recovery.find(ticket, follow=False))
 
     async def settle(self, ticket: Ticket, *, charged: bool) -> None:
         """Close an in-doubt ticket after a look at the vendor's dashboard: was it `charged`, or lost before?

@@ -16,7 +16,11 @@
      +- TransportError             no answer from the vendor; `delivery` says how far the request got
      +- BudgetError                a budget or max_cost is used up; nothing was sent
      +- TicketError                this ticket is of no use here
+     |   +- SolutionExpired        its solution was paid for, and is of no use any more
+     +- KeyMismatch                this idempotency key stands for another challenge
      +- JournalError               the journal cannot be read or written
+     |   +- Fenced                 somebody else owns the ticket now
+     +- StoreError                 the shared store does not answer; nothing was sent
      +- ClientClosed, EngineBroken this client sends nothing any more; tickets stay good
      +- ConfigurationError, InvalidChallenge, ReportRefused, UnsupportedMethod
                                    a mistake on our side of the wire; nothing was sent
@@ -40,9 +44,10 @@ from anycap.vendor_text import VENDOR_WORDS_CHARS_MAX, printable
 
 __all__ = [
     "AccountError", "AnycapError", "BlockedError", "BudgetError", "BusyError", "Category", "ChallengeError", "Charged",
-    "ClientClosed", "Code", "ConfigurationError", "DeadlineError", "EngineBroken", "ErrorContext", "ErrorRow", "InDoubtError",
-    "InvalidChallenge", "JournalError", "ProxyError", "RefusedError", "ReportRefused", "RequestError", "Retry", "Scope",
-    "ServiceError", "SolveError", "TicketError", "TransportError", "UnsolvedError", "UnsupportedMethod",
+    "ClientClosed", "Code", "ConfigurationError", "DeadlineError", "EngineBroken", "ErrorContext", "ErrorRow", "Fenced",
+    "InDoubtError", "InvalidChallenge", "JournalError", "KeyMismatch", "ProxyError", "RefusedError", "ReportRefused",
+    "RequestError", "Retry", "Scope", "ServiceError", "SolutionExpired", "SolveError", "StoreError", "TicketError",
+    "TransportError", "UnsolvedError", "UnsupportedMethod",
 ]  # fmt: skip
 
 Phase = Literal["submit", "poll", "call"]
@@ -69,7 +74,12 @@ def _rebuild(cls: type[AnycapError], state: dict[str, Any]) -> AnycapError:
 
 
 class AnycapError(Exception):
-    """Root of everything this library raises. `.ticket` names the task it is about (None before a ticket exists)."""
+    """Root of everything this library raises. `.ticket` names the task it is about (None before a ticket exists).
+
+    `repeated` is True for the error of an idempotency key's solve that is given again: nothing was sent this time.
+    """
+
+    repeated = False
 
     def __init__(self, message: str = "", *, ticket: Ticket | None = None) -> None:
         self.message = message
@@ -350,8 +360,24 @@ class TicketError(AnycapError):
     """The ticket is of no use here: unknown account, already delivered, abandoned or never created at the vendor."""
 
 
+class SolutionExpired(TicketError):
+    """The idempotency key's solution was paid for, and has expired. `reuse="expired"` pays for a new one under the same key."""
+
+
+class KeyMismatch(AnycapError, ValueError):
+    """The idempotency key was used for another challenge: another type, page, site key or image. Nothing was sent."""
+
+
 class JournalError(AnycapError):
     """The journal cannot be read or written (locked, full, corrupt). Raised before money is spent where possible."""
+
+
+class Fenced(JournalError):
+    """Another process owns the ticket now: what this one has of it is out of date, and was not written."""
+
+
+class StoreError(AnycapError):
+    """The store that several machines share does not answer. Nothing was sent; try again when it does."""
 
 
 class ClientClosed(AnycapError):

@@ -35,11 +35,16 @@ class Solution:
     `cost` is in `currency` (`USD`, `points`) and None where the vendor does not say. `created_at` and `ended_at` are the
     vendor's times where given; `received_at` is this machine's. After `expires_at` (None: no vendor states it) the solution
     is useless. If `user_agent` is set, submit the token with it. `repr` shows secrets as a short fingerprint.
+
+    A captcha's token is good for one use. `shared`: others who asked with the same idempotency key, or waited for the same
+    ticket, have it too; `redelivered`: it was delivered before.
     """
 
     ticket: Ticket | None = None
     attempts: tuple[Attempt, ...] = ()
     """Every createTask of this solve in order; the last one solved it."""
+    shared: bool = False
+    redelivered: bool = False
     raw: Json = field(factory=dict, repr=_redacted)
     cost: Decimal | None = None
     currency: str | None = None

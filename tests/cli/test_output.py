@@ -22,15 +22,19 @@ from anycap.errors import (
     ClientClosed,
     ConfigurationError,
     DeadlineError,
+    Fenced,
     InDoubtError,
     InvalidChallenge,
     JournalError,
+    KeyMismatch,
     ProxyError,
     RefusedError,
     ReportRefused,
     RequestError,
     ServiceError,
+    SolutionExpired,
     SolveError,
+    StoreError,
     TicketError,
     TransportError,
     UnsolvedError,
@@ -143,8 +147,8 @@ VENDOR_CLASSES = [
 ]  # fmt: skip
 OUR_CLASSES = [
     (InvalidChallenge, 2), (ConfigurationError, 2), (UnsupportedMethod, 2), (TransportError, 20), (DeadlineError, 21),
-    (InDoubtError, 22), (TicketError, 23), (JournalError, 24), (ReportRefused, 25), (BudgetError, 26),
-    (ClientClosed, 1), (AnycapError, 1),
+    (InDoubtError, 22), (TicketError, 23), (JournalError, 24), (ReportRefused, 25), (BudgetError, 26), (KeyMismatch, 27),
+    (SolutionExpired, 28), (StoreError, 29), (Fenced, 24), (ClientClosed, 1), (AnycapError, 1),
 ]  # fmt: skip
 
 

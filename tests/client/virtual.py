@@ -51,6 +51,12 @@ class World:
         emulator = self.emulator
         return Runtime.seeded(self.seed, wall=lambda: EPOCH_S + emulator.clock())
 
+    def runtime_of_its_own(self) -> Runtime:
+        """The same for one of several clients, with ids of its own."""
+        self._clients += 1
+        emulator = self.emulator
+        return Runtime.seeded(self.seed * 1000 + self._clients, wall=lambda: EPOCH_S + emulator.clock())
+
     def fault(self, action: str, **fields: Any) -> None:
         """Put a fault in force."""
         self.emulator.faults.add(Fault(action=action, **fields))

@@ -15,8 +15,11 @@ from anycap.errors import (
     InDoubtError,
     InvalidChallenge,
     JournalError,
+    KeyMismatch,
     ReportRefused,
+    SolutionExpired,
     SolveError,
+    StoreError,
     TicketError,
     TransportError,
     UnsupportedMethod,
@@ -76,6 +79,14 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(24, "journal cannot be read or written", "see the message", (JournalError,)),
     ExitCode(25, "report refused here", "see the message", (ReportRefused,)),
     ExitCode(26, "budget or max_cost used up; nothing was sent", "wait for the UTC day, or raise it", (BudgetError,)),
+    ExitCode(27, "the idempotency key stands for another challenge", "take another key", (KeyMismatch,)),
+    ExitCode(
+        28,
+        "the key's solution was paid for, and has expired",
+        "pay for another: reuse expired",
+        (SolutionExpired,),
+    ),
+    ExitCode(29, "the shared store does not answer; nothing was sent", "try again when it does", (StoreError,)),
     ExitCode(INTERRUPTED, "interrupted; open tickets were named", "wait for the tickets printed"),
 )
 
@@ -89,12 +100,8 @@ def exit_code(error: AnycapError) -> int:
     >>> exit_code(ConfigurationError("no key"))
     2
     """
-    for row in TABLE:
-        for each in row.errors:
-            if isinstance(each, type):
-                found = isinstance(error, each)
-            else:
-                found = isinstance(error, SolveError) and error.category is each
-            if found:
-                return row.code
-    return FAULT  # a class that is not listed is a fault of ours
+    codes = {each: row.code for row in TABLE for each in row.errors}
+    if isinstance(error, SolveError):
+        return codes[error.category]
+    # The nearest class of its own side; one that is not listed is a fault of ours.
+    return next((codes[each] for each in type(error).__mro__ if each in codes), FAULT)

@@ -18,7 +18,10 @@ from anycap.errors import (
     InDoubtError,
     InvalidChallenge,
     JournalError,
+    KeyMismatch,
+    SolutionExpired,
     SolveError,
+    StoreError,
     TransportError,
 )
 from anycap.taxonomy import Category
@@ -49,9 +52,10 @@ class ErrorAnswer:
 def answer_for(error: AnycapError) -> ErrorAnswer:
     """A status by the cause, a JSON body, `Retry-After` where known.
 
+    409: the idempotency key stands for another challenge. 410: the key's solution has expired.
     422: the caller's request, challenge or proxy. 403: refused by the vendor as policy. 502: the vendor failed, could not
-    be reached or could not solve it, or the outcome is in doubt. 503: our account, our journal, our budget, no capacity, or
-    the service is shutting down. 504: out of time. 500: a mistake of the service. The vendor's own words are not passed on.
+    be reached or could not solve it, or the outcome is in doubt. 503: our account, our journal, store or budget, no capacity,
+    or the service is shutting down. 504: out of time. 500: a mistake of the service. The vendor's own words are not passed on.
     """
     body: dict[str, object] = {"error": type(error).__name__}
     headers: dict[str, str] = {}
@@ -64,6 +68,10 @@ def answer_for(error: AnycapError) -> ErrorAnswer:
         case InvalidChallenge():
             status = 422
             body["meaning"] = error.message
+        case KeyMismatch():
+            status = 409
+        case SolutionExpired():
+            status = 410
         case DeadlineError():
             status = 504
         case InDoubtError() | TransportError():
@@ -71,7 +79,7 @@ def answer_for(error: AnycapError) -> ErrorAnswer:
         case BudgetError():
             status = 503
             body |= {} if error.resets_at is None else {"resets_at": error.resets_at.isoformat()}
-        case ClientClosed() | JournalError():
+        case ClientClosed() | JournalError() | StoreError():
             status = 503
         case _:
             status = 500

@@ -21,7 +21,7 @@ _KINDS = {
     Action.WRITE_ABANDONED: RecordKind.ABANDONED,
 }
 _INTENT, _ACCEPTED, _RESULT = RecordKind.INTENT, RecordKind.ACCEPTED, RecordKind.RESULT
-_WITH_AN_ERROR = frozenset({RecordKind.FAILED, RecordKind.IN_DOUBT})
+_WITH_AN_ERROR = frozenset({RecordKind.FAILED, RecordKind.IN_DOUBT, RecordKind.NOT_CREATED})
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -57,6 +57,8 @@ def record_for(
             fields["currency"] = solve.currency
         if solve.price is not None:
             fields["price"] = solve.price
+        if solve.key is not None:
+            fields["key"], fields["fingerprint"] = solve.key.hash, solve.key.fingerprint
     elif kind is _ACCEPTED:
         fields = {"task_id": solve.task_id}
     elif kind is _RESULT:

@@ -21,6 +21,7 @@ from anycap.credentials import Secret
 from anycap.tickets import TaskId, Ticket, TicketState
 
 if TYPE_CHECKING:
+    from anycap.core.idempotency import KeyUse
     from anycap.core.polling.schedule import Pacer
 
 TICKET_STATES = {
@@ -91,6 +92,8 @@ class Solve:
     """What may be kept of the challenge."""
     tag: str | None = field(default=None, kw_only=True)
     """The caller's word for what it is for."""
+    key: KeyUse | None = field(default=None, kw_only=True)
+    """The idempotency key that its ticket belongs to."""
     callback_url: str | None = None
     follows: str | None = None
     """The ticket of the attempt before this one, where the same call made one."""
@@ -104,8 +107,10 @@ class Solve:
     priority: Priority = field(default=Priority.NORMAL, kw_only=True)
     callers: tuple[Any, ...] = ()
     """The engine's wake-ups of the callers that wait now."""
-    caller_wants_task_id: bool = False
-    """A `submit` waits, which returns when the task id is stored."""
+    callers_for_task_id: int = 0
+    """How many `submit`s wait, which return when the task id is stored."""
+    shared: bool = False
+    """More than one caller gets the solution."""
     caller_gave_up: bool = False
     """Send nothing more that costs money; what is paid for goes on."""
     may_go_elsewhere: bool = field(default=False, kw_only=True)

@@ -19,7 +19,7 @@ from anycap.engine.account_session import AccountSession
 from anycap.engine.budgets import Budgets
 from anycap.engine.event_emitter import EventEmitter
 from anycap.engine.journal_queue import JournalQueue
-from anycap.engine.solve_errors import failure_fields
+from anycap.engine.solve_errors import failure_fields, refusal_fields
 from anycap.errors import JournalError
 from anycap.journal.port import Record
 
@@ -81,7 +81,7 @@ class ActionRunner:
                     self.announce(solve)
                 elif further:
                     await self.perform(session, solve, further)
-            if solve.caller_wants_task_id:
+            if solve.callers_for_task_id:
                 wake_callers(solve)
         if Action.NOTIFY in actions:
             self.announce(solve)
@@ -99,6 +99,8 @@ class ActionRunner:
                 expires_at, cost = session.read_solution(solve, self.clock(), wall)
             elif action is Action.WRITE_FAILED or action is Action.WRITE_IN_DOUBT:
                 error = failure_fields(solve)
+            elif action is Action.WRITE_NOT_CREATED and solve.state is State.FAILED:
+                error = refusal_fields(solve)
             record = record_for(action, solve, wall, expires_at=expires_at, error=error, cost=cost)
             if record is not None:
                 records.append(record)

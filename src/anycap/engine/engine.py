@@ -40,9 +40,10 @@ from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.key_rotation import KEY_RECHECK_S, read_again, watch
 from anycap.engine.lifecycle import Phase, not_open
 from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
+from anycap.engine.solve_errors import KeyTaken
 from anycap.errors import ClientClosed, ConfigurationError, DeadlineError, EngineBroken, JournalError
 from anycap.events import EventKind, Events
-from anycap.journal.port import Entry, Journal, OverBudget, Record, SpendClaim
+from anycap.journal.port import Entry, Journal, KeyClaim, OverBudget, Record, SpendClaim
 from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT
 from anycap.results import Solution
 from anycap.taxonomy import Code
@@ -548,15 +549,18 @@ class Engine:
         solve.price = None if price is None else str(price)
         intent = record_for(Action.WRITE_INTENT, solve, self.wall())
         assert intent is not None  # noqa: S101 - an intent is always a record
-        over: OverBudget | None = None
+        over: Entry | OverBudget | None = None
         try:
-            if self.budgets is None:
+            if self.budgets is None and solve.key is None:
                 await self.journal_queue.write((intent,), keep=False)
             else:
-                over = await self._admit(self.budgets, solve, intent)
+                over = await self._admit(solve, intent)
         except JournalError as error:
             solve.error = error
             await self._actions.perform(session, solve, scheduler.stored(solve, self.clock(), ok=False))
+            return
+        if isinstance(over, Entry):
+            self._let_go(solve, scheduler.stored(solve, self.clock(), ok=False))
             return
         if over is not None:
             await self._actions.perform(session, solve, scheduler.over_budget(solve, self.clock(), waits=over.waits))
@@ -600,17 +604,28 @@ class Engine:
             session.reports.accepted(solve.task_type, solve.accepted_at)
         await self._actions.perform(session, solve, actions)
 
-    async def _admit(self, budgets: Budgets, solve: Solve, intent: Record) -> OverBudget | None:
-        """Have an INTENT recorded if its task fits into the budgets; why not, where it does not. Raises JournalError."""
-        budget = budgets.of(solve.account)
-        if budget is None:
+    async def _admit(self, solve: Solve, intent: Record) -> Entry | OverBudget | None:
+        """Have an INTENT recorded, if its key is still to be had and its task fits into the budgets; else what is in its way.
+
+        Raises JournalError.
+        """
+        key, budgets = solve.key, self.budgets
+        budget = None if budgets is None else budgets.of(solve.account)
+        if key is not None:
+            over = await self.journal_queue.claim(KeyClaim(key.hash, key.after, intent, budget))
+        elif budget is not None:
+            over = await self.journal_queue.claim(SpendClaim(intent, budget))
+        else:
             await self.journal_queue.write((intent,), keep=False)
             return None
-        over = await self.journal_queue.claim(SpendClaim(intent, budget))
-        assert not isinstance(over, Entry)  # noqa: S101 - an entry can be in the way of a key, or of another's ticket
         if over is None:
-            budgets.admitted(solve, intent.at)
-        elif not over.waits:
+            if key is not None:
+                key.after = solve.id
+            if budgets is not None and budget is not None:
+                budgets.admitted(solve, intent.at)
+        elif isinstance(over, Entry):
+            solve.error = KeyTaken()
+        elif budgets is not None and not over.waits:
             solve.error = budgets.refused(solve.account, over, intent.at)
         return over
 

@@ -22,7 +22,7 @@ from anycap.engine.faults import log_fault
 from anycap.engine.notifier import AnyNotifier, Notifier
 from anycap.errors import JournalError
 from anycap.journal.fields import RecordRefused
-from anycap.journal.port import Capability, Claim, Entry, Journal, OverBudget, Record, RecordKind, offers
+from anycap.journal.port import Capability, Claim, Entry, Journal, OverBudget, Record, RecordKind, TicketClaim, offers
 
 logger = logging.getLogger("anycap.journal")
 
@@ -40,6 +40,7 @@ class _Part:
         self.keep = keep
         self.claim = claim
         self.answer: Entry | OverBudget | None = None
+        """What is in the way of the claim."""
         self.error: JournalError | None = None
 
 
@@ -138,11 +139,12 @@ class JournalQueue:
             self._wake()
 
     async def claim(self, claim: Claim) -> Entry | OverBudget | None:
-        """Have a claim carried out, with what is written meanwhile; None: it was, else what is in its way.
+        """Have a claim carried out, in one commit with what has gathered; None, or what is in its way.
 
-        Raises JournalError when it could not be decided; then nothing was written. The journal has to offer claims.
+        Raises JournalError: then it was not, and is forgotten.
         """
-        if self._writing or self._gathering.done is not None:
+        if self._writing or self._gathering.done is not None or isinstance(claim, TicketClaim):
+            # A caller claims a ticket: it may be cancelled, and must not take others' writes with it.
             part = await self._wait_for_batch((), keep=False, claim=claim)
         else:
             part = self._gathering.add((), keep=False, claim=claim)

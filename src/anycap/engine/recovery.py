@@ -14,18 +14,19 @@ from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
 from anycap.core.task_end import life_over
 from anycap.engine.account_session import AccountSession
+from anycap.engine.following import Follower, has_ended
 from anycap.engine.runtime import Runtime
 from anycap.engine.solve_errors import in_doubt
-from anycap.errors import TicketError
+from anycap.errors import AnycapError, TicketError
 from anycap.journal.port import Entry, Record, RecordKind
-from anycap.results import Receipt
-from anycap.taxonomy import Charged, Code, ErrorAnswer
+from anycap.results import Receipt, Solution
+from anycap.taxonomy import Charged, Code, ErrorAnswer, ErrorRow
 from anycap.tickets import Ticket, TicketState
 
 if TYPE_CHECKING:
     from anycap.engine.engine import Engine
 
-_OF_NO_USE = {
+_OF_NO_USE: dict[str, str] = {
     RecordKind.DELIVERED: "the solution of this ticket was delivered before",
     RecordKind.REPORTED: "the solution of this ticket was delivered before, and reported",
     RecordKind.NOT_CREATED: "no task was made for this ticket, and nothing charged",
@@ -54,13 +55,14 @@ def ticket_of(entry: Entry) -> Ticket:
     )
 
 
-def _refuse_in_flight(entry: Entry) -> None:
-    """An intent of another living process is not in doubt: its createTask is in flight right now."""
-    if entry.kind == RecordKind.INTENT and entry.held and not entry.owned:
-        raise TicketError(
-            "another process is sending createTask for this ticket right now; wait there, or here once it has the answer",
-            ticket=ticket_of(entry),
-        )
+def is_elsewhere(entry: Entry) -> bool:
+    """Whether another living process, or another client, works at the ticket: its createTask or its polls are on their way."""
+    return entry.held and not entry.owned and entry.kind in (RecordKind.INTENT, RecordKind.ACCEPTED)
+
+
+def _refuse_elsewhere(entry: Entry) -> None:
+    if is_elsewhere(entry):
+        raise TicketError("another process, or another client, works at this ticket right now", ticket=ticket_of(entry))
 
 
 class Recovery:
@@ -69,38 +71,48 @@ class Recovery:
     def __init__(self, engine: Engine, runtime: Runtime) -> None:
         self._engine = engine
         self._wall = runtime.wall
+        self.follower = Follower(engine)
 
-    async def find(self, ticket: Ticket) -> Solve:
+    async def find(self, ticket: Ticket, *, again: bool = False, follow: bool = True) -> Solve:
         """The solve behind a ticket: a running one, one restored from the journal, or one adopted from another machine.
+
+        again: also one whose solution was delivered; follow: wait for one that another living process works at.
 
         Raises TicketError when the ticket is of no use here.
         """
-        solve = self._running(ticket.id)
-        if solve is not None and self._forget_if_expired(solve):
+        solve = self.running(ticket.id)
+        if solve is not None and self.forget_if_expired(solve):
             solve = None  # the journal knows what became of it
         if solve is None:
             closing = self._engine.journal_queue.closing.get(ticket.id)
             if closing is not None and closing in _OF_NO_USE:
                 raise TicketError(_OF_NO_USE[closing], ticket=ticket)
             entry = await self._engine.journal.find(ticket.id)
-            solve = self._running(ticket.id)
+            followed = follow and entry is not None and is_elsewhere(entry)
+            if followed:
+                assert entry is not None  # noqa: S101 - just looked at
+                entry = await self.follower.follow(entry, has_ended)
+            solve = self.running(ticket.id)
             if solve is None:
                 if entry is not None:
-                    solve = self._restore(self._session(ticket_of(entry)), entry, backlog=1)
+                    solve = self.restore(self._session(ticket_of(entry)), entry, again=again or followed)
+                    solve.shared = followed and solve.state in (State.SOLVED, State.DELIVERED)
                 else:
                     solve = await self._adopt(ticket)
         solve.caller_gave_up = False
         return solve
 
-    def _running(self, ticket_id: str) -> Solve | None:
+    def running(self, ticket_id: str) -> Solve | None:
+        """The ticket's solve, if this client has it in hand, or has seen it end and told nobody."""
         return self._engine.solves.get(ticket_id) or self._engine.unclaimed.get(ticket_id)
 
     def forget_expired(self) -> None:
         """Forget solutions that nobody fetched while they were valid; the journal erases them by itself."""
         for solve in list(self._engine.solves.values()):
-            self._forget_if_expired(solve)
+            self.forget_if_expired(solve)
 
-    def _forget_if_expired(self, solve: Solve) -> bool:
+    def forget_if_expired(self, solve: Solve) -> bool:
+        """Forget a solution that nobody has fetched while it was valid; whether it was one."""
         if solve.callers or not self._engine.sessions[solve.account].has_expired(solve):
             return False
         self._engine.solves.pop(solve.id, None)
@@ -117,7 +129,7 @@ class Recovery:
                 self._warn_of_unknown_account(entry)
                 continue
             try:
-                solve = self._restore(session, entry, backlog=len(entries))
+                solve = self.restore(session, entry, backlog=len(entries))
             except TicketError:
                 continue
             if entry.kind == RecordKind.INTENT:  # so that tools beside this process tell it from a request in flight
@@ -142,7 +154,11 @@ class Recovery:
             ticket=ticket_of(entry),
         )
 
-    def _restore(self, session: AccountSession, entry: Entry, *, backlog: int) -> Solve:
+    def restore(self, session: AccountSession, entry: Entry, *, backlog: int = 1, again: bool = False) -> Solve:
+        """The solve of an entry, taken up where it stands; `again`: also one whose solution was delivered and is valid.
+
+        Raises TicketError when there is nothing to take up.
+        """
         try:
             kind = RecordKind(entry.kind)
         except ValueError:
@@ -151,9 +167,10 @@ class Recovery:
                 "that wrote it",
                 ticket=ticket_of(entry),
             ) from None
-        if kind in _OF_NO_USE:
+        delivered = kind is RecordKind.DELIVERED or kind is RecordKind.REPORTED
+        if kind in _OF_NO_USE and not (again and delivered and entry.result is not None):
             raise TicketError(_OF_NO_USE[kind], ticket=ticket_of(entry))
-        _refuse_in_flight(entry)
+        _refuse_elsewhere(entry)
         solve = self._solve(session, entry.ticket_id, entry.type, entry.vendor_type, entry.created_at)
         solve.tag, solve.summary = entry.tag, entry.summary
         solve.task_id = entry.task_id
@@ -163,6 +180,10 @@ class Recovery:
                 self._engine.restore(solve, age_s=self._age_s(entry.accepted_at or entry.created_at), backlog=backlog)
             case RecordKind.RESULT:
                 self._restore_solved(session, solve, entry)
+                self._engine.solves[solve.id] = solve
+            case RecordKind.DELIVERED | RecordKind.REPORTED:
+                self._restore_solved(session, solve, entry)
+                solve.state = State.DELIVERED
             case RecordKind.FAILED:
                 solve.state = State.FAILED
                 solve.last_answer = _failure(session, entry)
@@ -186,7 +207,26 @@ class Recovery:
         except ValueError as error:
             solve.state = State.FAILED
             solve.error = session.errors.unreadable(str(error), solve.ticket(), entry.result)
-        self._engine.solves[solve.id] = solve
+
+    def solution_of(self, session: AccountSession, entry: Entry) -> Solution:
+        """The solution of a delivered entry that is still valid. Raises TicketError, or the error of an unreadable one."""
+        solve = self.restore(session, entry, again=True)
+        if solve.solution is None:
+            raise session.errors.error_of(solve, self._engine.clock(), self._wall())
+        solution: Solution = solve.solution
+        return solution
+
+    def error_of(self, session: AccountSession, entry: Entry) -> AnycapError:
+        """The error of an entry that came to nothing, once more."""
+        if not entry.error or entry.kind not in (RecordKind.FAILED, RecordKind.NOT_CREATED):
+            text = _OF_NO_USE.get(entry.kind, "this ticket came to nothing, and the journal does not say why")
+            return TicketError(text, ticket=ticket_of(entry))
+        solve = self._solve(session, entry.ticket_id, entry.type, entry.vendor_type, entry.created_at)
+        solve.tag, solve.summary, solve.task_id = entry.tag, entry.summary, entry.task_id
+        solve.attempts = 1
+        solve.state = State.FAILED
+        solve.last_answer = _failure(session, entry)
+        return session.errors.error_of(solve, self._engine.clock(), self._wall())
 
     async def _adopt(self, ticket: Ticket) -> Solve:
         """A ticket that this journal does not know: another machine's. It is written to this journal, then polled."""
@@ -232,7 +272,7 @@ class Recovery:
         entry = await self._engine.journal.find(ticket.id)
         if entry is None or entry.kind not in (RecordKind.INTENT, RecordKind.IN_DOUBT):
             raise TicketError("only an in-doubt ticket of this client's journal can be settled", ticket=ticket)
-        _refuse_in_flight(entry)
+        _refuse_elsewhere(entry)
         running = self._engine.solves.get(ticket.id)
         if running is not None and running.state is not State.IN_DOUBT:
             raise TicketError("this ticket is still at work; it is not in doubt", ticket=ticket)
@@ -312,11 +352,20 @@ def _time(at: float | None) -> datetime | None:
     return None if at is None else datetime.fromtimestamp(at, UTC)
 
 
-def _failure(session: AccountSession, entry: Entry) -> ParsedAnswer:
-    error: Any = entry.error or {}
+def catalog_row(session: AccountSession, entry: Entry) -> ErrorRow | None:
+    """What the vendor's catalog says of an entry's failure; None where the journal does not say what it was."""
+    error: Any = entry.error
+    if not error:
+        return None
     row = session.adapter.row_for(error.get("vendor_code"), error.get("vendor_id"))
     if error.get("code") == Code.SOLVE_TIMEOUT and row.code is not Code.SOLVE_TIMEOUT:
-        row = life_over(session.catalog.name)  # no vendor says this; we decided it
+        return life_over(session.catalog.name)  # no vendor says this; we decided it
+    return row
+
+
+def _failure(session: AccountSession, entry: Entry) -> ParsedAnswer:
+    error: Any = entry.error or {}
+    row = catalog_row(session, entry) or session.adapter.row_for(None, None)
     problem = ErrorAnswer(
         row, session.catalog.name, error.get("vendor_code"), error.get("vendor_id"), error.get("description")
     )

@@ -34,6 +34,10 @@ from anycap.tickets import Ticket
 from anycap.transport.port import Delivery
 
 
+class KeyTaken(AnycapError):
+    """Inside a client only: another ticket became the key's latest before this one did. Nothing was sent."""
+
+
 class SolveErrors:
     """Makes the exceptions of one account's solves."""
 
@@ -222,3 +226,12 @@ def failure_fields(solve: Solve) -> dict[str, Any]:
         "description": problem.description,
         "charged": str(problem.row.charged),
     }
+
+
+def refusal_fields(solve: Solve) -> dict[str, Any] | None:
+    """What the journal keeps of a createTask that made no task and ended its solve, so that asking again gets the same error."""
+    answer = solve.last_answer
+    if answer is None or answer.problem is None:
+        return None
+    charged = Charged.YES if answer.problem.row.charged is Charged.YES else Charged.NO
+    return failure_fields(solve) | {"charged": str(charged)}

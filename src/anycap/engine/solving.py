@@ -7,20 +7,22 @@ sent from here: `engine.py` does that. Which account comes next is `routing.py`'
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 import anyio
-from attrs import define
+from attrs import define, evolve, frozen
 
 from anycap.challenges import Challenge
+from anycap.core.idempotency import KEY_CHARS_MAX, KeyUse, Reuse, hash_of_key
 from anycap.core.machine import State
 from anycap.core.routing.candidates import patience_until
 from anycap.core.solve import Priority, Solve
 from anycap.engine.account_session import AccountSession
 from anycap.engine.routing import Journey, Next, Router
+from anycap.engine.solve_errors import KeyTaken
 from anycap.errors import (
     AnycapError,
     ConfigurationError,
@@ -47,6 +49,7 @@ PRIORITIES = {str(priority): priority for priority in Priority}
 
 OnCancel = Literal["keep", "abandon"]
 PriorityName = Literal["low", "normal", "high"]
+ReuseWord = Literal["never", "unpaid", "expired"]
 
 
 @define(eq=False)
@@ -62,10 +65,24 @@ class Call(Generic[S]):
     callback_url: str | None
     priority: Priority
     tag: str | None
+    key: KeyUse | None = None
+    on_start: Callable[[Solve], None] | None = None
+    """Called with the solve of each attempt, for others who ask for the same key."""
+
+
+@frozen
+class Want(Generic[T]):
+    """What a caller waits for: the solution, or (`accepted`) the ticket once the vendor has made its task."""
+
+    accepted: bool
+    take: Callable[[AccountSession, Solve], T]
+    """From a solve that has come so far; raises its error."""
+    of_delivered: Callable[[Solution], T]
+    """From a solution that was delivered before."""
 
 
 class Solving:
-    """Makes the calls of one client."""
+    """Makes the calls of one client that have no idempotency key."""
 
     def __init__(
         self,
@@ -102,6 +119,8 @@ class Solving:
         callback_url: str | None,
         priority: str,
         tag: str | None,
+        idempotency_key: str | None,
+        reuse: ReuseWord,
     ) -> Call[S]:
         """A call with the arguments of `Client.solve`. Raises ConfigurationError for wrong ones."""
         deadline = self._deadline(timeout)
@@ -121,7 +140,10 @@ class Solving:
         )
         if tag is not None:
             _check_tag(tag)
-        return Call(challenge, journey, deadline, on_cancel, wait_for_capacity, callback_url, rank, tag)
+        key = None
+        if idempotency_key is not None or reuse != "unpaid":
+            key = _key_use(idempotency_key, reuse)
+        return Call(challenge, journey, deadline, on_cancel, wait_for_capacity, callback_url, rank, tag, key)
 
     def _deadline(self, timeout: float) -> float:
         try:
@@ -135,26 +157,26 @@ class Solving:
     async def solve(self, call: Call[S], deliver: Callable[[Solve], None]) -> S:
         """Submit, wait, return the solution; `deliver` is called with no await between it and the return."""
 
-        async def finish(session: AccountSession, solve: Solve) -> S:
-            return cast("S", await self._finish(session, solve, call, deliver))
+        def take(session: AccountSession, solve: Solve) -> S:
+            return cast("S", self._taken(session, solve, deliver))
 
-        return await self._travel(call, finish)
+        want = Want(accepted=False, take=take, of_delivered=lambda solution: cast("S", solution))
+        return await self._answer(call, want)
 
     async def submit(self, call: Call[Any]) -> Ticket:
         """Submit, and return the ticket once a vendor has accepted it."""
+        want = Want(accepted=True, take=self._accepted, of_delivered=_ticket_of_delivered)
+        return await self._answer(call, want)
 
-        async def accepted(session: AccountSession, solve: Solve) -> Ticket:
-            solve.caller_wants_task_id = True
-            try:
-                await self._wait_until_done(session, solve, call.deadline, call, accepted=True)
-            finally:
-                solve.caller_wants_task_id = False
-            if solve.task_id is None and solve.state is not State.SOLVED:
-                self._engine.acknowledged(solve)
-                raise self._error(session, solve)
-            return solve.ticket()
+    async def _answer(self, call: Call[Any], want: Want[T]) -> T:
+        """Where a call with a key goes another way: `keyed.py`."""
+        return await self._travel(call, want)
 
-        return await self._travel(call, accepted, pay_again=False)
+    def _accepted(self, session: AccountSession, solve: Solve) -> Ticket:
+        if solve.task_id is None and solve.state is not State.SOLVED:
+            self._engine.acknowledged(solve)
+            raise self._error(session, solve)
+        return solve.ticket()
 
     async def wait(self, ticket: Ticket, *, timeout: float, again: bool) -> Solution:
         """Wait for the solution of a ticket; `again`: also one that was delivered before."""
@@ -164,13 +186,13 @@ class Solving:
         if delivered is not None:
             if delivered.good_until <= self._runtime.elapsed():
                 raise TicketError("the solution of this ticket was delivered before, and has expired", ticket=ticket)
-            return delivered.solution
+            return evolve(delivered.solution, redelivered=True)
         solve: Solve | None = None
         with anyio.CancelScope(deadline=deadline):
-            solve = await self._recovery.find(ticket)
+            solve = await self._recovery.find(ticket, again=again)
         if solve is None:
             raise DeadlineError(
-                "the journal could not be read within the timeout; client.wait(error.ticket) tries again",
+                "the journal had no outcome of the ticket within the timeout; client.wait(error.ticket) tries again",
                 ticket=ticket,
                 sent=ticket.task_id is not None,
             )
@@ -180,13 +202,7 @@ class Solving:
 
     # -- from account to account
 
-    async def _travel(
-        self,
-        call: Call[S],
-        attempt: Callable[[AccountSession, Solve], Awaitable[T]],
-        *,
-        pay_again: bool = True,
-    ) -> T:
+    async def _travel(self, call: Call[Any], want: Want[T]) -> T:
         """Make one attempt after the other, here or at other accounts, until one succeeds or none may follow."""
         clock, journey = self._engine.clock, call.journey
         self._engine.check_open()
@@ -201,12 +217,15 @@ class Solving:
                 self._router.cannot_encode(journey, session, error)
                 continue
             try:
-                result = await attempt(session, solve)
+                await self._wait_until_done(session, solve, call.deadline, call, accepted=want.accepted)
+                result = want.take(session, solve)
             except _GoElsewhere:
                 continue
+            except KeyTaken:
+                raise
             except AnycapError as error:
                 step = self._router.goes_on(
-                    journey, session, solve, error, seconds=clock() - started, now=clock(), pay_again=pay_again
+                    journey, session, solve, error, seconds=clock() - started, now=clock(), pay_again=not want.accepted
                 )
                 if step is Next.NOWHERE:
                     raise
@@ -258,12 +277,15 @@ class Solving:
             has_image=prepared.has_image,
             summary=prepared.summary,
             tag=call.tag,
+            key=call.key,
         )
         base = self._callback_base_for(session, call.callback_url)
         solve.callback_url = None if base is None else self._callbacks.url(base, solve.id)
         solve.is_repeat = call.journey.repeats.get(session.name, 0) > 0
         solve.follows, call.journey.newest = call.journey.newest, solve.id
         self._engine.start(solve)
+        if call.on_start is not None:
+            call.on_start(solve)
         return solve
 
     def _callback_base_for(self, session: AccountSession, asked: str | None) -> str | None:
@@ -278,16 +300,13 @@ class Solving:
 
     # -- waiting
 
-    async def _finish(
-        self, session: AccountSession, solve: Solve, call: Call[Any], deliver: Callable[[Solve], None]
-    ) -> Solution:
-        await self._wait_until_done(session, solve, call.deadline, call)
-        return self._taken(session, solve, deliver)
-
     def _taken(self, session: AccountSession, solve: Solve, deliver: Callable[[Solve], None]) -> Solution:
         """The solution of a solve that has an outcome. Raises its error."""
         solution = solve.solution
         if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
+            if solve.shared:
+                # Others get the same one, at the same moment: nobody has it yet. A frozen value gets its last field.
+                object.__setattr__(solution, "shared", True)
             deliver(solve)
             return cast("Solution", solution)
         self._engine.acknowledged(solve)
@@ -301,12 +320,17 @@ class Solving:
         call: Call[Any] | None = None,
         *,
         accepted: bool = False,
+        abandon: bool = False,
     ) -> None:
-        """Wait until the solve has an outcome. A caller that cancels, or runs out of time, leaves nothing to be sent.
+        """Wait until the solve has an outcome, or (`accepted`) its task id.
+
+        A caller that cancels, or runs out of time, leaves nothing to be sent.
 
         Raises _GoElsewhere when the account was busy for longer than the caller's patience and another one is free.
         """
         done = timed_out = False
+        if accepted:
+            solve.callers_for_task_id += 1
         try:
             if call is not None and solve.may_go_elsewhere:
                 now = self._engine.clock()
@@ -323,8 +347,10 @@ class Solving:
                 done = await self._engine.wait(solve, deadline, accepted=accepted)
                 timed_out = not done
         finally:
+            if accepted:
+                solve.callers_for_task_id -= 1
             if not done:
-                abandon = call is not None and call.on_cancel == "abandon"
+                abandon = abandon or (call is not None and call.on_cancel == "abandon")
                 self._engine.leave(solve, abandon=abandon, timed_out=timed_out)
         if not done:
             raise self._timed_out(session, solve)
@@ -355,6 +381,25 @@ class Solving:
 def _check_tag(tag: object) -> None:
     if not isinstance(tag, str) or not 1 <= len(tag) <= TAG_CHARS_MAX or not tag.isprintable():
         raise ConfigurationError(f"tag is a text of 1 to {TAG_CHARS_MAX} printable characters. Nothing was sent.")
+
+
+def _key_use(key: object, reuse: object) -> KeyUse:
+    try:
+        allowed = Reuse(str(reuse))
+    except ValueError:
+        raise ConfigurationError(f"reuse is {', '.join(map(repr, map(str, Reuse)))}, not {reuse!r}") from None
+    if key is None:
+        raise ConfigurationError(
+            "reuse= says what an idempotency_key may be used for again: give one. Nothing was sent."
+        )
+    if not isinstance(key, str) or not 1 <= len(key) <= KEY_CHARS_MAX:
+        raise ConfigurationError(f"idempotency_key is a text of 1 to {KEY_CHARS_MAX} characters. Nothing was sent.")
+    return KeyUse(hash_of_key(key), "", allowed)
+
+
+def _ticket_of_delivered(solution: Solution) -> Ticket:
+    assert solution.ticket is not None  # noqa: S101 - every solution of ours has one
+    return solution.ticket
 
 
 def _callback_base(url: str) -> str:
