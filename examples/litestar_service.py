@@ -73,7 +73,7 @@ async def solve(data: JSONBody[Order], captcha: NamedDependency[Client]) -> dict
 async def ready(captcha: NamedDependency[Client]) -> Response[dict[str, str]]:
     """A readiness probe: is there an account that a new task would be sent to? Costs no request to a vendor."""
     readiness = {name: str(account.readiness) for name, account in captcha.health().items()}
-    return Response(readiness, status_code=200 if "ready" in readiness.values() else 503)
+    return Response(readiness, status_code=200 if {"ready", "busy"} & set(readiness.values()) else 503)
 
 
 def make_app(*accounts: Account | str, journal: str | None = None, http: Transport | None = None) -> Litestar:

@@ -114,7 +114,11 @@ def has(page: Page, fragment: str, target: Path) -> bool:
         ("CPU", "explanation/benchmarks-read/"),
         ("TOML", "add-a-vendor/"),
         ("ERROR_ZERO_BALANCE", "vendors/anti-captcha/"),
-        ("anticaptchaofficial", "explanation/comparison/"),
+        ("anticaptchaofficial", "guides/moving/"),
+        ("python-anticaptcha", "guides/moving/"),
+        ("2captcha-python", "explanation/comparison/"),
+        ("rolling restart", "guides/services/"),
+        ("BudgetError", "guides/troubleshooting/"),
     ],
 )
 def test_search_finds_the_page_by_the_word_a_user_would_type(word: str, page: str) -> None:

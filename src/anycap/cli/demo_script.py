@@ -51,7 +51,7 @@ ACTS = (
     _act("anti-captcha", "reset", "resets the connection while polled", _LIVES, **_POLL, every=5),
     _act(
         "anti-captcha", "drop_after_create", "takes a task, its answer is lost",
-        "in doubt: told to you, never paid for twice", method="createTask", type="FunCaptchaTaskProxyless", nth=1,
+        "in doubt: you decide, never paid for twice", method="createTask", type="FunCaptchaTaskProxyless", nth=1,
     ),
     _act(
         "anti-captcha", "fail_task", "finds a captcha unsolvable, and charges", "a typed error; a new task is your decision",
