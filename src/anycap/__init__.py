@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from anycap.events import ReportEvent as ReportEvent
     from anycap.events import ReportVolumeEvent as ReportVolumeEvent
     from anycap.events import RequestEvent as RequestEvent
+    from anycap.events import RoutedEvent as RoutedEvent
     from anycap.events import SolveEvent as SolveEvent
     from anycap.events import WarningEvent as WarningEvent
     from anycap.journal.port import Journal as Journal
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from anycap.results import QueueStats as QueueStats
     from anycap.results import RawSolution as RawSolution
     from anycap.results import Receipt as Receipt
+    from anycap.results import RouteStep as RouteStep
     from anycap.results import Solution as Solution
     from anycap.results import SpendingLine as SpendingLine
     from anycap.results import TencentSolution as TencentSolution
@@ -142,7 +144,7 @@ _NAMES_IN = {
     ),
     "events": (
         "AccountEvent ChargeEvent ClientWatcher Event EventKind FailoverEvent ReportEvent ReportVolumeEvent RequestEvent "
-        "SolveEvent WarningEvent"
+        "RoutedEvent SolveEvent WarningEvent"
     ),
     "journal.port": "Journal",
     "normalize": "explain normalize",
@@ -150,7 +152,7 @@ _NAMES_IN = {
     "queues": "Queue",
     "results": (
         "AngleSolution Balance CellsSolution CookiesSolution CoordinatesSolution GeeTestSolution QueueStats "
-        "RawSolution Receipt Solution SpendingLine TencentSolution TextSolution TokenSolution"
+        "RawSolution Receipt RouteStep Solution SpendingLine TencentSolution TextSolution TokenSolution"
     ),
     "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings RoutingSettings Settings",
     "taxonomy": "Category Charged Code ErrorRow Retry Scope",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 from anycap import providers
 from anycap.accounts import Account
 from anycap.callbacks import Callbacks
-from anycap.challenges import Challenge
+from anycap.challenges import KINDS, Challenge
 from anycap.core.admission.guard import AddressGuard
 from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession
@@ -43,7 +43,7 @@ from anycap.journal import open_journal
 from anycap.journal.budgets import read_budget, read_rates, start_of_day
 from anycap.journal.port import Capability, Journal, offers
 from anycap.providers.adapter import Adapter
-from anycap.results import Receipt, Solution, SpendingLine
+from anycap.results import Receipt, RouteStep, Solution, SpendingLine
 from anycap.settings import Settings
 from anycap.tickets import Ticket
 from anycap.transport import choose, requests_max_of
@@ -477,7 +477,36 @@ class Client(VendorMethods):
         """
         is_open = self._engine.phase is Phase.OPEN
         now = self._engine.clock() if is_open else 0.0
-        return ClientHealth(health_of(session, now, is_open=is_open) for session in self._sessions.values())
+        wall = self._runtime.wall()
+        return ClientHealth(
+            health_of(
+                session, now, is_open=is_open, over_budget=self._budgets.passed_over(session.name, wall) is not None
+            )
+            for session in self._sessions.values()
+        )
+
+    def route(
+        self, challenge: Challenge[Solution] | str, *, accounts: Sequence[str] | None = None
+    ) -> tuple[RouteStep, ...]:
+        """Which accounts a solve would ask now, in this order, with the state of each; sends nothing and changes nothing.
+
+        challenge: what would be solved, or its type's name. accounts: as for `solve`. Those that are left out (their vendor
+            lacks the type, their budget is used up) come last. By weight, each solve draws its own order: here it is that of
+            the weights.
+
+        Raises ConfigurationError for an unknown type or account.
+
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     return [(step.account, step.state) for step in client.route("RecaptchaV2")]
+        >>> rehearse(scene)
+        [('anti-captcha', 'ready')]
+        """
+        kind = challenge if isinstance(challenge, str) else challenge.kind
+        if kind not in KINDS and "/" not in kind:
+            raise ConfigurationError(f"{kind!r} is no challenge type; they are {', '.join(sorted(KINDS))}")
+        now = self._engine.clock() if self._engine.phase is Phase.OPEN else 0.0
+        return self._router.steps(kind, accounts, now)
 
     def reset(self, account: str | None = None) -> None:
         """Lift every stop and cool-down of an account (None: of all), after you have mended the cause.

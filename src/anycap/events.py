@@ -48,6 +48,8 @@ class EventKind(StrEnum):
     ABANDONED = "abandoned"
     RESUMED = "resumed"
     """The task of an earlier process is polled again."""
+    ROUTED = "routed"
+    """An account was chosen among several for an attempt; `ticket` is the attempt's."""
     FAILOVER = "failover"
     """The solve goes on at another account; `ticket` is the one that is left behind."""
     REQUEST = "request"
@@ -160,6 +162,15 @@ class ChargeEvent(Event):
 
 
 @frozen(kw_only=True)
+class RoutedEvent(Event):
+    """routed: which account was chosen where there was a choice, and why the ones before it were not."""
+
+    passed_over: tuple[str, ...] = ()
+    """Each written `account: why`, as in `anti-captcha: no_funds`: the shared code of a stop, `busy`, or why routing left it
+    out (`cannot_encode`, `over_budget`, `over_max_cost`, `same_vendor`, `tried`)."""
+
+
+@frozen(kw_only=True)
 class FailoverEvent(Event):
     """failover: `error` is what the account that is left behind came to."""
 
@@ -215,6 +226,7 @@ CLASS_OF: Mapping[EventKind, type[Event]] = {
     EventKind.IN_DOUBT: SolveEvent,
     EventKind.ABANDONED: SolveEvent,
     EventKind.RESUMED: SolveEvent,
+    EventKind.ROUTED: RoutedEvent,
     EventKind.FAILOVER: FailoverEvent,
     EventKind.REQUEST: RequestEvent,
     EventKind.CHARGED: ChargeEvent,

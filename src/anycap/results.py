@@ -188,3 +188,21 @@ class SpendingLine:
     spent: Decimal
     reserved: Decimal
     tasks: int
+
+
+@frozen
+class RouteStep:
+    """One account as a solve of some type would find it now: `client.route(...)` gives them in the order they are asked.
+
+    `state` is `ready`; or why it would be passed over: `busy`, the shared code of a stop (`no_funds`, `ip_blocked` ...), or
+    `cannot_encode` and `over_budget`, which leave it out. `wait_s`: seconds until that may end, None where nobody knows.
+    `price` is what a task of this type costs there, in `currency`; None: nobody knows yet.
+    """
+
+    account: str
+    provider: str
+    state: str
+    wait_s: float | None
+    price: Decimal | None
+    currency: str
+    weight: float

@@ -1,5 +1,6 @@
 """`anycap doctor` finds what is wrong, says where, and creates no task."""
 
+import json
 from argparse import Namespace
 from collections.abc import Callable
 
@@ -107,3 +108,31 @@ def test_keys_are_found_in_the_environment_by_themselves(monkeypatch: pytest.Mon
     accounts = _accounts(Namespace(provider=None, base_url=None, key_stdin=False))
     assert [account.provider for account in accounts] == ["capmonster", "ezcaptcha"]
     assert [_key_source(account) for account in accounts] == ["ANYCAP_CAPMONSTER_KEY", "ANYCAP_EZCAPTCHA_KEY_FILE"]
+
+
+def test_a_route_lists_the_candidates_in_order_and_sends_nothing(
+    vendors: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in vendors.urls:
+        if name not in ("capmonster", "yescaptcha", "ezcaptcha"):
+            monkeypatch.delenv(f"ANYCAP_{name.upper().replace('-', '_')}_KEY", raising=False)
+    assert main(["doctor", "--route", "RecaptchaV2", "--json"]) == 0
+    steps = json.loads(capsys.readouterr().out)
+    assert [(step["account"], step["state"]) for step in steps] == [
+        ("capmonster", "ready"), ("yescaptcha", "ready"), ("ezcaptcha", "ready"),
+    ]  # fmt: skip
+    assert main(["doctor", "--route", "GeeTestV4"]) == 0
+    text = capsys.readouterr().out
+    assert "cannot_encode: the vendor has no such task type" in text
+    assert "Nothing was sent." in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert vendors.emulator.trace == []
+
+
+def test_a_route_that_nobody_can_take_or_understand_is_a_usage_error(
+    vendors: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--route", "GeeTestV4", "--provider", "ezcaptcha"]) == 2
+    assert main(["doctor", "--route", "RecaptchaV9"]) == 2
+    assert main(["doctor", "--route", "RecaptchaV2", "--routing", "fastest"]) == 2
+    assert "no challenge type" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`anycap doctor`: can this machine work with these accounts? Address, key, balance, clock, and the guard's state.
 
-Costs nothing: one GET without a key for address and clock, one getBalance for the key. Tasks are never created.
+Costs nothing: one GET without a key for address and clock, one getBalance for the key. Tasks are never created. With `--route`
+nothing is sent at all: which accounts a solve would ask, in which order, and what speaks against each.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import anycap
 from anycap.cli.arguments import read_account
-from anycap.cli.exits import FAULT, OK, exit_code
-from anycap.cli.output import Output, error_fields
+from anycap.cli.exits import FAULT, OK, USAGE, exit_code
+from anycap.cli.output import Output, error_fields, table
 from anycap.errors import AnycapError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from anycap.client import Client
     from anycap.transport.port import Answer, Failure
 
+STATES = {
+    "ready": "would be asked; key and balance are not looked at (see anycap doctor)",
+    "cannot_encode": "the vendor has no such task type",
+    "over_budget": "the account's own budget for today is used up",
+    "busy": "is waited for, then the next one is asked",
+}
+"""What a user is to make of the states of a route."""
 CLOCK_OFF_MAX_S = 30.0
 """Beyond this, times on tickets and the expiry of solutions mislead; nothing here waits by the wall clock."""
 
@@ -40,6 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key-stdin", action="store_true", help="read the key from the first line of stdin; needs --provider"
     )
+    parser.add_argument(
+        "--route", metavar="TYPE", help="say which accounts a challenge of this type would be given to; sends nothing"
+    )
+    parser.add_argument(
+        "--routing", metavar="HOW", default="ordered", help="with --route: ordered (default), weighted or cheapest"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -48,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
     output = Output(as_json=options.json)
     try:
         accounts = _accounts(options)
+        if options.route is not None:
+            return asyncio.run(explain_route(accounts, options.route, options.routing, output))
     except AnycapError as error:
         output.error(error)
         return exit_code(error)
@@ -75,6 +91,27 @@ def _accounts(options: argparse.Namespace) -> list[Account]:
             f"{env_names('anti-captcha')[0]}), or name one with --provider"
         )
     return [Account(name) for name in set_up]
+
+
+async def explain_route(accounts: list[Account], challenge: str, routing: Any, output: Output) -> int:
+    """Print the route that a challenge of this type would take; the exit code."""
+    from anycap.client import Client
+
+    async with Client(*accounts, routing=routing) as client:
+        steps = client.route(challenge)
+    able = [step for step in steps if step.state != "cannot_encode"]
+    rows = [
+        (
+            str(place) if step in able else "-", step.account, step.provider,
+            step.state if step.wait_s is None else f"{step.state} for {step.wait_s:.0f} s",
+            "unknown" if step.price is None else f"{step.price} {step.currency}",
+        )
+        for place, step in enumerate(steps, 1)
+    ]  # fmt: skip
+    head = ("asked", "account", "vendor", "state", "price")
+    notes = [f"{state}: {what}" for state, what in STATES.items() if any(step.state == state for step in steps)]
+    output.result(steps, "\n".join([table(head, rows), "", *notes, "Nothing was sent."]))
+    return OK if able else USAGE
 
 
 async def examine(account: Account) -> dict[str, Any]:

@@ -112,6 +112,10 @@ class AccountSession:
         """The stops and cool-downs that the last ACCOUNT_STATE event has named."""
         self.prices: dict[str, Decimal] = {}
         """Task type -> what the last one cost."""
+        self.chosen = 0
+        """How often routing has chosen it among several accounts."""
+        self.passed_over: dict[str, int] = {}
+        """How often another one was chosen though this one came before it, by reason."""
         self.errors = SolveErrors(self.name, adapter, self.guard, self.base_url(), settings.docs_url)
         self.reports = ReportLog()
         self.balance = SharedBalance()

@@ -74,10 +74,7 @@ class Budgets:
         if found is None:
             return None
         over, until = found
-        if wall < until:
-            return over
-        del self._used_up[account]
-        return None
+        return over if wall < until else None
 
     def teaches(self, account: str, wall: float) -> bool:
         """Whether a task of unknown price of this account is unfinished: the next one waits for what it costs."""

@@ -6,7 +6,7 @@ The event values and the protection from the user's hooks are in `events.py`. Wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 
@@ -26,6 +26,7 @@ from anycap.events import (
     ReportEvent,
     ReportVolumeEvent,
     RequestEvent,
+    RoutedEvent,
     SolveEvent,
     WarningEvent,
 )
@@ -187,6 +188,17 @@ class EventEmitter:
         elif Action.NOTIFY in actions and solve.state is State.FAILED and self._events.wants(EventKind.FAILED):
             error = DeadlineError.__name__ if timed_out else CANCELLED
             self._send(EventKind.FAILED, solve, solve.last_answer, error, _held_by(solve))
+
+    def routed(self, solve: Solve, passed_over: Mapping[str, str]) -> None:
+        """The account of this solve was chosen among several."""
+        if self._events.wants(EventKind.ROUTED):
+            ticket, kind = solve.ticket(), EventKind.ROUTED
+            self._events.send(
+                RoutedEvent(
+                    kind=kind, at=self._wall(), account=solve.account, provider=solve.provider, ticket=ticket,
+                    passed_over=tuple(f"{name}: {why}" for name, why in passed_over.items()),
+                )
+            )  # fmt: skip
 
     def failover(self, solve: Solve, *, error: str, waited_s: float | None = None) -> None:
         """The solve goes on at another account."""

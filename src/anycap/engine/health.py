@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any
 
-from attrs import fields, frozen, has
+from attrs import field, fields, frozen, has
 
 from anycap.core.admission.decisions import CooldownHealth, GuardHealth, RequestKind
 from anycap.core.polling.schedule import PacerCurve
@@ -33,6 +33,8 @@ class Readiness(StrEnum):
     """The vendor has blocked the account or this address for a while."""
     STOPPED = "stopped"
     """The account needs you: key, balance, permissions."""
+    OVER_BUDGET = "over_budget"
+    """Its own budget for today is used up: other accounts are asked."""
     CLOSED = "closed"
     """The client is not open."""
 
@@ -43,7 +45,8 @@ class AccountHealth:
 
     `queued` solves wait for a slot, `pending` tasks wait for their next poll, `requests` are in progress. `guard` has the
     windows, cool-downs and budgets; `polling` the learned schedule by vendor task type. `key` is the key's fingerprint.
-    `held_back` says what waits for which limit: by task type (or "polls"), how many and why.
+    `held_back` says what waits for which limit: by task type (or "polls"), how many and why. Where there was a choice among
+    several accounts: `chosen` says how often this one was taken, `passed_over` how often it was not, by reason.
     """
 
     account: str
@@ -56,6 +59,8 @@ class AccountHealth:
     held_back: Mapping[str, str]
     guard: GuardHealth
     polling: Mapping[str, PacerCurve]
+    chosen: int = 0
+    passed_over: Mapping[str, int] = field(factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values that `json.dumps` takes; times without end are None."""
@@ -95,23 +100,23 @@ class ClientHealth(Mapping[str, AccountHealth]):
         return {name: each.to_dict() for name, each in self._accounts.items()}
 
 
-def health_of(session: AccountSession, now: float, *, is_open: bool) -> AccountHealth:
+def health_of(session: AccountSession, now: float, *, is_open: bool, over_budget: bool = False) -> AccountHealth:
     """The health of one account. From another thread than the client's, too: it is read again when a table grew meanwhile."""
     for _ in range(READ_TRIES):
         try:
-            return _read(session, now, is_open=is_open)
+            return _read(session, now, is_open=is_open, over_budget=over_budget)
         except RuntimeError:  # "dictionary changed size during iteration"
             continue
-    return _read(session, now, is_open=is_open)
+    return _read(session, now, is_open=is_open, over_budget=over_budget)
 
 
-def _read(session: AccountSession, now: float, *, is_open: bool) -> AccountHealth:
+def _read(session: AccountSession, now: float, *, is_open: bool, over_budget: bool) -> AccountHealth:
     scheduler, key = session.scheduler, session.keys.key
     guard = session.guard.health(now)
     return AccountHealth(
         account=session.name,
         provider=session.catalog.name,
-        readiness=_readiness(guard) if is_open else Readiness.CLOSED,
+        readiness=_readiness(guard, over_budget=over_budget) if is_open else Readiness.CLOSED,
         queued=scheduler.queued,
         pending=scheduler.planned,
         requests=scheduler.in_progress,
@@ -122,16 +127,20 @@ def _read(session: AccountSession, now: float, *, is_open: bool) -> AccountHealt
         },
         guard=guard,
         polling={kind: pacer.curve() for kind, pacer in tuple(scheduler.pacers.items())},
+        chosen=session.chosen,
+        passed_over=dict(session.passed_over),
     )
 
 
-def _readiness(guard: GuardHealth) -> Readiness:
+def _readiness(guard: GuardHealth, *, over_budget: bool) -> Readiness:
     open_stops = [stop for stop in guard.cooldowns if _stops_all(stop)]
     categories = {CODES[stop.code].category for stop in open_stops}
     if Category.ACCOUNT in categories:
         return Readiness.STOPPED
     if Category.BLOCKED in categories:
         return Readiness.BLOCKED
+    if over_budget:
+        return Readiness.OVER_BUDGET
     if open_stops or guard.tasks >= guard.task_window:
         return Readiness.BUSY
     return Readiness.READY

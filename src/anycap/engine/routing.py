@@ -31,6 +31,7 @@ from anycap.errors import (
     TransportError,
 )
 from anycap.journal.budgets import converted, read_amount
+from anycap.results import RouteStep
 from anycap.settings import Settings
 from anycap.taxonomy import Category, Charged, Code
 from anycap.tickets import Attempt
@@ -74,6 +75,8 @@ class Journey:
     """The challenge's type; empty where nothing depends on it."""
     left_out: dict[str, Exclusion] = field(factory=dict)
     """Accounts that were never on the route, and why."""
+    passed_over: dict[str, str] | None = None
+    """Why the accounts before the one that was chosen last were not; None: there was no choice."""
     attempts: list[Attempt] = field(factory=list)
     spent: Decimal = Decimal(0)
     busy: set[str] = field(factory=set)
@@ -230,16 +233,68 @@ class Router:
             raise ConfigurationError("accounts= is a list of account names, at least one. Nothing was sent.")
         return [self._named(name).name for name in dict.fromkeys(names)]
 
+    def steps(self, kind: str, accounts: Sequence[str] | None, now: float) -> tuple[RouteStep, ...]:
+        """Every account in the order in which a solve of this type would ask them now, those left out at the end."""
+        candidates = self.candidates(kind, accounts)
+        # Drawn by weight, the order is another one for each solve; with one chance for all it is that of the weights.
+        order = in_order(candidates, self._routing, rates=self._rates, chance=lambda: 0.5)
+        left_out = [each for each in candidates if each.excluded is not None]
+        return tuple(self._step(each, kind, now) for each in (*order, *left_out))
+
+    def _step(self, candidate: Candidate, kind: str, now: float) -> RouteStep:
+        session = self._sessions[candidate.account]
+        state, until = "ready", None
+        if candidate.excluded is not None:
+            state = str(candidate.excluded)
+        elif "/" not in kind and not session.catalog.tasks.specs_for(kind):
+            state = str(Exclusion.CANNOT_ENCODE)
+        else:
+            until, problem = session.submit_held_until(kind, now)
+            if until > now:
+                state = "busy" if problem is None else str(problem.code)
+        wait_s = None if state == "ready" or until is None or math.isinf(until) else max(until - now, 0.0)
+        return RouteStep(
+            candidate.account,
+            session.catalog.name,
+            state,
+            wait_s,
+            candidate.price,
+            session.catalog.currency,
+            session.account.weight,
+        )
+
     # -- each attempt
 
     def choose(self, journey: Journey, challenge: Challenge[Any], now: float) -> AccountSession | None:
         """The account to ask next; None: nobody is left."""
         route = journey.route
-        if len(route.order) == 1:  # nothing to choose: one account costs no look at its guard
+        if len(route.order) == 1 and not journey.left_out:  # nothing to choose: one account costs no look at its guard
             (only,) = route.order
             return self._sessions[only.account] if only.account not in route.excluded else None
         chosen = route.choose(now, lambda name: self._held_until(name, challenge.kind, now, journey.busy))
-        return None if chosen is None else self._sessions[chosen.account]
+        if chosen is None:
+            return None
+        session = self._sessions[chosen.account]
+        self._note_choice(journey, session, challenge.kind, now)
+        return session
+
+    def _note_choice(self, journey: Journey, chosen: AccountSession, task_type: str, now: float) -> None:
+        """For events and health: which account it is, and why those before it are not."""
+        passed_over: dict[str, str] = {name: str(why) for name, why in journey.left_out.items()}
+        for each in journey.route.order:
+            if each.account == chosen.name:
+                break
+            excluded = journey.route.excluded.get(each.account)
+            passed_over[each.account] = str(excluded) if excluded else self._why_held(each.account, task_type, now)
+        journey.passed_over = passed_over
+        chosen.chosen += 1
+        for name, why in passed_over.items():
+            counts = self._sessions[name].passed_over
+            counts[why] = counts.get(why, 0) + 1
+
+    def _why_held(self, name: str, task_type: str, now: float) -> str:
+        until, problem = self._sessions[name].submit_held_until(task_type, now)
+        return "busy" if problem is None or until <= now else str(problem.code)
 
     def may_go_elsewhere(
         self, journey: Journey, session: AccountSession, challenge: Challenge[Any], now: float

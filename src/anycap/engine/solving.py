@@ -286,6 +286,8 @@ class Solving:
         self._engine.start(solve)
         if call.on_start is not None:
             call.on_start(solve)
+        if call.journey.passed_over is not None:
+            self._engine.emitter.routed(solve, call.journey.passed_over)
         return solve
 
     def _callback_base_for(self, session: AccountSession, asked: str | None) -> str | None:
