@@ -15,6 +15,8 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(ROOT.joinpath("docs").rglob("*.md")),
 ]
+BUILT_ONLY = {ROOT / "docs" / "project" / f"{name}.md" for name in ("changelog", "contributing", "security")}
+"""Pages that `nox -s docs` writes from the files at the top; a fresh clone has none of them."""
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PRINTED = sorted({
     line.split("#")[0].strip()
@@ -41,6 +43,6 @@ def test_links_between_pages_lead_somewhere() -> None:
         f"{page.relative_to(ROOT)}: {target}"
         for page in PAGES
         for target in re.findall(r"\]\(([^)#:]+)\)", FENCED.sub("", page.read_text(encoding="utf-8")))
-        if not page.parent.joinpath(target).exists()
+        if not (where := page.parent.joinpath(target)).exists() and where not in BUILT_ONLY
     ]
     assert dead == []

@@ -149,6 +149,10 @@ class Adapter:
             return self._problem(envelope, CREATE_TASK, outcome.status, wait, task_id=task_id)
         status = read_status(body)
         solution = read_solution(body)
+        if solution is not None and _is_garbled(body):
+            return self._without_json(
+                outcome, CREATE_TASK, "JSON whose errorId or status is no value", wait, has_image=has_image
+            )
         if solution is not None and (status is None or self._says_ready(status)):
             return ParsedAnswer(AnswerKind.READY, task_id=task_id, solution=solution, body=body, status=status)
         if status in self.catalog.failed_statuses and envelope.error_id is not None:
@@ -179,9 +183,8 @@ class Adapter:
             return self._problem(envelope, GET_TASK_RESULT, outcome.status, wait)
         status = read_status(body)
         solution = read_solution(body)
-        said = body.get("status")
-        if said and isinstance(said, (list, Mapping)):  # the vendor's words are garbled: its solution may be as well
-            return self._without_json(outcome, GET_TASK_RESULT, "JSON whose status is no word", wait)
+        if solution is not None and _is_garbled(body):
+            return self._without_json(outcome, GET_TASK_RESULT, "JSON whose errorId or status is no value", wait)
         if status in self.catalog.ready_statuses or (
             solution is not None and (status is None or self._says_ready(status))
         ):
@@ -403,6 +406,12 @@ class Adapter:
 _ORIGIN_NOT_REACHED = frozenset({521, 523, 525, 526})
 """Cloudflare: server down, unreachable, no TLS handshake, invalid certificate. 520, 522 and 524 may come after the origin
 has the request. https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/"""
+
+
+def _is_garbled(body: Mapping[str, Any]) -> bool:
+    """Whether the vendor's own fields are lists or objects: what stands beside them is worth as much."""
+    status = body.get("status")  # an empty one says nothing, as a missing one
+    return isinstance(body.get("errorId"), (list, Mapping)) or bool(status and isinstance(status, (list, Mapping)))
 
 
 def _code_of_4xx(status: int, has_image: bool) -> Code:
