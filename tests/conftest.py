@@ -10,10 +10,17 @@ from tests.canary import (
     pytest_runtest_protocol,
     pytest_unconfigure,
 )
+from tests.valkey_server import make_valkey, own_valkey, valkey
 
-__all__ = [  # pytest finds these hooks here
-    "canary_hears_captured_output", "pytest_configure", "pytest_runtest_makereport", "pytest_runtest_protocol",
+__all__ = [
+    "canary_hears_captured_output",
+    "make_valkey",
+    "own_valkey",
+    "pytest_configure",
+    "pytest_runtest_makereport",
+    "pytest_runtest_protocol",
     "pytest_unconfigure",
+    "valkey",
 ]  # fmt: skip
 
 # How long an example takes is the machine's business: with other work on it, any test may exceed 200 ms.

@@ -111,6 +111,7 @@ if TYPE_CHECKING:
     from anycap.settings import RetrySettings as RetrySettings
     from anycap.settings import RoutingSettings as RoutingSettings
     from anycap.settings import Settings as Settings
+    from anycap.shared.settings import Shared as Shared
     from anycap.taxonomy import Category as Category
     from anycap.taxonomy import Charged as Charged
     from anycap.taxonomy import Code as Code
@@ -155,6 +156,7 @@ _NAMES_IN = {
         "RawSolution Receipt RouteStep Solution SpendingLine TencentSolution TextSolution TokenSolution"
     ),
     "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings RoutingSettings Settings",
+    "shared.settings": "Shared",
     "taxonomy": "Category Charged Code ErrorRow Retry Scope",
     "tickets": "Attempt Ticket TicketState",
     "transport.port": "Transport",

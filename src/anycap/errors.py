@@ -19,8 +19,8 @@
      |   +- SolutionExpired        its solution was paid for, and is of no use any more
      +- KeyMismatch                this idempotency key stands for another challenge
      +- JournalError               the journal cannot be read or written
-     |   +- Fenced                 somebody else owns the ticket now
-     +- StoreError                 the shared store does not answer; nothing was sent
+     |   +- StoreError             the server that the fleet shares does not answer, or refuses
+     |   +- Fenced                 another process has taken these tickets over
      +- ClientClosed, EngineBroken this client sends nothing any more; tickets stay good
      +- ConfigurationError, InvalidChallenge, ReportRefused, UnsupportedMethod
                                    a mistake on our side of the wire; nothing was sent
@@ -372,12 +372,22 @@ class JournalError(AnycapError):
     """The journal cannot be read or written (locked, full, corrupt). Raised before money is spent where possible."""
 
 
+class StoreError(JournalError):
+    """The server that the fleet shares does not answer, cannot store, or refuses. Nothing new is sent meanwhile."""
+
+
 class Fenced(JournalError):
-    """Another process owns the ticket now: what this one has of it is out of date, and was not written."""
+    """Another process has taken these tickets over, because this one was not heard of for longer than its lease.
 
+    `ticket_ids` names them; whatever else was to be written with them is durable. They stay good: `wait` follows whoever
+    has them now.
+    """
 
-class StoreError(AnycapError):
-    """The store that several machines share does not answer. Nothing was sent; try again when it does."""
+    def __init__(
+        self, message: str = "", *, ticket: Ticket | None = None, ticket_ids: frozenset[str] = frozenset()
+    ) -> None:
+        self.ticket_ids = ticket_ids
+        super().__init__(message, ticket=ticket)
 
 
 class ClientClosed(AnycapError):

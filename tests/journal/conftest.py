@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,11 @@ from anycap.journal import Journal, Record, RecordKind
 from anycap.journal.memory import MemoryJournal
 from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.settings import JournalSettings
+from anycap.shared.journal import ValkeyJournal
+from anycap.shared.settings import Shared
+from anycap.shared.store import Store
 from anycap.testing import ModelJournal
+from tests.valkey_server import namespace
 
 T = TypeVar("T")
 
@@ -65,7 +70,12 @@ def store_named(name: str, path: Path) -> Journal:
             return SqliteJournal(path, settings=settings)
 
 
-@pytest.fixture(params=["memory", "model", "sqlite", "sqlite-inline"])
+@pytest.fixture(params=["memory", "model", "sqlite", "sqlite-inline", "valkey"])
 def journal(request: pytest.FixtureRequest, path: Path) -> Journal:
     """A journal that is not open yet; closed entries and undated solutions are kept for 100 s."""
+    if request.param == "valkey":
+        shared = Shared(request.getfixturevalue("valkey").url, namespace=namespace())
+        return ValkeyJournal(
+            Store(shared, elapsed=time.monotonic, poll_timeout_s=20.0), settings=JournalSettings(keep_s=100.0)
+        )
     return store_named(request.param, path)

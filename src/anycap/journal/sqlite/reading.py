@@ -14,9 +14,9 @@ from attrs import evolve, frozen
 
 from anycap.journal.port import Entry, EntryFilter, RecordKind
 from anycap.journal.projection import TicketProjection
+from anycap.journal.rows import ROW_CHARS_MAX, UnreadableRow, read_record, read_ticket_id
 from anycap.journal.sqlite.machine import Process
 from anycap.journal.sqlite.owners import NOBODY, OwnerRow, Ownership
-from anycap.journal.sqlite.rows import ROW_CHARS_MAX, UnreadableRow, read_record, read_ticket_id
 
 _ENTRIES = """
     SELECT t.ticket_id, t.owner, t.keeps_body, r.kind, r.at,

@@ -29,10 +29,10 @@ from anycap.journal.port import (
     TicketClaim,
 )
 from anycap.journal.projection import kind_of
+from anycap.journal.rows import Row, row_of, unreadable
 from anycap.journal.sqlite import spending
 from anycap.journal.sqlite.owners import NOBODY, Ownership
 from anycap.journal.sqlite.reading import Found, Reader, condition_of, owner_row
-from anycap.journal.sqlite.rows import Row, row_of, unreadable
 from anycap.journal.sqlite.schema import connect, explain
 from anycap.results import SpendingLine
 from anycap.settings import JournalSettings

@@ -1,8 +1,8 @@
-"""Records as rows of the file: how one is encoded, and how one is read that anybody may have written.
+"""Records as a store keeps them: how one is encoded, and how one is read that anybody may have written.
 
-A journal file may come from another machine, a damaged disk or somebody else's hand. So nothing in it is believed: what
+A journal may come from another machine, a damaged disk or somebody else's hand. So nothing in it is believed: what
 does not have the shape that this release or an earlier one writes makes its ticket unreadable, and no other. Where rows
-go is in `store.py`, what they add up to in `projection.py`.
+go is in `sqlite/store.py` and `anycap.shared`, what they add up to in `projection.py`.
 """
 
 from __future__ import annotations

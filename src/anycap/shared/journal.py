@@ -1,0 +1,519 @@
+"""The journal in a Valkey or Redis server: any machine of the fleet can take up any ticket.
+
+Here is the port: records in, entries out. Each write is one script and one round trip; what the scripts keep is in
+`lua/common.lua`. What the records of a ticket add up to is in `journal/projection.py`, as in every other store. Who owns a
+ticket is decided in the server, at each write: one of a member that has been taken over from is refused.
+
+What this member has open is also kept here, record by record: should the store come back empty or behind, it is written
+again before anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, assert_never
+
+import anyio
+from attrs import define, field, frozen
+
+from anycap.errors import Fenced, JournalError, StoreError
+from anycap.journal.fields import RecordRefused
+from anycap.journal.port import Capability, Claim, Entry, EntryFilter, KeyClaim, Record, RecordKind, TicketClaim
+from anycap.journal.projection import TicketProjection, kind_of
+from anycap.journal.rows import ROW_CHARS_MAX, Row, UnreadableRow, read_record, read_ticket_id, row_of
+from anycap.settings import JournalSettings
+from anycap.shared.connections import Arg, Unanswered, text_of
+from anycap.shared.durability import check_replies, commands_behind
+from anycap.shared.store import Store
+
+logger = logging.getLogger("anycap.shared")
+
+LOOK_S = 5.0
+"""Messages may be lost with a connection: whoever waits for others' tickets looks this often all the same."""
+PAGE = 200
+"""Tickets in one answer: about 200 kB, which holds the server up for a millisecond."""
+REPLAY_PAGE = 100
+TIDY_MOST = 500
+"""Tickets erased in one script, which stops the server meanwhile."""
+READ_TIMEOUT_S = 20.0
+
+
+@define
+class _Open:
+    """What the records of one open ticket say, as it was written: for a store that has lost them."""
+
+    lines: list[str] = field(factory=list)
+    body: str = ""
+    erase_at: float = 0.0
+    key: str = ""
+
+
+class ValkeyJournal:
+    """A journal in the server of a `Store`, which it opens and closes.
+
+    With `observe` it only looks: nothing is owned, and nobody is a member (for tools).
+    """
+
+    capabilities = frozenset({Capability.CLAIMS, Capability.CHANGES})
+
+    def __init__(self, store: Store, settings: JournalSettings | None = None, *, observe: bool = False) -> None:
+        self.store = store
+        self._settings = settings or JournalSettings()
+        self._observe = observe
+        self._open = False
+        self._mine: dict[str, _Open] = {}
+        # INTENTs of which nobody knows whether they were carried out. Nothing was sent for them.
+        self._unconfirmed: dict[str, float] = {}
+        # Whether the store may have lost what is ours, or given it to others, since this was last looked at.
+        self._must_replay = False
+        self._replaying = anyio.Lock()
+        self._watchers: dict[object, Callable[[frozenset[str] | None], None]] = {}
+        # Tickets that cannot be read and were named in the log.
+        self._named: set[str] = set()
+        self.accounts: frozenset[str] = frozenset()
+        """Whose tickets are taken over; empty: all."""
+        self.on_recovery: Callable[[], None] = lambda: None
+        """Called when the store answers again after it was silent."""
+        self.on_orphans: Callable[[], None] = lambda: None
+        """Called when members have died: `open_entries` takes over what they left."""
+        self.on_lost: Callable[[frozenset[str]], None] = lambda ticket_ids: None
+        """Called with the tickets that others have taken over from us."""
+
+    # -- life
+
+    async def open(self) -> None:
+        """Connect, check what the server can do, become a member. Raises ConfigurationError or StoreError."""
+        if self._open:
+            return
+        store = self.store
+        store.on_up(self._came_up)
+        store.quick.on_message = self._message
+        member = store.member
+        member.on_fenced = self._fenced
+        member.on_empty = self._fenced
+        member.on_orphans = self._orphans_found
+        await store.open(join=not self._observe)
+        self._open = True
+        if not self._observe:
+            await self._take_over("")
+            store.spawn(self._look_often)
+            store.spawn(member.keep_alive)
+
+    async def aclose(self) -> None:
+        """Sign out and disconnect, within `close_grace_s`. Tickets that are open are nobody's then."""
+        if not self._open:
+            return
+        self._open = False
+        try:
+            with anyio.move_on_after(self._settings.close_grace_s):
+                if not self._observe:
+                    with suppress(StoreError):
+                        await self._write_unconfirmed()
+                    with suppress(StoreError):
+                        await self.store.member.leave()
+        finally:
+            self._mine.clear()
+            await self.store.close()
+
+    # -- writing
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Append `records`; they are as durable as `Shared(durability=...)` says when this returns.
+
+        Raises Fenced for records of tickets that others have taken over; the other records are written. Raises StoreError
+        when the server does not answer, or did not confirm: then the records may be there or not.
+        """
+        self._check()
+        if records:
+            await self._write([], self._rows(records))
+
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | None]:
+        """Carry out each claim or none of it, in one script with `records`; see the port."""
+        self._check()
+        rows = self._rows(records)
+        of_claims = [
+            (claim, self._rows([claim.intent])[0] if isinstance(claim, KeyClaim) else None) for claim in claims
+        ]
+        return await self._write(of_claims, rows)
+
+    def _rows(self, records: Iterable[Record]) -> list[Row]:
+        return [row_of(record, self._settings.keep_s) for record in records]
+
+    async def _write(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Entry | None]:
+        await self._replay_if_needed()
+        durability = self.store.shared.durability
+        unconfirmed = dict(self._unconfirmed)
+        ops = [_Op.of_unconfirmed(ticket_id, at) for ticket_id, at in unconfirmed.items()]
+        ops += [_Op.of_row(row) for row in rows]
+        of_claims = [_Op.of_claim(claim, row) for claim, row in claims]
+        member = self.store.member
+        intents = [op for op in (*ops, *of_claims) if op.what in "ik"]
+        for _ in range(3):
+            args: list[Arg] = [
+                *member.identity, member.names.changes, len(ops), len(of_claims), member.grace_ms,
+                *(value for op in (*ops, *of_claims) for value in op.values()),
+            ]  # fmt: skip
+            try:
+                answer, *replies = await self.store.durable.run_script(
+                    "write", member.names.keys, args, *commands_behind(durability)
+                )
+                if answer[0] == b"OK":
+                    check_replies(durability, replies)
+            except StoreError as error:
+                if not (isinstance(error, Unanswered) and not error.sent):
+                    self._unconfirmed.update({op.ticket_id: op.at for op in intents})
+                raise
+            except BaseException:
+                self._unconfirmed.update({op.ticket_id: op.at for op in intents})
+                raise
+            if answer[0] == b"OK":
+                break
+            await self._sign_in_again()
+        else:
+            raise StoreError("The shared server keeps refusing this member, which signs in again and again.")
+        for ticket_id in unconfirmed:
+            self._unconfirmed.pop(ticket_id, None)
+        refused = frozenset(map(text_of, answer[1]))
+        self._remember(ops, refused)
+        answers = [None if one == 1 else self._entry(one) for one in answer[2]]
+        self._remember(
+            [op for op, one in zip(of_claims, answers, strict=True) if one is None and op.what == "k"], refused
+        )
+        lost = frozenset(self._mine.keys() & refused)
+        if refused:
+            for ticket_id in lost:
+                del self._mine[ticket_id]
+            raise Fenced(
+                "another process has taken over what this one was at, as it was not heard of for longer than its lease",
+                ticket_ids=refused,
+            )
+        return answers
+
+    def _remember(self, ops: Iterable[_Op], refused: frozenset[str]) -> None:
+        """Keep what is open by record, in case that the store loses it."""
+        for op in ops:
+            ticket_id = op.ticket_id
+            if ticket_id in refused:
+                continue
+            if op.what in "dscv":
+                self._mine.pop(ticket_id, None)
+            elif op.what in "ik":
+                self._mine[ticket_id] = _Open([op.line], key=op.key)
+            elif (kept := self._mine.get(ticket_id)) is not None:
+                kept.lines.append(op.line)
+                if op.what == "r":
+                    kept.body, kept.erase_at = op.body, op.erase_at
+
+    async def _write_unconfirmed(self) -> None:
+        if self._unconfirmed:
+            await self._write([], [])
+
+    # -- what the store may have lost, and what others have taken over
+
+    def _came_up(self) -> None:
+        """A connection is there again. What was written last may be lost: it may be another server, or an older state."""
+        if self._open:
+            self._must_replay = True
+            self._tell(None)
+            self.store.spawn(self._recover)
+
+    def _fenced(self) -> None:
+        """The store was empty, or others have taken over: see what is still ours."""
+        self._must_replay = True
+        if self._open:
+            self.store.spawn(self._recover)
+
+    def _orphans_found(self) -> None:
+        self.on_orphans()
+
+    async def _recover(self) -> None:
+        try:
+            await self.store.member.renew()
+            await self._replay_if_needed()
+            await self._write_unconfirmed()
+        except StoreError as error:
+            logger.info("the shared server is not back yet: %s", error)
+            return
+        except Fenced:
+            pass
+        self.on_recovery()
+
+    async def _sign_in_again(self) -> None:
+        """A write was refused: the store has another generation, or we were fenced."""
+        if await self.store.member.renew():
+            self._must_replay = True
+        await self._replay_if_needed()
+
+    async def _replay_if_needed(self) -> None:
+        if not self._must_replay:
+            return
+        async with self._replaying:
+            if not self._must_replay:
+                return
+            member = self.store.member
+            if not member.fence:
+                await member.sign_in()
+            mine = list(self._mine.items())
+            for start in range(0, len(mine), REPLAY_PAGE):
+                page = mine[start : start + REPLAY_PAGE]
+                args: list[Arg] = [*member.identity, len(page)]
+                for ticket_id, kept in page:
+                    args += [ticket_id, "".join(line + "\n" for line in kept.lines), kept.body, kept.erase_at, kept.key]
+                durability = self.store.shared.durability
+                answer, *replies = await self.store.durable.run_script(
+                    "replay", member.names.keys, args, *commands_behind(durability)
+                )
+                if answer[0] != b"OK":
+                    await member.renew()
+                    raise StoreError("The shared server has changed again; the next write tries again.")
+                check_replies(durability, replies)
+                lost = frozenset(map(text_of, answer[1]))
+                for ticket_id in lost:
+                    self._mine.pop(ticket_id, None)
+                if lost:
+                    self.on_lost(lost)
+            self._must_replay = False
+
+    # -- taking over
+
+    async def open_entries(self) -> list[Entry]:
+        """Every open ticket that this member owns, oldest first; takes over what members that died meanwhile left."""
+        self._check()
+        member = self.store.member
+        if not self._observe:
+            await member.renew()
+            await self._replay_if_needed()
+            for dead in ("", *member.dead):
+                await self._take_over(dead)
+        entries = []
+        for raw in await self._read("mine", member.owner):
+            entry = self._entry_or_none(raw)
+            if entry is not None:
+                entries.append(entry)
+                if entry.ticket_id not in self._mine:
+                    self._mine[entry.ticket_id] = self._open_of(raw)
+        return entries
+
+    async def _take_over(self, dead: str) -> None:
+        member = self.store.member
+        args: list[Arg] = [*member.identity, dead, member.grace_ms, "\n".join(sorted(self.accounts))]
+        durability = self.store.shared.durability
+        answer, *replies = await self.store.durable.run_script(
+            "adopt", member.names.keys, args, *commands_behind(durability)
+        )
+        if answer[0] != b"OK":
+            await self._sign_in_again()
+            return
+        check_replies(durability, replies)
+        if answer[1]:
+            logger.info("took over %d tickets of %s", len(answer[1]), dead or "members that have left")
+
+    def _open_of(self, raw: list[Any]) -> _Open:
+        """What is remembered of a ticket that was taken over."""
+        kept = _Open(text_of(raw[4]).splitlines(), body=text_of(raw[5]) if raw[5] else "")
+        for kind, at, fields in map(json.loads, kept.lines):
+            if kind == RecordKind.INTENT:
+                kept.key = fields.get("key") or ""
+            elif kind == RecordKind.RESULT:
+                expires_at = fields.get("expires_at")
+                kept.erase_at = at + self._settings.keep_s if expires_at is None else expires_at
+        return kept
+
+    # -- reading
+
+    async def find(self, ticket_id: str) -> Entry | None:
+        """The entry of one ticket, whoever owns it."""
+        self._check()
+        found = await self._read("ids", ticket_id)
+        return self._entry(found[0]) if found else None
+
+    async def entries(self, *, closed: bool = False, where: EntryFilter | None = None) -> list[Entry]:
+        """All open entries of the fleet; with `closed` the kept closed ones too, with `where` only some."""
+        self._check()
+        of_key = where is not None and where.key is not None
+        what = ("key", where.key) if where is not None and where.key is not None else ("all" if closed else "open", "")
+        found = []
+        for raw in await self._read(*what):
+            entry = self._entry_or_none(raw)
+            if entry is None or (of_key and entry.closed and not closed) or (where is not None and not where(entry)):
+                continue
+            found.append(entry)
+        return found
+
+    async def _read(self, what: str, value: str) -> list[list[Any]]:
+        last = 0
+        found: list[list[Any]] = []
+        names = self.store.member.names
+        while True:
+            (answer,) = await self.store.quick.run_script(
+                "read", names.keys, [what, last, PAGE, value], timeout_s=READ_TIMEOUT_S
+            )
+            last, page = answer
+            found += [raw for raw in page if raw]
+            if not last:
+                return found
+
+    def _entry_or_none(self, raw: list[Any]) -> Entry | None:
+        """An entry for a list; a ticket that cannot be read is named once in the log and left out."""
+        try:
+            return self._entry(raw)
+        except RecordRefused as error:
+            ticket_id = ascii(text_of(raw[0]))
+            if ticket_id not in self._named:
+                self._named.add(ticket_id)
+                logger.warning("%s", error)
+        return None
+
+    def _entry(self, raw: list[Any]) -> Entry:
+        ticket_id, owner, alive, kept, log, body = raw
+        owner = text_of(owner)
+        try:
+            ticket_id = read_ticket_id(text_of(ticket_id))
+            text = text_of(body) if body and len(body) <= ROW_CHARS_MAX else None
+            records = [_record(line, text) for line in text_of(log).splitlines()]
+            first, *later = records
+        except (UnreadableRow, ValueError) as error:
+            why = str(error)
+        else:
+            total = TicketProjection(*first, shared=bool(kept))
+            for record in later:
+                total.add(*record)
+            if body is None or body is False:
+                total.forget_result()
+            own = owner == self.store.member.owner
+            held = total.closed or bool(alive) or (own and self._open)
+            return total.entry(ticket_id, held=held, owned=total.closed or own, owner=owner or None)
+        raise RecordRefused(
+            f"The shared server holds records of ticket {ticket_id!a} that cannot be read ({why}). They were left as "
+            "they are."
+        )
+
+    # -- what others write
+
+    def on_change(self, wake: Callable[[frozenset[str] | None], None]) -> Callable[[], None]:
+        """Call `wake` when another member has written: by message, and every 5 s in case one was lost."""
+        watcher = object()
+        self._watchers[watcher] = wake
+        if len(self._watchers) == 1:
+            self.store.quick.subscribe(self.store.member.names.changes)
+
+        def end() -> None:
+            if self._watchers.pop(watcher, None) is not None and not self._watchers:
+                self.store.quick.unsubscribe(self.store.member.names.changes)
+
+        return end
+
+    def sending(self, ticket_id: str) -> None:
+        """Not kept: a mark in the store would be another round trip."""
+
+    def _message(self, channel: str, text: str) -> None:
+        if channel != self.store.member.names.changes:
+            return
+        owner, *ticket_ids = text.split("\n")
+        if not text:
+            self._tell(None)  # the subscription has begun: look at what came before
+        elif owner != self.store.member.owner:
+            self._tell(frozenset(ticket_ids))
+
+    def _tell(self, ticket_ids: frozenset[str] | None) -> None:
+        for wake in list(self._watchers.values()):
+            wake(ticket_ids)
+
+    async def _look_often(self) -> None:
+        while True:
+            await anyio.sleep(LOOK_S)
+            self._tell(None)
+
+    # -- forgetting
+
+    async def erase_expired(self, now: float) -> int:
+        """Erase solutions past their validity and closed tickets past their keeping time; returns how many."""
+        self._check()
+        if self._observe:
+            return 0
+        member = self.store.member
+        line = _line(RecordKind.EXPIRED, now, "{}")
+        erased, more = 0, 1
+        while more:
+            args: list[Arg] = [*member.identity, now, now - self._settings.keep_s, line, TIDY_MOST]
+            (answer,) = await self.store.quick.run_script("tidy", member.names.keys, args)
+            if answer[0] != b"OK":
+                await self._sign_in_again()
+                continue
+            erased += answer[1]
+            more = answer[2]
+        return erased
+
+    def _check(self) -> None:
+        if not self._open:
+            raise JournalError("The journal is not open: open the client first. Nothing was written.")
+
+
+@frozen
+class _Op:
+    """One record, or claim, as the script takes it."""
+
+    ticket_id: str
+    what: str
+    line: str = ""
+    at: float = 0.0
+    body: str = ""
+    erase_at: float = 0.0
+    key: str = ""
+    after: str = ""
+
+    def values(self) -> tuple[Arg, ...]:
+        return self.ticket_id, self.what, self.line, self.at, self.body, self.erase_at, self.key, self.after
+
+    @classmethod
+    def of_row(cls, row: Row, what: str | None = None, after: str = "") -> _Op:
+        kind = kind_of(row.kind)
+        if what is None:
+            match kind:
+                case RecordKind.INTENT:
+                    what = "i"
+                case RecordKind.RESULT:
+                    what = "r"
+                case RecordKind.DELIVERED | RecordKind.REPORTED:
+                    what = "d"
+                case RecordKind.SETTLED:
+                    what = "s"
+                case RecordKind():
+                    what = "c" if kind.closes else "o"
+                case _:
+                    what = "f"
+        line = _line(row.kind, row.at, row.fields)
+        return cls(row.ticket_id, what, line, row.at, row.body or "", row.erase_at, row.key or "", after)
+
+    @classmethod
+    def of_claim(cls, claim: Claim, row: Row | None) -> _Op:
+        match claim:
+            case KeyClaim():
+                assert row is not None  # noqa: S101 - a key's claim comes with the row of its INTENT
+                return cls.of_row(row, "k", claim.after or "")
+            case TicketClaim():
+                return cls(claim.ticket_id, "t")
+            case _:
+                assert_never(claim)
+
+    @classmethod
+    def of_unconfirmed(cls, ticket_id: str, at: float) -> _Op:
+        """Closes an INTENT of which nobody knows whether it was written; nothing was sent for it."""
+        return cls(ticket_id, "v", _line(RecordKind.NOT_CREATED, at, '{"charged":"no"}'), at)
+
+
+def _line(kind: str, at: float, fields: str) -> str:
+    return f"[{json.dumps(str(kind))},{at!r},{fields}]"
+
+
+def _record(line: str, body: str | None) -> tuple[str, float, dict[str, Any]]:
+    if len(line) > ROW_CHARS_MAX:
+        raise UnreadableRow("a record is too long")
+    read = json.loads(line)
+    if not isinstance(read, list) or len(read) != 3 or not isinstance(read[2], dict):
+        raise UnreadableRow("a line is no record")
+    kind, at, fields = read
+    return read_record(kind, at, json.dumps(fields), body)

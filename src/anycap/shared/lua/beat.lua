@@ -1,0 +1,31 @@
+-- Sign in, or renew the lease. ARGV: a generation for an empty store, owner, fence (empty: sign in), lease and grace in
+-- milliseconds, what the owner says of itself.
+-- Answers: 'OK' or 'FENCE' (the lease was over, and another has taken over), generation, fence, the owners that are dead beyond
+-- the grace, whether there are open tickets that are nobody's.
+local owner, fence, lease, grace = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local generation = call('HGET', META, 'generation')
+if not generation then
+  generation = ARGV[1]
+  call('HSET', META, 'generation', generation)
+end
+-- Nobody was seen for half a lease: the store was away, and everybody's lease may be over through no fault of theirs. Give
+-- them one lease to say that they live.
+local seen = tonumber(call('HGET', META, 'seen') or '0')
+if now - seen > lease / 2 then call('HSET', META, 'hold', now + lease) end
+call('HSET', META, 'seen', now)
+local known = call('HGET', FENCES, owner)
+if fence == '' then
+  if not known then
+    known = tostring(call('HINCRBY', META, 'fence', 1))
+    call('HSET', FENCES, owner, known)
+  end
+elseif known ~= fence then
+  return {'FENCE', generation}
+end
+call('ZADD', MEMBERS, now + lease, owner)
+call('HSET', ABOUT, owner, ARGV[6])
+local dead = {}
+if now >= tonumber(call('HGET', META, 'hold') or '0') then
+  dead = call('ZRANGEBYSCORE', MEMBERS, '-inf', '(' .. (now - grace), 'LIMIT', 0, 100)
+end
+return {'OK', generation, known, dead, tonumber(call('HGET', META, 'orphans') or '0')}

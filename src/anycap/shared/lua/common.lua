@@ -1,0 +1,55 @@
+-- In front of every script: the keys, in the order of `KEYS` in names.py, and what all scripts share.
+--
+-- meta     hash   generation, seq, fence, seen, hold (milliseconds of the server's clock)
+-- members  zset   owner -> end of its lease, in milliseconds of the server's clock
+-- fences   hash   owner -> the number it signed in under
+-- about    hash   owner -> what it says of itself, as JSON
+-- owners   hash   ticket -> owner; empty: nobody's
+-- logs     hash   ticket -> its records, a line of JSON each
+-- bodies   hash   ticket -> the vendor's answer with the solution, as JSON
+-- all      zset   ticket -> its number in the order of INTENTs
+-- open     zset   the same, of those that are not closed
+-- closed   zset   ticket -> wall second of its end
+-- erase    zset   ticket -> wall second from which its solution is erased
+-- keys     hash   idempotency key -> its tickets, the latest last
+-- key_of   hash   ticket -> its idempotency key
+-- kept     set    tickets whose solution outlives its delivery
+-- foreign  set    tickets with a record of a later release, which are never forgotten
+local META, MEMBERS, FENCES, ABOUT, OWNERS, LOGS, BODIES, ALL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local OPEN, CLOSED, ERASE, BY_KEY, KEY_OF, KEPT, FOREIGN = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
+local call = redis.call
+
+local function milliseconds()
+  local time = call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local now = milliseconds()
+
+local function is_alive(owner)
+  local ends = owner ~= '' and call('ZSCORE', MEMBERS, owner)
+  return ends and tonumber(ends) > now
+end
+
+-- Whether others may take over: the lease is over for longer than a poll takes, and the fleet has had time to say that it lives.
+local function is_dead(owner, grace)
+  local ends = call('ZSCORE', MEMBERS, owner)
+  if ends and tonumber(ends) > now - grace then return false end
+  return not ends or now >= tonumber(call('HGET', META, 'hold') or '0')
+end
+
+-- Whether the caller may write: its generation is the store's, and it is signed in under this number. Else the reason.
+local function why_not(generation, owner, fence)
+  if call('HGET', META, 'generation') ~= generation then return 'GENERATION' end
+  if call('HGET', FENCES, owner) ~= fence then return 'FENCE' end
+  return false
+end
+
+-- One ticket as it is given out: id, owner, whether that lives, whether the solution is kept, records, solution.
+local function ticket_of(id)
+  local log = call('HGET', LOGS, id)
+  if not log then return false end
+  local owner = call('HGET', OWNERS, id) or ''
+  return {
+    id, owner, is_alive(owner) and 1 or 0, call('SISMEMBER', KEPT, id), log, call('HGET', BODIES, id) or false
+  }
+end

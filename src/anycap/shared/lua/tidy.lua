@@ -1,0 +1,40 @@
+-- Erase solutions whose validity is over, and closed tickets whose keeping time is. ARGV: generation, owner, fence, the wall
+-- second, the wall second up to whose ends tickets are forgotten, the line of an EXPIRED record, how many at most.
+-- Answers: 'OK', how many were erased, whether there may be more.
+local reason = why_not(ARGV[1], ARGV[2], ARGV[3])
+if reason then return {reason} end
+local wall, line, most = ARGV[4], ARGV[6], tonumber(ARGV[7])
+local lapsed = call('ZRANGEBYSCORE', ERASE, '-inf', wall, 'LIMIT', 0, most)
+for _, id in ipairs(lapsed) do
+  call('HDEL', BODIES, id)
+  call('ZREM', ERASE, id)
+  if not call('ZSCORE', CLOSED, id) then
+    call('HSET', LOGS, id, (call('HGET', LOGS, id) or '') .. line .. '\n')
+    call('ZADD', CLOSED, wall, id)
+    call('ZREM', OPEN, id)
+  end
+end
+local forgotten = 0
+local old = call('ZRANGEBYSCORE', CLOSED, '-inf', ARGV[5], 'LIMIT', 0, most)
+for _, id in ipairs(old) do
+  if call('SISMEMBER', FOREIGN, id) == 0 then
+    forgotten = forgotten + 1
+    local key = call('HGET', KEY_OF, id)
+    if key then
+      local left = {}
+      for other in string.gmatch(call('HGET', BY_KEY, key) or '', '[^\n]+') do
+        if other ~= id then left[#left + 1] = other end
+      end
+      if #left > 0 then call('HSET', BY_KEY, key, table.concat(left, '\n')) else call('HDEL', BY_KEY, key) end
+      call('HDEL', KEY_OF, id)
+    end
+    call('HDEL', OWNERS, id)
+    call('HDEL', LOGS, id)
+    call('HDEL', BODIES, id)
+    call('ZREM', ERASE, id)
+    call('ZREM', ALL, id)
+    call('ZREM', CLOSED, id)
+    call('SREM', KEPT, id)
+  end
+end
+return {'OK', #lapsed + forgotten, (#lapsed == most or #old == most) and 1 or 0}

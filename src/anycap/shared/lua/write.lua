@@ -1,0 +1,131 @@
+-- Append records and carry out claims, each of them or none of it.
+--
+-- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds; then for each record eight values: ticket,
+-- what it is (a letter), its line, its wall second, its solution, the wall second from which that is erased, its key, the
+-- ticket after which the key is claimed. The records of claims are the last.
+--   i intent  r result  d delivered or reported  s settled  c another closing one  o another  f of a later release
+--   v closing, of an INTENT whose write was not confirmed: of no meaning if it was never carried out
+--   k intent that claims its key  t claims the ticket itself (no line)
+-- Answers: 'OK', the tickets whose records were refused, for each claim 1 or the ticket in its way.
+local reason = why_not(ARGV[1], ARGV[2], ARGV[3])
+if reason then return {reason} end
+local me, channel, records, claims, grace = ARGV[2], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local refused, answers, told = {}, {}, {}
+
+local function append(id, line)
+  call('HSET', LOGS, id, (call('HGET', LOGS, id) or '') .. line .. '\n')
+  told[#told + 1] = id
+end
+
+local function erase_body(id)
+  call('HDEL', BODIES, id)
+  call('ZREM', ERASE, id)
+end
+
+local function number(id)
+  local found = call('ZSCORE', ALL, id)
+  if found then return found end
+  local new = call('HINCRBY', META, 'seq', 1)
+  call('ZADD', ALL, new, id)
+  return new
+end
+
+local function ensure(id)
+  if call('HSETNX', OWNERS, id, me) == 1 then call('ZADD', OPEN, number(id), id) end
+end
+
+local function forget_key(id)
+  local key = call('HGET', KEY_OF, id)
+  if not key then return end
+  local left = {}
+  for other in string.gmatch(call('HGET', BY_KEY, key) or '', '[^\n]+') do
+    if other ~= id then left[#left + 1] = other end
+  end
+  if #left > 0 then call('HSET', BY_KEY, key, table.concat(left, '\n')) else call('HDEL', BY_KEY, key) end
+  call('HDEL', KEY_OF, id)
+end
+
+local function may_write(id, what)
+  local owner = call('HGET', OWNERS, id)
+  if not owner or owner == me or owner == '' or what == 's' then return true end
+  return call('ZSCORE', CLOSED, id) and true or false
+end
+
+local function write(id, what, line, at, body, erase_at, key)
+  if what == 'v' then
+    if call('HGET', OWNERS, id) ~= me or call('ZSCORE', CLOSED, id) then return true end
+    what = 'c'
+  end
+  if not may_write(id, what) then return false end
+  if what == 'i' or what == 'k' then
+    forget_key(id)
+    call('HSET', OWNERS, id, me)
+    call('ZREM', CLOSED, id)
+    call('ZADD', OPEN, number(id), id)
+    erase_body(id)
+    if key == '' then
+      call('SREM', KEPT, id)
+    else
+      local before = call('HGET', BY_KEY, key)
+      call('HSET', BY_KEY, key, before and before .. '\n' .. id or id)
+      call('HSET', KEY_OF, id, key)
+      call('SADD', KEPT, id)
+    end
+  else
+    ensure(id)
+    if what == 'r' then
+      if not call('ZSCORE', CLOSED, id) and body ~= '' then
+        call('HSET', BODIES, id, body)
+        call('ZADD', ERASE, erase_at, id)
+      end
+    elseif what == 'd' or what == 's' or what == 'c' then
+      -- A second closing record does not prolong how long the ticket is kept.
+      call('ZADD', CLOSED, 'NX', at, id)
+      call('ZREM', OPEN, id)
+      if what ~= 'd' or call('SISMEMBER', KEPT, id) == 0 then erase_body(id) end
+    elseif what == 'f' then
+      call('SADD', FOREIGN, id)
+    end
+  end
+  append(id, line)
+  return true
+end
+
+local function latest_of(key)
+  local tickets = call('HGET', BY_KEY, key)
+  return tickets and string.match(tickets, '([^\n]+)$')
+end
+
+local function claim_key(id, what, line, at, body, erase_at, key, after)
+  local latest = latest_of(key)
+  if latest and latest ~= after then return ticket_of(latest) end
+  if not write(id, what, line, at, body, erase_at, key) then return ticket_of(id) end
+  return 1
+end
+
+local function claim_ticket(id)
+  local owner = call('HGET', OWNERS, id)
+  if not owner then return 1 end
+  if call('ZSCORE', CLOSED, id) then return ticket_of(id) end
+  if owner == me then return 1 end
+  if owner ~= '' and not is_dead(owner, grace) then
+    call('SADD', KEPT, id)
+    return ticket_of(id)
+  end
+  -- Should the dead one wake up, its next renewal tells it to look at what it still has.
+  if owner ~= '' then call('HDEL', FENCES, owner) end
+  call('HSET', OWNERS, id, me)
+  return 1
+end
+
+for i = 0, records + claims - 1 do
+  local at = 7 + 8 * i
+  local id, what = ARGV[at + 1], ARGV[at + 2]
+  if i >= records then
+    answers[#answers + 1] = what == 't' and claim_ticket(id) or what ~= 't' and claim_key(unpack(ARGV, at + 1, at + 8)) or false
+  elseif not write(unpack(ARGV, at + 1, at + 7)) then
+    refused[#refused + 1] = id
+  end
+end
+if #told > 0 then call('PUBLISH', channel, me .. '\n' .. table.concat(told, '\n')) end
+return {'OK', refused, answers}
