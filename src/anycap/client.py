@@ -25,6 +25,7 @@ from anycap.engine.account_session import AccountSession
 from anycap.engine.budgets import Budgets
 from anycap.engine.engine import Engine
 from anycap.engine.event_log import EventLog
+from anycap.engine.fleet import Fleet
 from anycap.engine.health import ClientHealth, health_of
 from anycap.engine.keyed import KeyedSolving
 from anycap.engine.lifecycle import Phase
@@ -45,6 +46,7 @@ from anycap.journal.port import Capability, Journal, offers
 from anycap.providers.adapter import Adapter
 from anycap.results import Receipt, RouteStep, Solution, SpendingLine
 from anycap.settings import Settings
+from anycap.shared.settings import Shared
 from anycap.tickets import Ticket
 from anycap.transport import choose, requests_max_of
 from anycap.transport.connections.target import parse_target
@@ -54,6 +56,8 @@ from anycap.transport.port import AiohttpSession, HttpxClient, Transport
 if TYPE_CHECKING:
     import trio
 
+    from anycap.shared.journal import ValkeyJournal
+
 S = TypeVar("S", bound=Solution)
 
 
@@ -62,6 +66,7 @@ class Client(VendorMethods):
 
     accounts: `Account`s, or provider names whose key is in the environment.
     journal: None keeps tickets in memory; the path of a SQLite file, or a `Journal` of your own, keeps them for good.
+    shared: the server of a fleet, which keeps the tickets of all its clients. See `Shared`.
     http: None for anycap's own connections, or an `httpx.AsyncClient`, an `aiohttp.ClientSession`, a `Transport` of yours;
         what you pass in is never closed.
     on_event: called with every `anycap.events.Event`; one function, or several in a list.
@@ -87,6 +92,7 @@ class Client(VendorMethods):
         self,
         *accounts: Account | str,
         journal: Journal | str | PathLike[str] | None = None,
+        shared: Shared | None = None,
         http: Transport | HttpxClient | AiohttpSession | None = None,
         on_event: Hook | Sequence[Hook] | None = None,
         routing: Literal["ordered", "weighted", "cheapest"] = "ordered",
@@ -112,7 +118,8 @@ class Client(VendorMethods):
         for account in given:
             if isinstance(account.provider, str):
                 self._add_session(account, providers.get(account.provider))
-        self._journal = open_journal(journal, self._settings.journal)
+        self._fleet_journal = fleet_journal = None if shared is None else self._journal_of(shared, journal)
+        self._journal = open_journal(journal if fleet_journal is None else fleet_journal, self._settings.journal)
         self._transport: Transport = choose(
             http,
             self._settings.http,
@@ -145,6 +152,8 @@ class Client(VendorMethods):
             self._use_budgets()
         self._recovery = Recovery(self._engine, self._runtime)
         self._engine.journal_queue.on_housekeeping = self._recovery.forget_expired
+        if fleet_journal is not None:
+            self._join(fleet_journal)
         self.callbacks = Callbacks(self._engine.callback_received)
         self._solving = KeyedSolving(
             self._engine,
@@ -155,6 +164,35 @@ class Client(VendorMethods):
             self.callbacks,
             callback_url=callback_url,
         )
+
+    def _journal_of(self, shared: Shared, journal: object) -> ValkeyJournal:
+        if not isinstance(shared, Shared):
+            raise ConfigurationError(f"shared= takes a Shared(url), not {type(shared).__name__}. Nothing was sent.")
+        if journal is not None:
+            raise ConfigurationError("journal= and shared= both name a place for tickets; give one. Nothing was sent.")
+        from anycap.shared.journal import ValkeyJournal
+        from anycap.shared.store import Store
+
+        store = Store(shared, elapsed=self._runtime.elapsed, poll_timeout_s=self._settings.http.poll_timeout_s)
+        return ValkeyJournal(store, self._settings.journal)
+
+    def _join(self, journal: ValkeyJournal) -> None:
+        """Other clients may take over this one's tickets, and this one theirs."""
+        fleet = Fleet(
+            journal,
+            solves=self._engine.solves,
+            resume=self._recovery.resume,
+            disown=self._engine.disown,
+            slow_down=self._slow_down,
+        )
+        self._engine.fleet = fleet
+        journal.on_lost = fleet.lost
+        journal.on_orphans = fleet.orphans
+        journal.on_recovery = self._engine.journal_queue.retry
+
+    def _slow_down(self, stretch: float) -> None:
+        for session in self._sessions.values():
+            session.scheduler.poll_stretch = stretch
 
     def __repr__(self) -> str:
         phase = self._engine.phase.value
@@ -173,6 +211,8 @@ class Client(VendorMethods):
         if await self._read_catalogs():
             self._use_budgets()
         check_offline(self._transport, (session.base_url() for session in self._sessions.values()))
+        if self._fleet_journal is not None:
+            self._fleet_journal.accounts = frozenset(self._sessions)
         await self._engine.open(nursery)
         self._engine.events.opened(self)
 

@@ -56,6 +56,7 @@ DEFAULT_POLL_GAP_S = 3.0
 
 _OWN_ACTIONS = frozenset({Action.SCHEDULE_POLL, Action.REQUEUE, Action.RELEASE_TASK_SLOT})
 """Done here; the others are the shell's."""
+_WITH_TASK_SLOT = frozenset({State.STORING, State.WAITING, State.POLLING, State.SAVING})
 
 
 class AccountScheduler:
@@ -102,6 +103,9 @@ class AccountScheduler:
         self._lateness = PollLateness()
         self._callbacks = CallbackTrust()
         self._patience = PagePatience(polling.page_patience_s)
+
+        self.poll_stretch = 1.0
+        """Gaps between polls are so many times as long: while a shared journal cannot say whether the tasks are still ours."""
 
         # As `next_job` has last found it.
         self._limit = gate.limit(0)
@@ -527,6 +531,17 @@ class AccountScheduler:
         solve.state, actions = step(before, Event.ABANDON)
         return self._do_own(solve, actions, now)
 
+    def disown(self, solve: Solve, now: float) -> None:
+        """Another process has the task now: it is polled there, and nothing of it is written here."""
+        if solve.state is State.QUEUED:
+            self._leave_queue(solve, now)
+        self._schedule.drop(solve)
+        if solve.state in _WITH_TASK_SLOT:
+            self.guard.task_ended(solve.task_type)
+            self._release(slot_may_be_free=True)
+        solve.abandon_requested = True
+        solve.state = State.ABANDONED
+
     def waited_for(self, solve: Solve, now: float) -> None:
         """Somebody waits for this ticket (again): a stalled one is polled again, a rarely polled one as usual."""
         solve.state, actions = step(solve.state, Event.WAITED_FOR)
@@ -641,7 +656,7 @@ class AccountScheduler:
         if solve.polls == 0:
             age_s: float | None = solve.pacer.first_age_s(self._chance())
         else:
-            stretch = self._lateness.stretch(self._poll_gap_s)
+            stretch = self._lateness.stretch(self._poll_gap_s) * self.poll_stretch
             rarer = 1.0 if solve.callback_url is None else self._callbacks.stretch()
             age_s = solve.pacer.next_age_s(
                 sent_age_s=solve.poll_sent_age_s,

@@ -20,7 +20,7 @@ from anycap.engine.budgets import Budgets
 from anycap.engine.event_emitter import EventEmitter
 from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.solve_errors import failure_fields, refusal_fields
-from anycap.errors import JournalError
+from anycap.errors import Fenced, JournalError
 from anycap.journal.port import Record
 
 UNCLAIMED_MAX = 10_000
@@ -49,6 +49,8 @@ class ActionRunner:
         """Ended solves that no caller has been given the error of, oldest first."""
         self.clock: Callable[[], float] = anyio.current_time
         """The event loop's own clock, once the client is open."""
+        self.on_fenced: Callable[[Solve], None] = lambda solve: None
+        """Called when the journal says that the ticket is another process's now."""
         self._journal_queue = journal_queue
         self._emitter = emitter
         self._solves = solves
@@ -64,6 +66,9 @@ class ActionRunner:
             durable = True
             try:
                 await self._journal_queue.write(records, keep=True)
+            except Fenced:
+                self.on_fenced(solve)
+                return
             except JournalError:
                 durable = False
             if self.budgets is not None and not _COST_IS_KNOWN.isdisjoint(actions):

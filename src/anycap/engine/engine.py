@@ -25,7 +25,7 @@ from anyio.abc import TaskGroup
 
 from anycap.core.jobs import Job, JobKind
 from anycap.core.machine import ENDS, Action, State
-from anycap.core.parsed_answer import AnswerKind
+from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession, VendorCall, balance_amount, send_by
@@ -34,6 +34,7 @@ from anycap.engine.budgets import Budgets
 from anycap.engine.event_emitter import EventEmitter
 from anycap.engine.exchange import exchange
 from anycap.engine.faults import log_fault
+from anycap.engine.fleet import Fleet, taken_over
 from anycap.engine.home import Home
 from anycap.engine.job_tasks import GroupTasks, JobTasks, LoopTasks
 from anycap.engine.journal_queue import JournalQueue
@@ -120,10 +121,13 @@ class Engine:
         self.solves: dict[str, Solve] = {}
         """By ticket id: those at work, and those that came to something a caller has yet to fetch."""
         self._actions = ActionRunner(self.journal_queue, self.emitter, self.solves, wall)
+        self._actions.on_fenced = self.disown
         self.unclaimed = self._actions.unclaimed
         """By ticket id: ended solves whose error nobody has been given yet."""
         self.delivered: OrderedDict[str, DeliveredSolution] = OrderedDict()
         """By ticket id: the last solutions that callers have had, at most `delivered_max`."""
+        self.fleet: Fleet | None = None
+        """Set where other processes may take over this client's tickets."""
         self._delivered_max = delivered_max
         self._budgets: Budgets | None = None
         self._calls: set[VendorCall] = set()
@@ -261,6 +265,8 @@ class Engine:
                 self._group = tasks
                 self._tasks = self._loop_tasks or GroupTasks(tasks)
                 tasks.start_soon(self.journal_queue.keep_up, self._new_notifier())
+                if self.fleet is not None:
+                    tasks.start_soon(self.fleet.keep_watch, self._new_notifier())
                 started.set()
                 await self._dispatch()
                 with anyio.move_on_after(self._grace_s * CLOSE_SHARE):
@@ -415,6 +421,15 @@ class Engine:
             self.solves.pop(solve.id, None)
             self.unclaimed.pop(solve.id, None)
             wake_callers(solve)
+        self._wake_up.notify()
+
+    def disown(self, solve: Solve) -> None:
+        """The ticket is another process's now: poll it no more and write nothing; callers that wait for it are told."""
+        self.sessions[solve.account].scheduler.disown(solve, self.clock())
+        solve.error = taken_over(solve.ticket())
+        self.solves.pop(solve.id, None)
+        self.unclaimed.pop(solve.id, None)
+        wake_callers(solve)
         self._wake_up.notify()
 
     def callback_received(self, ticket_id: str) -> bool:
@@ -630,6 +645,9 @@ class Engine:
         return over
 
     async def _poll(self, session: AccountSession, solve: Solve) -> None:
+        if self.fleet is not None and not await self.fleet.may_poll(solve):
+            session.scheduler.polled(solve, ParsedAnswer(AnswerKind.LOST, Delivery.NOT_SENT), self.clock())
+            return
         sent = self.clock()
         outcome, parsed, _ = await exchange(
             self.transport,

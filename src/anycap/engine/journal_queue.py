@@ -20,7 +20,7 @@ from anycap.core.solve import Solve
 from anycap.engine.event_emitter import EventEmitter
 from anycap.engine.faults import log_fault
 from anycap.engine.notifier import AnyNotifier, Notifier
-from anycap.errors import JournalError
+from anycap.errors import Fenced, JournalError
 from anycap.journal.fields import RecordRefused
 from anycap.journal.port import Capability, Claim, Entry, Journal, OverBudget, Record, RecordKind, TicketClaim, offers
 
@@ -128,7 +128,7 @@ class JournalQueue:
         try:
             await self._store(records)
         except BaseException as error:
-            if keep and not isinstance(error, RecordRefused):
+            if keep and not isinstance(error, RecordRefused | Fenced):
                 # When cancelled, the journal may have it after all. A record that is there twice says nothing new.
                 self._keep([_Part(records, keep)])
             if isinstance(error, JournalError):
@@ -158,6 +158,12 @@ class JournalQueue:
         self.closing[record.ticket_id] = record.kind
         self._gathering.add((record,), keep=True)
         self._wake()
+
+    def retry(self) -> None:
+        """Write now what could not be written before: the journal says that it can be reached again."""
+        if self._gathering.parts:
+            self._gathering.wanted = True
+            self._wake()
 
     def write_steps_later(self, solve: Solve, actions: Sequence[Action]) -> None:
         """Have the records of a solve's steps written that no caller waits for."""
@@ -233,14 +239,25 @@ class JournalQueue:
                 return
             for part in parts:  # one caller's mistake is not the others'
                 await self._attempt([part])
+        except Fenced as error:  # what is another process's now is refused, for good; the rest is written
+            for part in parts:
+                if any(record.ticket_id in error.ticket_ids for record in part.records):
+                    part.error = error
+            for part, answer in zip(claiming, error.answers, strict=True):
+                part.answer = answer
+            self._report(error)
+            self._written(records)
         except JournalError as error:
             self._failed(parts, error)
             self._report(error)
         else:
             for part, answer in zip(claiming, answers, strict=True):
                 part.answer = answer
-            for record in records:
-                self.closing.pop(record.ticket_id, None)
+            self._written(records)
+
+    def _written(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.closing.pop(record.ticket_id, None)
 
     async def _store(self, records: Sequence[Record], claims: Sequence[Claim] = ()) -> list[Entry | OverBudget | None]:
         journal = self.journal

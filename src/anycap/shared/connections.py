@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import certifi
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from anycap.credentials import reveal
 from anycap.errors import ConfigurationError, StoreError
@@ -84,6 +85,8 @@ class Link:
         """Subscribed to, now and after a reconnection."""
         self.trouble = ""
         """Why there is no connection."""
+        self.rejected = False
+        """Whether the server does not accept the user or the password."""
 
     @property
     def is_up(self) -> bool:
@@ -94,13 +97,14 @@ class Link:
         """Connect, and connect again; until cancelled."""
         wait_s = RECONNECT_FIRST_S
         while True:
+            connection: BaseConnection | None = None
             try:
                 connection = self._new_connection()
                 async with anyio.create_task_group() as tasks:
                     await tasks.start(connection.run)
                     # Up: whoever waited may go. The group ends with the connection.
                     wait_s = RECONNECT_FIRST_S
-                    self._connection, self.trouble = connection, ""
+                    self._connection, self.trouble, self.rejected = connection, "", False
                     for channel in self.channels:
                         connection.send_command(b"SUBSCRIBE", channel)
                     if self._push:
@@ -110,9 +114,13 @@ class Link:
                 self.trouble = "the connection was lost"
             except Exception as error:  # noqa: BLE001 - whatever keeps the server away is tried again, and said to callers
                 self.trouble = _words(error)
+                self.rejected = _is_rejection(error)
             finally:
                 self._connection = None
-                self._up = anyio.Event()
+                up, self._up = self._up, anyio.Event()
+                up.set()  # whoever waits sees that it was rejected, or waits for the next
+                if connection is not None:
+                    _discard(connection)
             await anyio.sleep(wait_s)
             wait_s = min(2 * wait_s, RECONNECT_LONGEST_S)
 
@@ -205,9 +213,9 @@ class Link:
         """Whether there is a connection within so many seconds."""
         with anyio.move_on_after(timeout_s):
             while not self.is_up:
+                if self.rejected:
+                    return False
                 await self._up.wait()
-                if not self.is_up:  # set by a connection that is lost already
-                    await anyio.sleep(RECONNECT_FIRST_S)
             return True
         return False
 
@@ -288,6 +296,21 @@ def _create(connection: BaseConnection, command: Sequence[Arg]) -> Any:
     return connection.create_request(str(name).encode(), *args, raise_exceptions=False)
 
 
+def _is_rejection(error: BaseException) -> bool:
+    from coredis.exceptions import AuthenticationError, AuthorizationError
+
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return isinstance(error, AuthenticationError | AuthorizationError)
+
+
+def _discard(connection: BaseConnection) -> None:
+    """Close the queues of a connection that never came about: coredis leaves that to the garbage collector, which complains."""
+    for part in vars(connection).values():
+        if isinstance(part, MemoryObjectSendStream | MemoryObjectReceiveStream):
+            part.close()
+
+
 def _words(error: BaseException) -> str:
     """What kept us from connecting, in words; of a group the first."""
     while isinstance(error, BaseExceptionGroup):
@@ -348,12 +371,12 @@ class Connections:
         self.background.spawn(self.durable.run)
         self.background.spawn(self.quick.run)
         with anyio.move_on_after(timeout_s):
-            await self.durable.wait_until_up(timeout_s)
-            await self.quick.wait_until_up(timeout_s)
+            if await self.durable.wait_until_up(timeout_s):
+                await self.quick.wait_until_up(timeout_s)
         if not self.is_up:
             trouble = self.durable.trouble or self.quick.trouble or f"no answer within {timeout_s:g} s"
             await self.close()
-            if trouble.startswith("Auth"):
+            if self.durable.rejected:
                 raise ConfigurationError(
                     f"The shared server {self._shared.url} does not accept the user or the password ({trouble}). Check them "
                     "in Shared(url) or ANYCAP_SHARED_PASSWORD. Nothing was sent."

@@ -118,6 +118,19 @@ class ValkeyJournal:
             self._mine.clear()
             await self.store.close()
 
+    # -- whose it is
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether nobody can have taken over this member's tickets."""
+        return self.store.member.has_lease
+
+    async def still_mine(self, ticket_id: str) -> bool:
+        """Ask the store, for the case that the lease is over. Raises StoreError where it does not answer."""
+        await self.store.member.renew()
+        await self._replay_if_needed()
+        return ticket_id in self._mine
+
     # -- writing
 
     async def write(self, records: Sequence[Record]) -> None:
@@ -481,6 +494,8 @@ class _Op:
                     what = "d"
                 case RecordKind.SETTLED:
                     what = "s"
+                case RecordKind.ACCEPTED:
+                    what = "a"
                 case RecordKind():
                     what = "c" if kind.closes else "o"
                 case _:

@@ -17,7 +17,6 @@ from collections.abc import Callable
 
 import anyio
 
-import anycap
 from anycap.errors import StoreError
 from anycap.shared.connections import Arg, Connections, text_of
 from anycap.shared.names import Names
@@ -60,7 +59,7 @@ class Membership:
         self._turn = anyio.Lock()
         self._about = json.dumps(
             {
-                "host": socket.gethostname(), "process": os.getpid(), "anycap": anycap.__version__,
+                "host": socket.gethostname(), "process": os.getpid(),
                 "python": ".".join(map(str, sys.version_info[:3])),
             },
             separators=(",", ":"),

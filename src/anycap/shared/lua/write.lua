@@ -3,7 +3,7 @@
 -- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds; then for each record eight values: ticket,
 -- what it is (a letter), its line, its wall second, its solution, the wall second from which that is erased, its key, the
 -- ticket after which the key is claimed. The records of claims are the last.
---   i intent  r result  d delivered or reported  s settled  c another closing one  o another  f of a later release
+--   i intent  r result  d delivered or reported  s settled  c another closing one  a accepted  o another  f of a later release
 --   v closing, of an INTENT whose write was not confirmed: of no meaning if it was never carried out
 --   k intent that claims its key  t claims the ticket itself (no line)
 -- Answers: 'OK', the tickets whose records were refused, for each claim 1 or the ticket in its way.
@@ -48,7 +48,13 @@ end
 local function may_write(id, what)
   local owner = call('HGET', OWNERS, id)
   if not owner or owner == me or owner == '' or what == 's' then return true end
-  return call('ZSCORE', CLOSED, id) and true or false
+  if call('ZSCORE', CLOSED, id) then return true end
+  -- The answer to a createTask that was on its way when others took the ticket over, in doubt: nobody else knows the task's id.
+  if what == 'a' and not string.find(call('HGET', LOGS, id), '["accepted"', 1, true) then
+    call('HSET', OWNERS, id, me)
+    return true
+  end
+  return false
 end
 
 local function write(id, what, line, at, body, erase_at, key)
