@@ -15,6 +15,7 @@ PAGES: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("solutions", "Solutions, tickets, balances", "What comes back.", ("results", "tickets", "outcomes"), ()),
     ("exceptions", "Exceptions", "What is raised, and the error language behind it.", ("errors", "normalize", "taxonomy"), ()),
     ("settings", "Settings", "Every number you may set.", ("settings",), ()),
+    ("shared", "Many machines", "The server that a fleet of clients shares.", ("shared.settings",), ()),
     ("events", "Events", "What a hook receives.", ("events",), ()),
     ("secrets", "Secrets", "How keys are held.", ("credentials",), ()),
     (

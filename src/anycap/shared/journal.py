@@ -21,7 +21,17 @@ from attrs import define, field, frozen
 
 from anycap.errors import Fenced, JournalError, StoreError
 from anycap.journal.fields import RecordRefused
-from anycap.journal.port import Capability, Claim, Entry, EntryFilter, KeyClaim, Record, RecordKind, TicketClaim
+from anycap.journal.port import (
+    Capability,
+    Claim,
+    Entry,
+    EntryFilter,
+    KeyClaim,
+    Record,
+    RecordKind,
+    SpendClaim,
+    TicketClaim,
+)
 from anycap.journal.projection import TicketProjection, kind_of
 from anycap.journal.rows import ROW_CHARS_MAX, Row, UnreadableRow, read_record, read_ticket_id, row_of
 from anycap.settings import JournalSettings
@@ -511,6 +521,8 @@ class _Op:
                 return cls.of_row(row, "k", claim.after or "")
             case TicketClaim():
                 return cls(claim.ticket_id, "t")
+            case SpendClaim():
+                raise JournalError("A shared journal counts no budgets. Nothing was written.")
             case _:
                 assert_never(claim)
 

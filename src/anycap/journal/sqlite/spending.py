@@ -12,7 +12,7 @@ from typing import Any
 
 from anycap.journal.budgets import DAY_S, DAYS_KEPT, DayTotals, Reserve, amount_of, day_number, end_cost
 from anycap.journal.day_book import Place, lines_of
-from anycap.journal.sqlite.rows import Row
+from anycap.journal.rows import Row
 from anycap.results import SpendingLine
 
 UNPRICED = ""
