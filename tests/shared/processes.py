@@ -103,6 +103,10 @@ class Fleet:
         """The pages of all tasks that the vendor has made, in order: its own books."""
         return [str(task.fields["websiteURL"]) for task in list(self.vendor.ledger.tasks)]
 
+    def logs(self) -> bytes:
+        """All records in the server."""
+        return self.server.ask("HVALS", f"anycap:{{{self.namespace}}}:logs")
+
     @property
     def unfinished(self) -> int:
         return sum(1 for task in list(self.vendor.ledger.tasks) if str(task.state) == "pending")

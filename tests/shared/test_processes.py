@@ -28,7 +28,7 @@ def test_a_process_that_slept_longer_than_its_lease_polls_no_more_and_its_caller
         other = it.start([], stay=True, lease_s=1.0, poll_timeout_s=0.2)
         other.wait_for("open")
         sleeper = it.start(PAGES, lease_s=1.0, poll_timeout_s=0.2)
-        wait_until(lambda: len(it.pages_paid) == 6, "six tasks")
+        wait_until(lambda: it.logs().count(b'["accepted"') == 6, "six tasks")
         sleeper.signal(signal.SIGSTOP)
         polls = sum(task.polls for task in it.vendor.ledger.tasks)
         wait_until(lambda: sum(task.polls for task in it.vendor.ledger.tasks) > polls + 12, "the other polls")
@@ -47,8 +47,7 @@ def test_tasks_are_polled_on_while_the_store_is_away_and_the_records_follow(own_
         own_valkey.kill()
         worker.wait_for("solved", 6)  # handed out all the same
         own_valkey.start()
-        logs = f"anycap:{{{it.namespace}}}:logs"
-        wait_until(lambda: own_valkey.ask("HVALS", logs).count(b'["delivered"') == 6, "the records")
+        wait_until(lambda: it.logs().count(b'["delivered"') == 6, "the records")
         assert Counter(it.pages_paid) == Counter(PAGES)
 
 

@@ -22,8 +22,8 @@ logger = logging.getLogger("anycap.shared")
 SILENT_STRETCH = 2.0
 """Without a lease another process may poll the same task: both together stay near the usual rate."""
 
-_IN_FLIGHT = frozenset({State.QUEUED, State.RECORDING, State.SUBMITTING})
-"""Nobody can take over what has no task id: the answer decides whose it is, when it is written."""
+_IN_FLIGHT = frozenset({State.QUEUED, State.RECORDING, State.SUBMITTING, State.STORING})
+"""Others can only have taken it over in doubt: whoever writes the task's id has it."""
 
 
 class Lease(Protocol):

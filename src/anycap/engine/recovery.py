@@ -144,7 +144,12 @@ class Recovery:
         before = {*self._engine.solves, *self._engine.journal_queue.closing}
         entries = await self._engine.journal.open_entries()
         ours = {*before, *self._engine.solves, *self._engine.journal_queue.closing}
-        return [entry for entry in entries if entry.ticket_id not in ours]
+        return [entry for entry in entries if entry.ticket_id not in ours or self._has_become_known(entry)]
+
+    def _has_become_known(self, entry: Entry) -> bool:
+        """Whether it is in doubt here, and another process has got the answer to its createTask after all."""
+        solve = self._engine.solves.get(entry.ticket_id)
+        return solve is not None and solve.state is State.IN_DOUBT and entry.kind == RecordKind.ACCEPTED
 
     def _warn_of_unknown_account(self, entry: Entry) -> None:
         self._engine.emitter.warning(

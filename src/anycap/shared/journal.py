@@ -200,6 +200,11 @@ class ValkeyJournal:
         for ticket_id in unconfirmed:
             self._unconfirmed.pop(ticket_id, None)
         refused = frozenset(map(text_of, answer[1]))
+        for op in ops:
+            if op.what == "a" and op.ticket_id not in self._mine and op.ticket_id not in refused:
+                # Others had it, in doubt, and it is ours again.
+                for raw in await self._read("ids", op.ticket_id):
+                    self._mine[op.ticket_id] = self._open_of(raw)
         self._remember(ops, refused)
         answers = [None if one == 1 else self._entry(one) for one in answer[2]]
         self._remember(
