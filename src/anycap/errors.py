@@ -387,6 +387,8 @@ class Fenced(JournalError):
         self, message: str = "", *, ticket: Ticket | None = None, ticket_ids: frozenset[str] = frozenset()
     ) -> None:
         self.ticket_ids = ticket_ids
+        self.answers: tuple[Any, ...] = ()
+        """What the claims came to that a journal carried out in the same step."""
         super().__init__(message, ticket=ticket)
 
 

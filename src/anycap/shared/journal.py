@@ -214,10 +214,12 @@ class ValkeyJournal:
         if refused:
             for ticket_id in lost:
                 del self._mine[ticket_id]
-            raise Fenced(
+            fenced = Fenced(
                 "another process has taken over what this one was at, as it was not heard of for longer than its lease",
                 ticket_ids=refused,
             )
+            fenced.answers = tuple(answers)
+            raise fenced
         return answers
 
     def _remember(self, ops: Iterable[_Op], refused: frozenset[str]) -> None:
