@@ -16,7 +16,7 @@ def test_the_tasks_of_a_killed_process_are_polled_by_another_and_none_is_paid_tw
         other = it.start([], stay=True, lease_s=1.0, poll_timeout_s=0.2)
         other.wait_for("open")
         victim = it.start(PAGES, lease_s=1.0, poll_timeout_s=0.2)
-        wait_until(lambda: len(it.pages_paid) == 6, "six tasks")
+        wait_until(lambda: it.logs().count(b'["accepted"') == 6, "six tasks")
         victim.kill()
         wait_until(lambda: all(task.delivered for task in it.vendor.ledger.tasks), "all delivered to the other")
         assert Counter(it.pages_paid) == Counter(PAGES)
@@ -43,7 +43,7 @@ def test_a_process_that_slept_longer_than_its_lease_polls_no_more_and_its_caller
 def test_tasks_are_polled_on_while_the_store_is_away_and_the_records_follow(own_valkey: Valkey) -> None:
     with fleet(own_valkey, namespace(), solve_time=1.5) as it:
         worker = it.start(PAGES, lease_s=1.0, poll_timeout_s=0.2, stay=True)
-        wait_until(lambda: len(it.pages_paid) == 6, "six tasks")
+        wait_until(lambda: it.logs().count(b'["accepted"') == 6, "six tasks")
         own_valkey.kill()
         worker.wait_for("solved", 6)  # handed out all the same
         own_valkey.start()
@@ -54,7 +54,7 @@ def test_tasks_are_polled_on_while_the_store_is_away_and_the_records_follow(own_
 def test_a_store_that_comes_back_empty_in_the_middle_loses_no_paid_task(own_valkey: Valkey) -> None:
     with fleet(own_valkey, namespace(), solve_time=2.0) as it:
         workers = [it.start(PAGES[place::2], lease_s=1.0, poll_timeout_s=0.2) for place in range(2)]
-        wait_until(lambda: len(it.pages_paid) == 6, "six tasks")
+        wait_until(lambda: it.logs().count(b'["accepted"') == 6, "six tasks")
         own_valkey.kill()
         own_valkey.lose_everything()
         own_valkey.start()
