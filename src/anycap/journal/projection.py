@@ -35,7 +35,7 @@ def _pooled(value: Any) -> Any:
     """The one shared copy of an equal value: ten thousand tickets for one site hold its strings once."""
     try:
         found = _pool.get(value)
-    except TypeError:
+    except TypeError:  # not hashable: a summary with a list in it is kept as it is
         return value
     if found is not None:
         return found
@@ -46,6 +46,7 @@ def _pooled(value: Any) -> Any:
 
 
 def _pack(summary: Mapping[str, Any]) -> _Packed:
+    # A tuple of names and values is half the size of a dict, and equal ones are one object.
     packed = (*summary, *summary.values())
     pooled = _pooled(packed)
     return pooled if type(pooled) is tuple else packed

@@ -153,7 +153,9 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
     rows, aliases, ids = _errors(top, name, docs, meaningful_ids=error_ids == "catalogue")
     rules, poll_bans = _ban_rules(top, rows, docs)
     prices = _prices(top.section("prices"))
-    for section_name in SECTIONS:
+    for (
+        section_name
+    ) in SECTIONS:  # taken here only so that `done` refuses every other name: a misspelt table is a mistake
         top.take(section_name)
     top.done()
     catalog = Catalog(
@@ -220,6 +222,7 @@ def _some(head: Section, key: str) -> frozenset[str]:
 
 def _check_statuses(head: Section, catalog: Catalog) -> None:
     kinds = (catalog.ready_statuses, catalog.processing_statuses, catalog.failed_statuses)
+    # A word with two meanings would make a paid task end or go on by the order of our tests.
     words = [word for kind in kinds for word in kind]
     if len(set(words)) != len(words):
         raise head.fail("ready_statuses", "one status word stands in two of the status lists")
@@ -244,6 +247,7 @@ def _url(head: Section, key: str, url: str | None) -> Any:
         raise head.fail(key, f"{url!r} holds a blank, a control character or port 0")
     loopback = host in ("localhost", "127.0.0.1", "::1")
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
+        # The key goes in the body of every request: never in the clear beyond this machine.
         raise head.fail(key, f"{url!r} is no https address")
     if parts.username or parts.password or parts.query or parts.fragment or url.endswith("/"):
         raise head.fail(key, f"{url!r} must have no login, query, fragment or slash at the end")
@@ -276,7 +280,7 @@ def _ban_rule(section: Section, rows: Mapping[str, ErrorRow], docs: str, count_m
     if scope not in (Scope.ACCOUNT, Scope.ADDRESS):
         raise section.fail("scope", f"{scope}: a ban is of an account or an address")
     vendor_code = section.text("vendor_code")
-    if vendor_code not in rows:
+    if vendor_code not in rows:  # what the ban says must be an error that we can read
         raise section.fail("vendor_code", f"{vendor_code!r} is not among the errors of this file")
     rule = BanRule(
         name=section.text("name"),
@@ -312,6 +316,7 @@ def _errors(
             if alias in aliases:
                 raise section.fail("aliases", f"{alias} belongs to {aliases[alias]} already")
             aliases[alias] = vendor_code
+        # An id may stand for several codes (anti-captcha has such): then the id alone decides nothing.
         if row.error_ids and not meaningful_ids:
             raise section.fail("ids", "this vendor's error ids are a flag; they name nothing")
         for error_id in row.error_ids:
@@ -327,7 +332,7 @@ def _error_row(section: Section, provider: str, docs: str, vendor_code: str) -> 
     code = section.choice("code", Code)
     if code in (Code.UNKNOWN, Code.UNREADABLE_ANSWER):
         raise section.fail("code", f"{code} is for answers that no catalog knows")
-    info = CODES[code]
+    info = CODES[code]  # a row says only what differs from what its shared code says
     waits = section.section("retry_after_by_method")
     row = ErrorRow(
         code=code,

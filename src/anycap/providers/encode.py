@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 _NOT_GIVEN: tuple[Any, ...] = (None, (), {})
 _BY_FORM = ("id", "not_id")
+"""Conversions of a field that has one place at the vendor for ids and another for words."""
 _IN_LIST = ("last", "first")
 """Conversions that put a value, or several, at an end of the vendor's list, where two of our fields share one."""
-"""Conversions of a field that has one place at the vendor for ids and another for words."""
 
 
 @frozen(kw_only=True)
@@ -124,7 +124,7 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
             images += images_in((value,))
         targets = spec.fields.get(name)
         if targets is None:
-            if name in spec.when:
+            if name in spec.when:  # it chose the vendor's type, which says it
                 continue
             if name not in spec.ignored:
                 raise _Lacking(f"{kind}: {provider} has no field for {name} in {vendor_type}")
@@ -144,11 +144,13 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
                 _put(kind, top if target.top else task, target.path, written)
     for image in images:
         warnings += check_image(provider, f"{kind}: the {image.word}", spec.images, image)
+    # After the challenge's own fields, so that what the user gave is never overwritten by the catalog.
     for path, value in spec.filled:
         if not _has(task, path):
             _put(kind, task, path, value)
     if challenge.proxy is not None:
         _put_proxy(kind, provider, spec.proxy, task, challenge.proxy)
+    # Last, and never replacing anything: `extra` is for what we do not know of, not a way round what was checked.
     for name, value in challenge.extra.items():
         _put(kind, task, (name,), value)
     return Prepared(
@@ -220,11 +222,13 @@ def _type_of(provider: str, spec: TaskSpec, challenge: Challenge[Any]) -> tuple[
         raise _Lacking(f"{kind}: {provider} has no variant {wanted!r} for this; it has {known}")
     if wanted is not None and wanted in spec.variants:
         variant = spec.variants[wanted]
+        # Vendors that have one type for both tell by the proxy's fields; only elsewhere does the variant decide.
         either_way = spec.type == spec.type_with_proxy
         if not either_way and variant.with_proxy is not proxied:
             raise InvalidChallenge(f"{kind}: {wanted} is {provider}'s type {'without' if proxied else 'with'} a proxy")
         return variant.type, variant.timing
     name = spec.type_with_proxy if proxied else spec.type
+    # A proxy that the vendor has no place for is another vendor's business; one that is missing is the caller's.
     if name is None and proxied:
         raise _Lacking(f"{kind}: {provider} takes no proxy for {spec.type}")
     if name is None:
@@ -291,6 +295,7 @@ def _has(task: Mapping[str, Any], path: tuple[str, ...]) -> bool:
 
 def _put(kind: str, task: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     """Set a value in the task; objects are merged, nothing is ever replaced."""
+    # "Nothing is replaced": two of our fields in one place of the vendor's would be a paid task with one of them lost.
     for step in path[:-1]:
         inner = task.setdefault(step, {})
         if not isinstance(inner, dict):
@@ -320,6 +325,7 @@ def _put_in_list(kind: str, task: dict[str, Any], target: Target, value: Any) ->
 
 def _put_proxy(kind: str, provider: str, rule: ProxyRule, task: dict[str, Any], proxy: Proxy) -> None:
     check_proxy(provider, rule, proxy)
+    # An IPv6 address in a URL needs brackets, or its colons would be taken for the port's.
     host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
     written: dict[str, Any]
     login: list[Secret | str]

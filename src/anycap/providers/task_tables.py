@@ -70,6 +70,7 @@ def load_tasks(raw: Mapping[str, Any], *, file: str | None = None) -> TaskBook:
 
 
 def _timing(section: Section) -> Timing:
+    # Waits that are not given follow the floors: a vendor that asks for 5 s is not asked every 3 by default.
     usual = Timing()
     min_first_s = section.number("min_first_s", None) or usual.min_first_s
     min_gap_s = section.number("min_gap_s", None) or usual.min_gap_s
@@ -126,6 +127,7 @@ def _proxy(section: Section) -> ProxyRule:
 
 def _task(section: Section, timings: Mapping[str, Timing], proxy: ProxyRule | None, images: ImageRule) -> TaskSpec:
     kind = section.one_of("challenge", tuple(KINDS))
+    # A list of tables has only numbers for names: with the challenge a message can be found again in the file.
     section.path = f"{section.path} ({kind})"
     timing = _named_timing(section, timings, timings.get("default") or timings.get("token") or Timing())
     token_life_s = section.number("token_life_s", None)
@@ -159,6 +161,7 @@ def _task(section: Section, timings: Mapping[str, Timing], proxy: ProxyRule | No
         confirmed=section.flag("confirmed", True),
         source=section.source(),
     )
+    # A misspelt field would silently never be sent: it would be a paid task without it.
     known = {each.name for each in attributes_of(KINDS[kind])}
     strange = {
         *spec.fields,

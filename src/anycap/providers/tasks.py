@@ -162,6 +162,7 @@ class MethodSpec:
 
 
 def _specs_by_challenge(book: TaskBook) -> Mapping[str, tuple[TaskSpec, ...]]:
+    # Looked up for every task, and a catalog has some fifty specs. Their order is kept: the first that fits is taken.
     kinds = dict.fromkeys(spec.challenge for spec in book.tasks)
     return {kind: tuple(spec for spec in book.tasks if spec.challenge == kind) for kind in kinds}
 
