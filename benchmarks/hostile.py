@@ -1,8 +1,9 @@
 """How long each kind of hostile answer holds up the event loop, with 64 requests answered so at once.
 
-The server is a process of its own. Lag is how much later than asked a timer of 5 ms came, the worst of the run; the promise
-is 50 ms on the transports that we open ourselves, on a machine with nothing else to do: a usual answer is measured beside
-them. An aiohttp session or httpx client of the user's own parses what comes in with nothing of ours before it.
+The server is a process of its own. `lag_ms` is how much later than asked a timer of 5 ms came, the worst of the run, and
+`held_ms` the CPU that the loop's thread spent between two such ticks: the part of the lag that is ours, and not a busy
+machine's. The promise is 50 ms on the transports that we open ourselves. An aiohttp session or httpx client of the user's own
+parses what comes in with nothing of ours before it.
 """
 
 from __future__ import annotations
@@ -97,16 +98,18 @@ async def transport(name: str) -> AsyncIterator[Transport]:
 TRANSPORTS = ("default", "AiohttpTransport()", "an aiohttp session of yours", "an httpx client of yours")
 
 
-async def lag_ms(name: str, url: str) -> float:
-    """The worst lag while that many requests are answered so."""
-    adapter, worst, over = get("anti-captcha"), 0.0, False
+async def lag(name: str, url: str) -> dict[str, float]:
+    """The worst lag while that many requests are answered so, by the clock and in CPU of the loop's thread."""
+    adapter, over = get("anti-captcha"), False
+    worst = worst_cpu = 0.0
 
     async def tick() -> None:
-        nonlocal worst
+        nonlocal worst, worst_cpu
         while not over:
-            asked = time.perf_counter()
+            asked, cpu = time.perf_counter(), time.thread_time()
             await asyncio.sleep(0.005)
             worst = max(worst, time.perf_counter() - asked - 0.005)
+            worst_cpu = max(worst_cpu, time.thread_time() - cpu)
 
     async with transport(name) as way:
 
@@ -122,7 +125,7 @@ async def lag_ms(name: str, url: str) -> float:
                 group.create_task(send())
         over = True
         await ticking
-    return worst * 1000
+    return {"lag_ms": worst * 1000, "held_ms": worst_cpu * 1000}
 
 
 def child(name: str, trick: str) -> dict[str, float]:
@@ -132,9 +135,9 @@ def child(name: str, trick: str) -> dict[str, float]:
         assert process.stdin is not None
         assert process.stdout is not None
         url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        found = asyncio.run(lag_ms(name, url))
+        found = asyncio.run(lag(name, url))
         process.stdin.close()
-    return {"lag_ms": found}
+    return found
 
 
 def run(quick: bool) -> Report:
@@ -148,7 +151,7 @@ def run(quick: bool) -> Report:
     late = [
         case
         for case, found in samples.items()
-        if median(sample.values["lag_ms"] for sample in found) > LAG_MS_MAX and "of yours" not in case
+        if median(sample.values["held_ms"] for sample in found) > LAG_MS_MAX and "of yours" not in case
     ]
     note = f"over {LAG_MS_MAX:g} ms on transports of our own: {', '.join(late) or 'none'}"
     return Report("hostile", samples, notes=[note], measure="wall_s")

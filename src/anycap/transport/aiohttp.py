@@ -155,6 +155,9 @@ class AiohttpTransport(LibraryTransport["_Payload"]):
             )
             status = response.status
             if status == 101:
+                if attempt.connection is not None:
+                    # aiohttp's parser in Python calls it a whole answer, and would keep the connection for the next request.
+                    attempt.connection.abort()
                 return Broke(FailureKind.PROTOCOL, "the server changed protocols, which nobody asked for", status)
             answer = answer_from(status, await _read(response, request.body_bytes_max, self._turns), response.headers)
         except BodyRefused as error:

@@ -136,9 +136,6 @@ class ConnectionStack:
             attempt.connection = None
         send_by = attempt.expires_at if request.send_by is None else min(request.send_by, attempt.expires_at)
         fresh = await self._open(target, send_by)
-        if isinstance(fresh, Connection) and request.send_by is not None and self._clock() >= send_by:
-            fresh.wire.abort()
-            fresh = None
         if isinstance(fresh, Connection):
             return await self._exchange(fresh, request, target, attempt)
         if fresh is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 
-SLOW_BODY_BYTES = 32 * 1024
+SLOW_BODY_BYTES = 4 * 1024
 """A body from this size on may take milliseconds to parse as JSON. Vendors' answers are a few kB."""
 
 
