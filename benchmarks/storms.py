@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from anycap import Account, AnycapError, Client
@@ -58,6 +59,13 @@ class Naive:
                 return False
         return False
 
+    async def balance(self) -> bool:
+        for _ in range(NAIVE_TRIES):
+            if (await self._post("getBalance")).get("errorId") == 0:
+                return True
+            await asyncio.sleep(NAIVE_WAIT_S)
+        return False
+
     async def _post(self, method: str, **fields: Any) -> dict[str, Any]:
         body = {"clientKey": self._key, **fields}
         try:
@@ -73,6 +81,7 @@ class Storm:
     def __init__(
         self, provider: str, callers: int, patience_s: float, prepare: Callable[[Emulator], None] | None = None,
         *, key: str = DEFAULT_KEY, dies_after: int | None = None, options: Mapping[str, Any] | None = None,
+        of_balances: bool = False,
     ) -> None:  # fmt: skip
         self.provider = provider
         self.callers = callers
@@ -81,6 +90,7 @@ class Storm:
         self.key = key
         self.dies_after = dies_after
         self.options = dict(options or {})
+        self.of_balances = of_balances
 
 
 def _no_slots(emulator: Emulator) -> None:
@@ -90,6 +100,7 @@ def _no_slots(emulator: Emulator) -> None:
 
 STORMS: Mapping[str, Storm] = {
     "wrong key": Storm("ezcaptcha", 1000, 10.0, key="a-key-that-nobody-knows"),
+    "balances with a wrong key": Storm("ezcaptcha", 500, 10.0, key="a-key-that-nobody-knows", of_balances=True),
     "empty balance": Storm("capmonster", 1000, 10.0, options={"balance": Decimal(0)}),
     "key dies after 500": Storm("ezcaptcha", 1000, 10.0, dies_after=500, options={"solve_time": 60.0}),
     "hasty polls": Storm("capmonster", 100, 20.0, options={"solve_time": 6.0}),
@@ -123,13 +134,17 @@ async def _weather(storm: Storm, naive: bool) -> dict[str, float]:
             connector = aiohttp.TCPConnector(limit=NAIVE_CONNECTIONS)
             async with aiohttp.ClientSession(connector=connector) as session:
                 loop = Naive(session, urls[storm.provider], storm.key, TASK_TYPES[storm.provider])
-                await asyncio.gather(*(each(lambda: loop.solve(storm.patience_s)) for _ in range(storm.callers)))
+                one = loop.balance if storm.of_balances else partial(loop.solve, storm.patience_s)
+                await asyncio.gather(*(each(one) for _ in range(storm.callers)))
         else:
             async with Client(Account(storm.provider, storm.key, base_url=urls[storm.provider])) as client:
 
                 async def ours() -> bool:
                     try:
-                        await client.solve(PAGE, timeout=storm.patience_s)
+                        if storm.of_balances:
+                            await client.balance()
+                        else:
+                            await client.solve(PAGE, timeout=storm.patience_s)
                     except AnycapError:
                         return False
                     return True
