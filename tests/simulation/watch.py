@@ -147,9 +147,11 @@ class Watch:
         elif self._doubt is not None and not rejected:
             self._doubt.polled_well = self._doubt.polled_well or (well and what == "poll")
             if what == "submit":
-                self._doubt.tried = False
-                if well:
+                # One that was sent before the key was rejected says nothing about it now.
+                if well and self._doubt.tried:
                     self._doubt = None
+                elif self._doubt.tried:
+                    self._doubt.tried = False
 
     def answered(self, what: str, name: str, verdict: ParsedAnswer) -> None:
         """The account hears an answer now."""

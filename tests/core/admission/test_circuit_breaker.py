@@ -2,6 +2,7 @@
 
 import math
 
+import attrs
 import pytest
 
 from anycap.core.admission.decisions import Limit
@@ -285,6 +286,27 @@ def test_one_poll_is_the_probe_of_a_block() -> None:
     guard.poll_answered(180.1, KIND, PROCESSING)
     assert guard.admit_poll(180.1, KIND) is ADMITTED
     assert guard.admit_submit(180.1, KIND) is ADMITTED
+
+
+def test_a_firewalls_page_on_the_poll_that_probes_does_not_end_a_rate_limit() -> None:
+    """It has the code of a rate limit too, and would let everything through at once."""
+    guard = make()
+    prove(guard)
+    guard.poll_sent(0.0, KIND)
+    guard.poll_answered(0.0, KIND, problem(Code.RATE_LIMITED))
+    page = problem(Code.RATE_LIMITED)
+    assert page.problem is not None
+    page = attrs.evolve(page, problem=attrs.evolve(page.problem, vendor_code=None, vendor_id=None, http_status=403))
+    for now in (10.0, 11.0):
+        assert guard.admit_poll(now, KIND) is ADMITTED
+        guard.poll_sent(now, KIND)
+        guard.poll_answered(now + 0.1, KIND, page)
+        # One request at a time goes on finding out.
+        assert guard.admit_submit(now + 0.2, KIND) is ADMITTED
+        guard.submit_sent(now + 0.2, KIND)
+        assert isinstance(guard.admit_submit(now + 0.2, KIND), Deferred)
+        assert isinstance(guard.admit_poll(now + 0.2, KIND), Deferred)
+        guard.submit_unsent(now + 0.3, KIND)
 
 
 def test_polls_never_pause_longer_than_eight_seconds_on_our_own_account() -> None:

@@ -203,7 +203,7 @@ class OpenBreakers:
                 it.probe_undecided()
             elif well and action is RequestKind.POLL and waits_for_polls:
                 it.poll_answered_well()
-            elif well or (parsed.kind is AnswerKind.ERROR and it.ends_with_any_answer):
+            elif well or (it.ends_with_any_answer and _is_about_something_else(parsed, it)):
                 ended.append(key)
             elif parsed.kind is AnswerKind.ERROR or it.policy.way is Recovery.POLL:
                 it.probe_undecided()
@@ -216,6 +216,12 @@ class OpenBreakers:
 def problem_of(parsed: ParsedAnswer) -> ErrorAnswer | None:
     """The vendor's error in an answer; None for every other kind of answer."""
     return parsed.problem if parsed.kind is AnswerKind.ERROR else None
+
+
+def _is_about_something_else(parsed: ParsedAnswer, breaker: CircuitBreaker) -> bool:
+    """Whether the answer is an error with another code: a firewall's page on a poll has the code of a rate limit, too."""
+    problem = problem_of(parsed)
+    return problem is not None and problem.code is not breaker.problem.code
 
 
 def _stricter(one: Deferred | None, other: Deferred | None) -> Deferred | None:
