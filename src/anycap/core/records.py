@@ -33,10 +33,12 @@ def record_for(
     expires_at: float | None = None,
     error: Mapping[str, Any] | None = None,
     cost: str | None = None,
+    marked: bool = False,
 ) -> Record | None:
     """The record that `action` asks for, or None when it writes nothing. `wall` is seconds since the epoch.
 
-    `expires_at` (wall) and `cost` (a decimal number as text) belong to a result, `error` to a failure.
+    `marked` belongs to an intent: its request leaves a mark on leaving. `expires_at` (wall) and `cost` (a decimal number as
+    text) belong to a result, `error` to a failure.
     """
     kind = _KINDS.get(action)
     if kind is None:
@@ -57,6 +59,8 @@ def record_for(
             fields["currency"] = solve.currency
         if solve.price is not None:
             fields["price"] = solve.price
+        if marked:
+            fields["marked"] = True
         if solve.key is not None:
             fields["key"], fields["fingerprint"] = solve.key.hash, solve.key.fingerprint
     elif kind is _ACCEPTED:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -158,12 +159,13 @@ class AccountSession:
     def base_url(self) -> str:
         return self.account.base_url or self.catalog.base_url
 
-    def submit_request(self, solve: Solve) -> Request:
+    def submit_request(self, solve: Solve, sending: Callable[[str], None] | None = None) -> Request:
+        """The createTask of a solve; `sending` is called with its ticket's id just before the bytes leave."""
         fields = self.adapter.submit_fields(solve.prepared, soft_id=self._soft_id, callback_url=solve.callback_url)
         http = self.settings.http
         return Request(
             self._submit_url,
-            self._keyed(fields),
+            self._keyed(fields) if sending is None else self._marked(fields, partial(sending, solve.id)),
             http.request_timeout_s,
             http.body_bytes_max,
             send_by=None if solve.deadline == math.inf else send_by(solve),
@@ -195,6 +197,22 @@ class AccountSession:
 
     def _keyed(self, fields: Mapping[str, Any]) -> Body:
         return Body({"clientKey": self.keys.key, **fields}, encode_json)
+
+    def _marked(self, fields: Mapping[str, Any], sending: Callable[[], None]) -> Body:
+        """A body that says that it is about to leave. Making the bytes is a transport's last step before it sends them."""
+
+        def encode(fields: Mapping[str, Any]) -> bytes:
+            encoded = encode_json(fields)
+            fault = ""
+            try:
+                sending()
+            except Exception as error:  # noqa: BLE001 - a journal of the user's may raise anything: nothing is sent then
+                fault = type(error).__name__
+            if fault:
+                raise NotEncodable(f"the journal could not mark the request as sent ({fault})")
+            return encoded
+
+        return Body({"clientKey": self.keys.key, **fields}, encode)
 
     # -- answers
 

@@ -44,7 +44,7 @@ from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
 from anycap.engine.solve_errors import KeyTaken
 from anycap.errors import ClientClosed, ConfigurationError, DeadlineError, EngineBroken, JournalError
 from anycap.events import EventKind, Events
-from anycap.journal.port import Entry, Journal, KeyClaim, OverBudget, Record, SpendClaim
+from anycap.journal.port import Capability, Entry, Journal, KeyClaim, OverBudget, Record, SpendClaim, offers
 from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT
 from anycap.results import Solution
 from anycap.taxonomy import Code
@@ -157,6 +157,8 @@ class Engine:
         """What the dispatcher sleeps on. Made by `open`."""
         self._sleep_until = math.inf
         """When the dispatcher will wake by itself."""
+        self._sending: Callable[[str], None] | None = None
+        """Marks a request as about to leave, where the journal can: after a kill it is known which ones never did."""
         self._submitting = 0
         """createTask requests in flight: on closing they are waited for, as each may have been paid for."""
         self._submits_ended: anyio.Event
@@ -208,6 +210,8 @@ class Engine:
         for session in self.sessions.values():
             await session.keys.refresh(self.offload)
         await self.journal_queue.open()
+        if offers(self.journal, Capability.SENDING):
+            self._sending = self.journal.sending
         await self.transport.open()
 
     def _start_on_trio(self, nursery: trio.Nursery | None, started: anyio.Event) -> None:
@@ -562,7 +566,7 @@ class Engine:
         scheduler = session.scheduler
         price = session.price_to_reserve(solve.task_type)
         solve.price = None if price is None else str(price)
-        intent = record_for(Action.WRITE_INTENT, solve, self.wall())
+        intent = record_for(Action.WRITE_INTENT, solve, self.wall(), marked=self._sending is not None)
         assert intent is not None  # noqa: S101 - an intent is always a record
         over: Entry | OverBudget | None = None
         try:
@@ -595,7 +599,7 @@ class Engine:
         sent = self.clock()
         outcome, parsed, not_built = await exchange(
             self.transport,
-            lambda: session.submit_request(solve),
+            lambda: session.submit_request(solve, self._sending),
             lambda outcome: session.read_submit(outcome, solve),
             session.catalog.name,
         )
