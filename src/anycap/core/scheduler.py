@@ -400,18 +400,18 @@ class AccountScheduler:
             solve.body = parsed.body if event is Event.READY else None
         else:
             solve.last_answer = parsed
-            event = self._unless_unwanted(solve, event, parsed)
+            event = self._unless_unwanted(solve, event, parsed, now)
         solve.state, actions = step(solve.state, event)
         return self._do_own(solve, actions, now)
 
-    def _unless_unwanted(self, solve: Solve, event: Event, parsed: ParsedAnswer) -> Event:
+    def _unless_unwanted(self, solve: Solve, event: Event, parsed: ParsedAnswer, now: float) -> Event:
         """The event of a createTask that may be sent again, or the end of it where nobody wants that."""
         if event is Event.NOT_SENT:
             solve.is_repeat = True
         elif event is Event.BUSY:
             # A busy answer made nothing: coming again is no retry. A failing service is one.
             solve.is_repeat = parsed.problem is not None and parsed.problem.category is Category.SERVICE
-            if solve.wait_policy is False:
+            if solve.wait_policy is False or now >= solve.patient_until:
                 return Event.REJECTED
         # Where another account could take it, a request that never left and a service that is down end it here at once.
         elsewhere = solve.may_go_elsewhere and solve.is_repeat

@@ -115,6 +115,8 @@ class Solve:
     """Send nothing more that costs money; what is paid for goes on."""
     may_go_elsewhere: bool = field(default=False, kw_only=True)
     """Another account could take it: what never left, and a vendor that is not there, ends it here at once."""
+    patient_until: float = math.inf
+    """Where another account could take it: the monotonic second from which a busy answer ends it here."""
     abandon_requested: bool = False
     """Poll no more either; takes effect after a write that is on its way."""
 

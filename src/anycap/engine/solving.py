@@ -47,6 +47,8 @@ T = TypeVar("T")
 TAG_CHARS_MAX = 64
 PRIORITIES = {str(priority): priority for priority in Priority}
 
+PATIENCE_LOOK_S = 1.0
+"""The shortest time after which a solve that waits at a busy account looks again whether another one has become free."""
 OnCancel = Literal["keep", "abandon"]
 PriorityName = Literal["low", "normal", "high"]
 ReuseWord = Literal["never", "unpaid", "expired"]
@@ -335,19 +337,13 @@ class Solving:
             solve.callers_for_task_id += 1
         try:
             if call is not None and solve.may_go_elsewhere:
-                now = self._engine.clock()
-                until = patience_until(now, patience_s=self._settings.routing.patience_s, deadline=deadline)
-                done = await self._engine.wait(solve, until, accepted=accepted)
-                if not done and solve.state is State.QUEUED:
-                    call.journey.busy.add(session.name)
-                    if self._router.may_go_elsewhere(call.journey, session, call.challenge, self._engine.clock()):
-                        self._engine.move_on(solve)
-                        done = True  # nothing is left of it that a leaving caller would have to stop
-                        self._engine.emitter.failover(solve, error="busy", waited_s=self._engine.clock() - now)
-                        raise _GoElsewhere
+                done = await self._wait_patiently(session, solve, call, deadline, accepted=accepted)
             if not done:
                 done = await self._engine.wait(solve, deadline, accepted=accepted)
                 timed_out = not done
+        except _GoElsewhere:
+            done = True  # nothing is left of it that a leaving caller would have to stop
+            raise
         finally:
             if accepted:
                 solve.callers_for_task_id -= 1
@@ -356,6 +352,29 @@ class Solving:
                 self._engine.leave(solve, abandon=abandon, timed_out=timed_out)
         if not done:
             raise self._timed_out(session, solve)
+
+    async def _wait_patiently(
+        self, session: AccountSession, solve: Solve, call: Call[Any], deadline: float, *, accepted: bool
+    ) -> bool:
+        """Wait as long as the account may keep it waiting; whether it has an outcome. Looks again until it is sent for good.
+
+        Raises _GoElsewhere once patience is over while another account is free. A busy answer that comes later ends the
+        attempt by itself (`Solve.patient_until`).
+        """
+        clock, patience_s = self._engine.clock, self._settings.routing.patience_s
+        began = clock()
+        solve.patient_until = until = patience_until(began, patience_s=patience_s, deadline=deadline)
+        while not await self._engine.wait(solve, until, accepted=accepted):
+            if solve.task_id is not None or until >= deadline:
+                return False
+            if solve.state is State.QUEUED:
+                call.journey.busy.add(session.name)
+                if self._router.may_go_elsewhere(call.journey, session, call.challenge, clock()):
+                    self._engine.move_on(solve)
+                    self._engine.emitter.failover(solve, error="busy", waited_s=clock() - began)
+                    raise _GoElsewhere
+            until = min(clock() + max(patience_s, PATIENCE_LOOK_S), deadline)
+        return True
 
     def _error(self, session: AccountSession, solve: Solve) -> AnycapError:
         if solve.state is State.DELIVERED:
