@@ -44,7 +44,7 @@ async def test_a_report_to_a_vendor_without_reports_is_no_report_to_another(worl
 
 @in_virtual_time
 async def test_a_variable_goes_to_the_account_of_the_ticket(world: World) -> None:
-    challenge = AntiGate("https://example.com", template="Sign-in", variables={"code": "WAIT_FOR_IT"})
+    challenge = AntiGate("https://example.com", template="Sign-in", variables={"code": "_WAIT_FOR_IT_"})
     async with world.client(B, A) as client:  # CapMonster has no AntiGate
         ticket = await client.submit(challenge)
         assert ticket.account == A
