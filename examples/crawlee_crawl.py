@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from hashlib import sha256
 from urllib.parse import urlencode
 
 from crawlee.crawlers import BasicCrawlingContext, HttpCrawler, HttpCrawlingContext
@@ -22,8 +23,8 @@ SOLVE_S = 180
 async def crawl(urls: Sequence[str], captcha: Client) -> HttpCrawler:
     """Fetch all pages; what was read is in the crawler's dataset."""
     crawler = HttpCrawler(
-        # Crawlee gives a handler one minute, then cancels it and runs the page again: the first task would be paid for
-        # and its token thrown away. A handler needs longer than the longest solve.
+        # Crawlee gives a handler one minute, then cancels it and runs the page again, three times at most. A handler needs
+        # longer than the longest solve; without a key, each run would also pay for a task of its own.
         request_handler_timeout=timedelta(seconds=SOLVE_S + 60),
         # A page that shows a challenge often has the status 403, which Crawlee takes for a block before we see it.
         ignore_http_error_status_codes=[403],
@@ -32,7 +33,15 @@ async def crawl(urls: Sequence[str], captcha: Client) -> HttpCrawler:
 
     async def solve(context: HttpCrawlingContext, site_key: str) -> str:
         try:
-            solution = await captcha.solve(RecaptchaV2(context.request.url, site_key), timeout=SOLVE_S)
+            solution = await captcha.solve(
+                RecaptchaV2(context.request.url, site_key),
+                timeout=SOLVE_S,
+                # Names this solve: the page run again, now or after a crash, gets the same task; a new session a new one.
+                idempotency_key=sha256(
+                    f"{context.request.url} {context.request.session_rotation_count}".encode()
+                ).hexdigest(),
+                reuse="expired",
+            )
         except SolveError as error:
             match error.category:
                 case "account" | "blocked":  # no other page could succeed

@@ -7,6 +7,8 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,12 +52,36 @@ print(json.dumps(stats))
 """
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Site)
+        self.left = PAGES
+        """How many pages are answered; the others wait for `open`."""
+        self.open = threading.Event()
+        self.lock = threading.Lock()
+
+    def may_answer(self) -> None:
+        with self.lock:
+            self.left -= 1
+            held = self.left < 0
+        if held:
+            self.open.wait(60)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A killed crawl resets its connections."""
+
+
 class Site(BaseHTTPRequestHandler):
     """A start page with links, and pages that show their text for a token."""
 
     protocol_version = "HTTP/1.1"
+    server: Server
 
     def do_GET(self) -> None:
+        if self.path != "/":
+            self.server.may_answer()
         links = "".join(f'<a href="/{number}">x</a>' for number in range(PAGES))
         self._send(links if self.path == "/" else '<div data-sitekey="6Le-site-key"></div>')
 
@@ -78,25 +104,38 @@ class Site(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def site() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+def server() -> Iterator[Server]:
+    with Server() as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield server
+        server.open.set()
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def site(server: Server) -> str:
+    return f"http://127.0.0.1:{server.server_port}/"
+
+
+def start(
+    site: str, base_url: str, tmp_path: Path, key: str = "emulator-key", reactor: str = "asyncio"
+) -> subprocess.Popen[str]:
+    (tmp_path / "crawl.py").write_text(CRAWL)
+    return subprocess.Popen(
+        [sys.executable, "crawl.py", site, base_url, key, reactor],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def crawl(
     site: str, base_url: str, tmp_path: Path, key: str = "emulator-key", reactor: str = "asyncio"
 ) -> dict[str, object]:
-    (tmp_path / "crawl.py").write_text(CRAWL)
-    done = subprocess.run(
-        [sys.executable, "crawl.py", site, base_url, key, reactor],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    stats = json.loads(done.stdout.strip().splitlines()[-1])
+    with start(site, base_url, tmp_path, key, reactor) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    stats = json.loads(out.strip().splitlines()[-1])
     assert isinstance(stats, dict)
     return stats
 
@@ -111,6 +150,30 @@ def test_every_page_is_solved_and_the_summary_counts_it(site: str, tmp_path: Pat
     assert len({json.loads(line)["url"] for line in items}) == PAGES
     summary = emulator["capmonster"].ledger.summary()
     assert (summary["tasks"], summary["delivered"]) == (PAGES, PAGES)
+
+
+def test_a_crawl_killed_and_started_again_pays_no_page_twice(server: Server, site: str, tmp_path: Path) -> None:
+    """Nothing is kept but the journal: the second crawl asks for every page again, with the keys of the first."""
+    emulator = Emulator(solve_time=0.5)
+    tasks = emulator["capmonster"].ledger.tasks
+    server.left = PAGES // 2  # so that the first crawl stands still, with no createTask under way
+    with serve_in_thread(emulator) as urls:
+        with start(site, urls["capmonster"], tmp_path) as killed:
+            while len(tasks) < PAGES // 2:
+                assert killed.poll() is None
+                time.sleep(0.05)
+            time.sleep(1.0)  # their answers are in the journal, and some of the tokens are delivered
+            killed.kill()
+        before = len(tasks)
+        server.open.set()
+        stats = crawl(site, urls["capmonster"], tmp_path)
+    paid = Counter(task.fields["websiteURL"] for task in tasks)
+    assert before == PAGES // 2
+    assert max(paid.values()) == 1, "no page is paid for twice"
+    items = {json.loads(line)["url"] for line in (tmp_path / "items.jsonl").read_text().splitlines()}
+    assert len(items) == len(tasks) == PAGES
+    assert stats["finish_reason"] == "finished"
+    assert stats["anycap/accepted"] == PAGES - before, "the second crawl paid for the rest alone"
 
 
 def test_a_wrong_key_closes_the_spider_after_one_request(site: str, tmp_path: Path) -> None:

@@ -21,17 +21,17 @@ from examples.{module} import make_app
 
 base_url, journal = sys.argv[1:]
 account = Account("anti-captcha", DEFAULT_KEY, base_url=base_url, polling=Polling(fixed=(0.05, 0.05)))
-uvicorn.run(make_app(account, journal=journal), port=0, log_level="info")
+uvicorn.run(make_app(account, journal=journal, **{more}), port=0, log_level="info")
 """
 
 
 @contextmanager
-def serving(module: str, base_url: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def serving(module: str, base_url: str, folder: Path, **more: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The process and its address; its journal is `tasks.db` in the folder. Killed at the end if it still runs."""
     log = folder / "service.log"
     with log.open("wb") as errors:
         service = subprocess.Popen(
-            [sys.executable, "-c", START.format(module=module), base_url, str(folder / "tasks.db")],
+            [sys.executable, "-c", START.format(module=module, more=repr(more)), base_url, str(folder / "tasks.db")],
             cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=errors, stderr=errors,
         )  # fmt: skip
     try:
