@@ -120,6 +120,7 @@ if TYPE_CHECKING:
     from anycap.taxonomy import Scope as Scope
     from anycap.tickets import Attempt as Attempt
     from anycap.tickets import Ticket as Ticket
+    from anycap.tickets import TicketInfo as TicketInfo
     from anycap.tickets import TicketState as TicketState
     from anycap.transport.port import Transport as Transport
 
@@ -158,7 +159,7 @@ _NAMES_IN = {
     "settings": "GuardSettings HttpSettings JournalSettings Polling RetrySettings RoutingSettings Settings",
     "shared.settings": "Shared",
     "taxonomy": "Category Charged Code ErrorRow Retry Scope",
-    "tickets": "Attempt Ticket TicketState",
+    "tickets": "Attempt Ticket TicketInfo TicketState",
     "transport.port": "Transport",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}

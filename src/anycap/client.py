@@ -7,7 +7,7 @@ is in `engine/routing.py`, and what may be sent is decided in `core/`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from os import PathLike
@@ -20,6 +20,7 @@ from anycap.accounts import Account
 from anycap.callbacks import Callbacks
 from anycap.challenges import KINDS, Challenge
 from anycap.core.admission.guard import AddressGuard
+from anycap.core.idempotency import hash_of_key
 from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession
 from anycap.engine.budgets import Budgets
@@ -42,12 +43,12 @@ from anycap.errors import (
 from anycap.events import Events, Hook
 from anycap.journal import open_journal
 from anycap.journal.budgets import read_budget, read_rates, start_of_day
-from anycap.journal.port import Capability, Journal, offers
+from anycap.journal.port import Capability, EntryFilter, Journal, offers
 from anycap.providers.adapter import Adapter
 from anycap.results import Receipt, RouteStep, Solution, SpendingLine
 from anycap.settings import Settings
 from anycap.shared.settings import Shared
-from anycap.tickets import Ticket
+from anycap.tickets import Ticket, TicketInfo, TicketState
 from anycap.transport import choose, requests_max_of
 from anycap.transport.connections.target import parse_target
 from anycap.transport.offline import check_offline
@@ -481,6 +482,41 @@ class Client(VendorMethods):
         """
         self._engine.check_open()
         return await self._recovery.receipts()
+
+    async def tickets(
+        self,
+        *,
+        state: TicketState | str | None = None,
+        tag: str | None = None,
+        account: str | None = None,
+        idempotency_key: str | None = None,
+        since: datetime | None = None,
+    ) -> AsyncIterator[TicketInfo]:
+        """The journal's tickets, newest first: of all that share it, closed ones while they are kept.
+
+        state, tag, account, idempotency_key: only these. since: only those made at or after this (aware) time.
+
+        Raises ConfigurationError for a word that is no state.
+
+        >>> from anycap import RecaptchaV2
+        >>> from anycap.testing import rehearse
+        >>> async def scene(client):
+        ...     await client.solve(RecaptchaV2("https://example.com", "6Le-site-key"), tag="page 7")
+        ...     return [(info.ticket.tag, info.ticket.challenge["website_url"], info.cost) async for info in client.tickets()]
+        >>> rehearse(scene)
+        [('page 7', 'https://example.com', Decimal('0.002000'))]
+        """
+        self._engine.check_open()
+        if state is not None and state not in set(TicketState):
+            raise ConfigurationError(f"state is {', '.join(map(repr, map(str, TicketState)))}, not {state!r}")
+        where = EntryFilter(
+            tag=tag,
+            account=account,
+            key=None if idempotency_key is None else hash_of_key(idempotency_key),
+            since=None if since is None else since.timestamp(),
+        )
+        for info in await self._recovery.tickets(None if state is None else TicketState(state), where):
+            yield info
 
     async def spending(self, *, since: date | datetime | str | None = None) -> list[SpendingLine]:
         """What was spent, and is held back, by UTC day, account, type and tag: of all that use the journal, exact.

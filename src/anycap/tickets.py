@@ -89,6 +89,22 @@ class Ticket:
 
 
 @frozen
+class TicketInfo:
+    """A ticket as the journal knows it. `cost` is in the account's currency; None: not known, or not yet.
+
+    `owner` is whose ticket it is, in the store's own words, and None where nobody's; `held` says whether that owner lives. A
+    ticket that is open and not held is taken over by whoever asks for it next.
+    """
+
+    ticket: Ticket
+    owner: str | None
+    held: bool
+    cost: Decimal | None
+    charged: Charged
+    expires_at: datetime | None
+
+
+@frozen
 class Attempt:
     """One createTask that may have been sent for a solve: at which account, and what it came to.
 

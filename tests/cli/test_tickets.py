@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
 import time
@@ -90,6 +91,8 @@ def test_the_list_says_what_to_make_of_each_ticket(left: Path, capsys: pytest.Ca
         "accepted_at": "2026-09-21T14:13:21+00:00",
         "expires_at": None,
         "challenge": {"image": {"sha256": "9f86d0", "bytes": 2048}},
+        "tag": None,
+        "to_do": "resume",
     }
 
 
@@ -98,21 +101,10 @@ def test_the_text_list_explains_and_shows_no_solution(left: Path, capsys: pytest
     text = capsys.readouterr().out
     assert "token-canary" not in text
     lines = text.splitlines()
-    assert lines[0].split() == [
-        "ticket",
-        "standing",
-        "solved",
-        "provider",
-        "account",
-        "type",
-        "task",
-        "id",
-        "since",
-        "(UTC)",
-    ]
-    found = [line.split()[:3] for line in lines]
-    assert ["paid0001", "orphaned", "no"] in found
-    assert ["done0001", "orphaned", "yes"] in found
+    assert lines[0].split() == ["ticket", "standing", "what", "for", "tag", "to", "do", "since", "(UTC)"]
+    found = [line.split() for line in lines]
+    assert ["paid0001", "orphaned", "ImageToText", "sha256:9f86d0", "-", "resume", "09-21T14:13"] in found
+    assert ["lost0001", "in_doubt", "ImageToText", "-", "settle", "09-21T14:13"] in found
     assert any(line.startswith("orphaned: paid, and nobody waits") for line in lines)
     assert any(line.startswith("in_doubt: createTask's answer was lost") for line in lines)
 
@@ -182,6 +174,87 @@ def test_a_beginning_that_fits_two_tickets_is_refused(left: Path, capsys: pytest
     write(left, Record("lost0002", K.INTENT, NOW, IMAGE))
     assert main(["tickets", "settle", "lost", "--lost", "--journal", str(left)]) == 23
     assert "2 open tickets" in capsys.readouterr().err
+
+
+PAGES = {
+    f"page{number:04d}": {
+        **IMAGE, "type": "RecaptchaV2", "tag": "crawl 1" if number < 3 else "crawl 2",
+        "summary": {"website_url": f"https://shop.example.com/catalogue/of/every/thing/page/{number}"},
+    }
+    for number in range(5)
+}  # fmt: skip
+
+
+@pytest.fixture
+def doubtful(path: Path) -> Path:
+    """Five tickets in doubt, of two crawls."""
+    write(path, *(Record(ticket_id, K.INTENT, NOW, fields) for ticket_id, fields in PAGES.items()))
+    return path
+
+
+def test_the_list_names_page_and_tag_in_80_columns(
+    doubtful: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["tickets", "--journal", str(doubtful)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[: lines.index("")]
+    assert max(map(len, table)) <= 80
+    assert "".join(line[22:50].strip() for line in table if line.startswith(("page0004", " "))).count("/page/4") == 1
+    assert sum("crawl 2" in line for line in table) == 2
+
+
+def test_showing_a_ticket_says_everything_but_its_solution(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tickets", "show", "done", "--journal", str(left)]) == 0
+    text = capsys.readouterr().out
+    assert "token-canary" not in text
+    assert text.splitlines()[-1] == "paid, and nobody waits: get it with `anycap tickets resume`"
+    assert main(["tickets", "show", "gone0001", "--journal", str(left), "--json"]) == 0
+    shown = said(capsys)
+    assert (shown["standing"], shown["error"], shown["has_solution"]) == ("closed", {"code": "unsolvable"}, False)
+    assert main(["tickets", "show", "nobody", "--journal", str(left)]) == 23
+    assert "No ticket in" in capsys.readouterr().err
+
+
+def test_settling_several_at_once(doubtful: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tickets", "settle", "page0000", "page0001", "--lost", "--journal", str(doubtful), "--json"]) == 0
+    assert said(capsys) == [{"id": "page0000", "settled": "lost"}, {"id": "page0001", "settled": "lost"}]
+    assert sorted(i for i, kind in kinds(doubtful).items() if kind == "settled") == ["page0000", "page0001"]
+
+
+def test_one_that_is_not_in_doubt_leaves_all_as_they_are(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = kinds(left)
+    assert main(["tickets", "settle", "lost0001", "paid0001", "--lost", "--journal", str(left)]) == 23
+    assert kinds(left) == before
+
+
+@pytest.mark.parametrize(("which", "settled"), [(["--tag", "crawl 1"], 3), (["--all"], 5), (["--tag", "none"], 0)])
+def test_settling_by_tag_or_all_wants_a_word_for_it(
+    doubtful: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, which: list[str], settled: int
+) -> None:
+    command = ["tickets", "settle", *which, "--charged", "--journal", str(doubtful)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))  # no terminal: nobody was asked
+    assert main(command) == (2 if settled else 0)
+    assert list(kinds(doubtful).values()).count("settled") == 0
+    assert main([*command, "--yes"]) == 0
+    assert list(kinds(doubtful).values()).count("settled") == settled
+
+
+@pytest.mark.parametrize(("answer", "settled"), [("yes\n", 5), ("no\n", 0), ("", 0)])
+def test_a_person_is_asked(
+    doubtful: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str, settled: int
+) -> None:
+    terminal = io.StringIO(answer)
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stdin", terminal)
+    assert main(["tickets", "settle", "--all", "--lost", "--journal", str(doubtful)]) == (0 if settled else 2)
+    assert "Settle these 5 tickets as lost?" in capsys.readouterr().err
+    assert list(kinds(doubtful).values()).count("settled") == settled
+
+
+@pytest.mark.parametrize("which", [[], ["page0000", "--all"], ["--all", "--tag", "crawl 1"]])
+def test_settling_needs_to_know_which(doubtful: Path, which: list[str]) -> None:
+    assert main(["tickets", "settle", *which, "--lost", "--journal", str(doubtful)]) == 2
 
 
 def test_settling_needs_to_know_how(left: Path) -> None:

@@ -1,7 +1,7 @@
-"""`anycap tickets`: what a journal still holds: list it, resume it, settle what is in doubt.
+"""`anycap tickets`: what a journal still holds: list it, show one ticket, resume it, settle what is in doubt.
 
-Listing and settling only look at the file (`observe`): they work beside a running service and take nothing over. Resuming
-opens a client on it, which takes over what dead processes left. Solutions are shown by `resume` alone.
+Listing, showing and settling only look at the file (`observe`): they work beside a running service and take nothing over.
+Resuming opens a client on it, which takes over what dead processes left. Solutions are shown by `resume` alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -39,11 +40,14 @@ STANDINGS = {
     "orphaned": "paid, and nobody waits: get it with `anycap tickets resume`",
     "in_doubt": "createTask's answer was lost: look at the vendor's dashboard, then `anycap tickets settle`",
     "unknown": "written by a newer release",
+    "closed": "nothing is left to be done",
 }
+_TO_DO = {"orphaned": "resume", "in_doubt": "settle", "unknown": "newer release"}
+"""The same in a word, for the table."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `anycap tickets` and of its two actions."""
+    """The arguments of `anycap tickets` and of its actions."""
     _common(parser, journal=os.environ.get(JOURNAL_VARIABLE) or JOURNAL_DEFAULT, as_json=False)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
 
@@ -59,10 +63,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help=line, description=line[0].upper() + line[1:] + ".")
     _common(check)
 
-    line = "close an in-doubt ticket after a look at the vendor's dashboard"
+    line = "say everything about one ticket but its solution; closed ones, too, while they are kept"
+    show = actions.add_parser("show", help=line, description=line[0].upper() + line[1:] + ".")
+    _common(show)
+    show.add_argument("id", metavar="ID", help="the ticket's id, or enough of its beginning")
+
+    line = "close in-doubt tickets after a look at the vendor's dashboard"
     settle = actions.add_parser("settle", help=line, description=line[0].upper() + line[1:] + ".")
     _common(settle)
-    settle.add_argument("id", metavar="ID", help="the ticket's id, or enough of its beginning")
+    settle.add_argument("ids", metavar="ID", nargs="*", help="tickets' ids, or enough of their beginnings")
+    settle.add_argument("--tag", metavar="TAG", help="all in-doubt tickets with this tag")
+    settle.add_argument("--all", action="store_true", help="all in-doubt tickets in the journal")
+    settle.add_argument("--yes", action="store_true", help="do not ask before settling what --tag or --all find")
     how = settle.add_mutually_exclusive_group(required=True)
     how.add_argument("--lost", dest="how", action="store_const", const="lost", help="the vendor made no task")
     how.add_argument("--charged", dest="how", action="store_const", const="charged", help="the vendor charged for it")
@@ -70,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def add_arguments(subparsers: Any) -> None:
     """Add the command `tickets` to the subparsers of another program's parser."""
-    configure(subparsers.add_parser("tickets", help="list, resume or settle the tickets of a journal"))
+    configure(subparsers.add_parser("tickets", help="list, show, resume or settle the tickets of a journal"))
 
 
 def _common(parser: argparse.ArgumentParser, **defaults: Any) -> None:
@@ -87,10 +99,11 @@ def _common(parser: argparse.ArgumentParser, **defaults: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """List, resume or settle; the exit code."""
+    """List, show, resume or settle; the exit code."""
     output = Output(as_json=options.json)
     actions: dict[str | None, Callable[[], int]] = {
         None: lambda: _list(options, output),
+        "show": lambda: _show(options, output),
         "resume": lambda: _resume(options, output),
         "settle": lambda: _settle(options, output),
         "check": lambda: _check(options, output),
@@ -121,7 +134,9 @@ def look(path: str, work: Callable[[SqliteJournal], Awaitable[T]]) -> T:
 
 
 def standing(entry: Entry) -> str:
-    """What a user is to make of an open ticket: a key of `STANDINGS`."""
+    """What a user is to make of a ticket: a key of `STANDINGS`."""
+    if entry.closed:
+        return "closed"
     match entry.kind:
         case "in_doubt":
             return "in_doubt"
@@ -146,6 +161,8 @@ def _entry_fields(entry: Entry) -> dict[str, Any]:
         "accepted_at": _time(entry.accepted_at),
         "expires_at": _time(entry.expires_at),
         "challenge": jsonable(entry.summary),
+        "tag": entry.tag,
+        "to_do": _TO_DO.get(standing(entry)),
     }
 
 
@@ -159,18 +176,53 @@ def _list(options: argparse.Namespace, output: Output) -> int:
     if not rows:
         output.result([], f"no open ticket in {options.journal}")
         return OK
-    head = ("ticket", "standing", "solved", "provider", "account", "type", "task id", "since (UTC)")
     cells = [
-        (
-            row["id"], row["standing"], "yes" if row["kind"] == "result" else "no", row["provider"], row["account"],
-            row["type"], row["task_id"] if row["task_id"] is not None else "-", str(row["created_at"])[:19],
-        )
+        (row["id"], row["standing"], _what(row), row["tag"] or "-", row["to_do"] or "-", str(row["created_at"])[5:16])
         for row in rows
-    ]  # fmt: skip
+    ]
     present = [name for name in STANDINGS if any(row["standing"] == name for row in rows)]
     notes = [f"{name}: {STANDINGS[name]}" for name in present]
+    head = ("ticket", "standing", "what for", "tag", "to do", "since (UTC)")
     output.result(rows, "\n".join([table(head, cells), "", *notes]))
     return OK
+
+
+def _what(row: dict[str, Any]) -> str:
+    """The page or picture that a ticket is for, shortly."""
+    page = row["challenge"].get("website_url")
+    image = row["challenge"].get("image")
+    if isinstance(page, str):
+        of = page.removeprefix("https://").removeprefix("http://")
+    else:
+        of = f"sha256:{str(image.get('sha256'))[:8]}" if isinstance(image, dict) else ""
+    return f"{row['type']} {of}".strip()
+
+
+def _show(options: argparse.Namespace, output: Output) -> int:
+    async def work(journal: SqliteJournal) -> Entry:
+        return _pick(options.id, await journal.entries(closed=True), options.journal, "ticket")
+
+    entry = look(options.journal, work)
+    row = _entry_fields(entry) | {
+        "owner": entry.owner,
+        "held": entry.held,
+        "ended_at": _time(entry.ended_at),
+        "cost": entry.cost,
+        "charged": entry.charged,
+        "error": jsonable(entry.error),
+        "reported": entry.reported,
+        "has_key": entry.key is not None,
+        "has_solution": entry.result is not None,
+    }
+    lines = [(name.replace("_", " "), _said(value)) for name, value in row.items() if value not in (None, "", {})]
+    output.result(row, "\n".join([table(("", entry.ticket_id), lines), "", STANDINGS[row["standing"]]]))
+    return OK
+
+
+def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_said(inner)}" for name, inner in value.items() if inner is not None)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _check(options: argparse.Namespace, output: Output) -> int:
@@ -189,23 +241,70 @@ def _check(options: argparse.Namespace, output: Output) -> int:
 def _settle(options: argparse.Namespace, output: Output) -> int:
     from anycap.journal.port import Record, RecordKind
 
-    async def work(journal: SqliteJournal) -> Entry:
-        entry = _pick(options.id, await journal.entries(), options.journal)
-        if standing(entry) != "in_doubt":
-            raise TicketError(
-                f"Ticket {entry.ticket_id} is not in doubt but {standing(entry)}: "
-                f"{STANDINGS[standing(entry)]}. Nothing was changed."
-            )
-        await journal.write([Record(entry.ticket_id, RecordKind.SETTLED, time.time(), {"as": options.how})])
-        return entry
+    chosen = [bool(options.ids), options.tag is not None, options.all]
+    if sum(chosen) != 1:
+        output.say("anycap: say which tickets: ids, --tag TAG or --all", "red")
+        return USAGE
 
-    entry = look(options.journal, work)
-    output.result({"id": entry.ticket_id, "settled": options.how}, f"{entry.ticket_id} settled as {options.how}")
+    async def find(journal: SqliteJournal) -> list[Entry]:
+        entries = await journal.entries()
+        if options.ids:
+            picked = [_pick(name, entries, options.journal) for name in options.ids]
+            return list({entry.ticket_id: _in_doubt(entry) for entry in picked}.values())
+        return [entry for entry in entries if standing(entry) == "in_doubt" and options.tag in (None, entry.tag)]
+
+    async def settle(journal: SqliteJournal) -> None:
+        # Looked at again: others may have settled meanwhile, and what has come out of doubt stays as it is.
+        still = {entry.ticket_id for entry in await journal.entries() if standing(entry) == "in_doubt"}
+        at = time.time()
+        await journal.write(
+            [Record(entry.ticket_id, RecordKind.SETTLED, at, {"as": options.how}) for entry in found
+             if entry.ticket_id in still]
+        )  # fmt: skip
+
+    found = look(options.journal, find)
+    if not found:
+        output.result(
+            [], f"no ticket in doubt in {options.journal}" + (f" with tag {options.tag}" if options.tag else "")
+        )
+        return OK
+    if not options.ids and not options.yes and not _confirmed(found, options.how, output):
+        return USAGE
+    look(options.journal, settle)
+    settled = [{"id": entry.ticket_id, "settled": options.how} for entry in found]
+    text = "\n".join(f"{row['id']} settled as {row['settled']}" for row in settled)
+    output.result(settled[0] if len(options.ids) == 1 else settled, text)
     return OK
 
 
-def _pick(name: str, entries: list[Entry], path: str) -> Entry:
-    """The open ticket whose id is `name`, or the only one whose id begins with it."""
+def _in_doubt(entry: Entry) -> Entry:
+    if standing(entry) != "in_doubt":
+        raise TicketError(
+            f"Ticket {entry.ticket_id} is not in doubt but {standing(entry)}: {STANDINGS[standing(entry)]}. "
+            "Nothing was changed."
+        )
+    return entry
+
+
+def _confirmed(found: list[Entry], how: str, output: Output) -> bool:
+    """Whether the person at the terminal says yes. Where there is none, `--yes` has to."""
+    for entry in found:
+        row = _entry_fields(entry)
+        output.say(f"{entry.ticket_id}  {_what(row)}  {row['tag'] or '-'}  {row['created_at']}")
+    if not sys.stdin.isatty():
+        output.say(
+            f"anycap: {len(found)} tickets would be settled as {how}; --yes does it. Nothing was changed.", "red"
+        )
+        return False
+    output.say(f"Settle these {len(found)} tickets as {how}? Type yes: ")
+    if sys.stdin.readline().strip().lower() == "yes":
+        return True
+    output.say("Nothing was changed.")
+    return False
+
+
+def _pick(name: str, entries: list[Entry], path: str, what: str = "open ticket") -> Entry:
+    """The ticket whose id is `name`, or the only one whose id begins with it."""
     exact = [entry for entry in entries if entry.ticket_id == name]
     if exact:
         return exact[0]
@@ -213,8 +312,8 @@ def _pick(name: str, entries: list[Entry], path: str) -> Entry:
     if len(found) == 1:
         return found[0]
     if found:
-        raise TicketError(f"{len(found)} open tickets in {path} begin with {name!r}; give more of the id.")
-    raise TicketError(f"No open ticket in {path} is called {name!r}. See them with: anycap tickets --journal {path}")
+        raise TicketError(f"{len(found)} {what}s in {path} begin with {name!r}; give more of the id.")
+    raise TicketError(f"No {what} in {path} is called {name!r}. See them with: anycap tickets --journal {path}")
 
 
 def _resume(options: argparse.Namespace, output: Output) -> int:

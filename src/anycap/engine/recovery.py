@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from anycap.core.machine import State
+from anycap.core.machine import ENDS, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
 from anycap.core.task_end import life_over
@@ -18,10 +18,10 @@ from anycap.engine.following import Follower, has_ended
 from anycap.engine.runtime import Runtime
 from anycap.engine.solve_errors import in_doubt
 from anycap.errors import AnycapError, TicketError
-from anycap.journal.port import Entry, Record, RecordKind
+from anycap.journal.port import Capability, Entry, EntryFilter, Record, RecordKind, offers
 from anycap.results import Receipt, Solution
 from anycap.taxonomy import Charged, Code, ErrorAnswer, ErrorRow
-from anycap.tickets import Ticket, TicketState
+from anycap.tickets import Ticket, TicketInfo, TicketState
 
 if TYPE_CHECKING:
     from anycap.engine.engine import Engine
@@ -42,13 +42,15 @@ _ENDED = (TicketState.DELIVERED, TicketState.FAILED, TicketState.ABANDONED, Tick
 
 def ticket_of(entry: Entry) -> Ticket:
     """The ticket of a journal entry; kinds that a later release has added show as pending."""
+    # A living process is sending it right now: nothing is in doubt.
+    state = TicketState.SUBMITTING if entry.kind == RecordKind.INTENT and is_elsewhere(entry) else entry.state
     return Ticket(
         id=entry.ticket_id,
         task_id=entry.task_id,
         account=entry.account,
         provider=entry.provider,
         type=entry.type,
-        state=entry.state,
+        state=state,
         created_at=datetime.fromtimestamp(entry.created_at, UTC),
         tag=entry.tag,
         challenge=entry.summary,
@@ -296,16 +298,34 @@ class Recovery:
             if entry.kind != RecordKind.NOT_CREATED
         ]
 
+    async def tickets(self, state: TicketState | None, where: EntryFilter) -> list[TicketInfo]:
+        """The tickets of the journal that are asked for, newest first, with what this client knows of those at work."""
+        journal = self._engine.journal
+        if offers(journal, Capability.CLAIMS):
+            entries = await journal.entries(closed=True, where=where)
+        else:
+            entries = [entry for entry in await journal.entries(closed=True) if where(entry)]
+        infos = [self._info(entry) for entry in sorted(entries, key=lambda entry: entry.created_at, reverse=True)]
+        return [info for info in infos if state is None or info.ticket.state is state]
+
+    def _info(self, entry: Entry) -> TicketInfo:
+        running = self.running(entry.ticket_id)
+        at_work = running is not None and running.state not in ENDS
+        return TicketInfo(
+            ticket=running.ticket() if running is not None and at_work else ticket_of(entry),
+            owner=entry.owner,
+            held=entry.held,
+            cost=_amount(entry),
+            charged=_charged(entry),
+            expires_at=_time(entry.expires_at),
+        )
+
     def _receipt(self, entry: Entry) -> Receipt:
         session = self._engine.sessions.get(entry.account)
-        try:
-            amount = None if entry.cost is None else Decimal(entry.cost)
-        except InvalidOperation:
-            amount = None
         return Receipt(
             ticket=ticket_of(entry),
-            charged=Charged(entry.charged) if entry.charged in set(Charged) else Charged.UNKNOWN,
-            amount=amount,
+            charged=_charged(entry),
+            amount=_amount(entry),
             currency=None if session is None else session.catalog.currency,
             accepted_at=_time(entry.accepted_at),
             ended_at=_time(entry.ended_at),
@@ -351,6 +371,17 @@ class Recovery:
     def _age_s(self, since: float) -> float:
         """Wall time is only a hint here: a clock that was set back must not make a task younger than new."""
         return max(self._wall() - since, 0.0)
+
+
+def _amount(entry: Entry) -> Decimal | None:
+    try:
+        return None if entry.cost is None else Decimal(entry.cost)
+    except InvalidOperation:
+        return None
+
+
+def _charged(entry: Entry) -> Charged:
+    return Charged(entry.charged) if entry.charged in set(Charged) else Charged.UNKNOWN
 
 
 def _time(at: float | None) -> datetime | None:
