@@ -8,6 +8,7 @@ and the two markers in the page. The pages of the API reference are listed in `r
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
 
 sys.path.insert(0, str(DOCS))
+sys.path.append(str(DOCS.parent))  # benchmarks/
 from benchmark_page import benchmarks  # noqa: E402 - neighbours of this script, not a package
 from explorer_page import explorer  # noqa: E402
 from pictures import demo, social_card  # noqa: E402
@@ -218,6 +220,14 @@ def http_limits() -> str:
     )
 
 
+def failover_table() -> str:
+    """Where solves went while a vendor was in trouble, as `python -m benchmarks.failover --write` has last stored it."""
+    from benchmarks.failover import RESULTS
+    from benchmarks.failover import table as lines
+
+    return lines(json.loads(RESULTS.read_text(encoding="utf-8"))) + "\n"
+
+
 def fault_actions() -> str:
     """What a fault can do, from the emulator's own table."""
     return table(("`action`", "what happens"), [(f"`{name}`", what) for name, what in faults.ACTIONS.items()])
@@ -267,6 +277,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "guides/crawlers.md": {"crawlee_crawl.py": partial(example, "crawlee_crawl.py")},
     "guides/services.md": {"litestar_service.py": partial(example, "litestar_service.py")},
     "guides/blocking.md": {"blocking.py": partial(example, "blocking.py")},
+    "guides/several-vendors.md": {"failover table": failover_table},
     "architecture.md": {"state diagram": state_diagram, "state table": state_table},
 }
 
