@@ -3,12 +3,14 @@
     ANYCAP_CAPMONSTER_KEY=... python examples/crawler.py https://example.com/1 https://example.com/2
 
 Many pages are fetched at once in one task group; a page whose challenge cannot be solved costs that page, not the crawl.
+Each page has a key: a crawl that was killed is simply started again, and asks for the same pages. What is paid for is found.
 It crawls sites whose owners allow it; a vendor's refusal is final and is never worked around.
 """
 
 import re
 import sys
 from collections.abc import Iterable
+from hashlib import sha256
 
 import anyio
 import httpx
@@ -33,7 +35,13 @@ async def fetch(url: str, web: httpx.AsyncClient, captcha: Client) -> str:
     found = SITE_KEY.search(page.text)
     if found is None:
         return page.text
-    solution = await captcha.solve(RecaptchaV2(website_url=url, website_key=found[1]), timeout=120)
+    solution = await captcha.solve(
+        RecaptchaV2(website_url=url, website_key=found[1]),
+        timeout=120,
+        idempotency_key=sha256(url.encode()).hexdigest(),
+        reuse="expired",  # tokens live for minutes: a page that is asked for again much later needs a new one
+        tag="crawl",
+    )
     page = await web.post(url, data={"g-recaptcha-response": solution.token})
     return page.raise_for_status().text
 
@@ -61,9 +69,9 @@ async def crawl(urls: Iterable[str], web: httpx.AsyncClient, captcha: Client) ->
 async def main(urls: list[str]) -> None:
     """Crawl the addresses given, with the key from the environment."""
     async with httpx.AsyncClient(follow_redirects=True) as web, Client("capmonster", journal="tasks.db") as captcha:
-        for ticket in await captcha.resume():  # what an interrupted crawl had paid for
-            print("taken up again:", ticket.id)
         result = await crawl(urls, web, captcha)
+        async for info in captcha.tickets(state="in_doubt", tag="crawl"):
+            print(info.ticket.challenge.get("website_url"), "may have been paid for: settle ticket", info.ticket.id)
     for url, text in result.pages.items():
         print(url, len(text), "characters")
     for url, error in result.missing.items():

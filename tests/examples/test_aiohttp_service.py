@@ -1,5 +1,6 @@
 """examples/aiohttp_service.py answers /solve, under pytest-aiohttp and against emulated vendors."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from anycap.emulator.thread import serve_in_thread
 from examples.aiohttp_service import SESSION, make_app
 
 pytestmark = pytest.mark.asyncio
+TOKENS = {"alice": "alices-long-secret", "bob": "bobs-long-secret"}
+ALICE, BOB = ({"Authorization": f"Bearer {token}"} for token in TOKENS.values())
 CHALLENGE = {"type": "RecaptchaV2", "website_url": "https://example.com/", "website_key": "6Lc_aCMTAAAAABx7u2N0D1XnVbI"}
 
 
@@ -29,7 +32,7 @@ def account(emulator: Emulator) -> Iterator[Account]:
 
 @pytest_asyncio.fixture
 async def service(aiohttp_client: Any, account: Account) -> Any:
-    return await aiohttp_client(make_app(account))
+    return await aiohttp_client(make_app(account, tokens=TOKENS), headers=ALICE)
 
 
 async def test_a_challenge_is_solved(service: Any) -> None:
@@ -62,3 +65,42 @@ async def test_an_empty_account_is_unavailable(service: Any, emulator: Emulator)
     answer = await service.post("/solve", json=CHALLENGE)
     assert answer.status == 503
     assert (await answer.json())["code"] == "no_funds"
+
+
+async def token(service: Any, **headers: str) -> str:
+    answer = await service.post("/solve", json=CHALLENGE, headers=headers)
+    assert answer.status == 200
+    return str((await answer.json())["token"])
+
+
+async def test_a_caller_that_asks_again_gets_its_token_and_nobody_elses(service: Any, emulator: Emulator) -> None:
+    first = await token(service, **{"Idempotency-Key": "order-1"})
+    assert await token(service, **{"Idempotency-Key": "order-1"}) == first
+    assert await token(service, **BOB, **{"Idempotency-Key": "order-1"}) != first
+    assert await token(service) != first
+    assert sum(line.method == "createTask" for line in emulator.trace) == 3
+
+
+async def test_callers_at_the_same_moment_share_one_task(service: Any, emulator: Emulator) -> None:
+    found = await asyncio.gather(*(token(service, **{"Idempotency-Key": "order-1"}) for _ in range(5)))
+    assert len(set(found)) == 1
+    assert sum(line.method == "createTask" for line in emulator.trace) == 1
+
+
+async def test_another_challenge_under_a_key_is_a_conflict(service: Any) -> None:
+    await token(service, **{"Idempotency-Key": "order-1"})
+    other = {**CHALLENGE, "website_url": "https://example.org/"}
+    answer = await service.post("/solve", json=other, headers={"Idempotency-Key": "order-1"})
+    assert (answer.status, (await answer.json())["error"]) == (409, "KeyMismatch")
+
+
+@pytest.mark.parametrize("sent", ["", "Bearer ", "Bearer nobody", "Basic alices-long-secret"])
+async def test_strangers_are_turned_away(service: Any, emulator: Emulator, sent: str) -> None:
+    answer = await service.post("/solve", json=CHALLENGE, headers={"Authorization": sent, "Idempotency-Key": "order-1"})
+    assert answer.status == 401
+    assert emulator.trace == []
+
+
+async def test_a_key_of_any_length_is_not_taken(service: Any) -> None:
+    answer = await service.post("/solve", json=CHALLENGE, headers={"Idempotency-Key": "x" * 101})
+    assert answer.status == 400

@@ -1,10 +1,17 @@
 """examples/crawler.py gets pages behind challenges, and loses a page, not the crawl, to what cannot be solved."""
 
+import math
+from functools import partial
+from pathlib import Path
+
+import anyio
 import httpx
 import pytest
 
 from anycap import Account, AccountError, Client
 from anycap.emulator import DEFAULT_KEY, Emulator, Fault, InProcess, run_virtual
+from anycap.engine.runtime import inline
+from anycap.journal.sqlite.journal import SqliteJournal
 from examples.crawler import Crawl, crawl
 
 URLS = [f"https://shop.example/{number}" for number in range(12)]
@@ -18,13 +25,19 @@ def site(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, text='<div class="g-recaptcha" data-sitekey="6Lc_aCMTAAAAABx7u2N0D1XnVbI"></div>')
 
 
-async def run(emulator: Emulator) -> Crawl:
+async def run(emulator: Emulator, *, journal: Path | None = None, seconds: float | None = None) -> Crawl:
     account = Account("capmonster", DEFAULT_KEY, base_url=emulator.base_url("capmonster"))
     async with (
         httpx.AsyncClient(transport=httpx.MockTransport(site)) as web,
-        Client(account, http=InProcess(emulator)) as captcha,
+        Client(
+            account,
+            http=InProcess(emulator),
+            journal=None if journal is None else SqliteJournal(journal, offload=inline),
+        ) as captcha,
     ):
-        return await crawl(URLS, web, captcha)
+        with anyio.move_on_after(math.inf if seconds is None else seconds):
+            return await crawl(URLS, web, captcha)
+    return Crawl()
 
 
 def test_pages_behind_challenges_are_fetched() -> None:
@@ -55,3 +68,13 @@ def test_an_empty_account_stops_the_crawl() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         run_virtual(run, Emulator(seed=1, faults=faults))
     assert isinstance(caught.value.exceptions[0], AccountError)
+
+
+def test_a_crawl_that_was_interrupted_is_simply_started_again(tmp_path: Path) -> None:
+    emulator = Emulator(seed=1)
+    journal = tmp_path / "tasks.db"
+    for seconds in (1, 5, 9, None):  # while tasks are made, polled, handed in; and to the end
+        result = run_virtual(partial(run, journal=journal, seconds=seconds), emulator)
+    assert result.missing == {}
+    assert set(result.pages) == set(URLS)
+    assert len(emulator["capmonster"].ledger.tasks) == 4
