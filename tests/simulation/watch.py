@@ -162,9 +162,15 @@ class Watch:
             fine = verdict.kind in (AnswerKind.ACCEPTED, AnswerKind.READY, AnswerKind.PROCESSING, AnswerKind.DONE)
             self._heard_of_the_key(what, rejected, fine and verdict.http_status is None)
         if what != "submit":
-            if problem is None and verdict.kind is not AnswerKind.LOST:
-                # Served again: blocks and rate limits are about all requests, so a poll may be what tries.
-                over = [key for key, it in self._refusals.items() if key[0] in _OF_ALL and it.until <= self._world.now]
+            if verdict.kind is not AnswerKind.LOST:
+                # Served again: blocks and rate limits are about all requests, so a poll may be what tries. An error about
+                # something else (an unknown task) shows as well that the vendor serves.
+                code = None if problem is None else problem.code
+                over = [
+                    key
+                    for key, it in self._refusals.items()
+                    if key[0] in _OF_ALL and key[0] is not code and it.until <= self._world.now
+                ]
                 for key in over:
                     del self._refusals[key]
             return
