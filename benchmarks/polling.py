@@ -30,6 +30,7 @@ ANSWER_S = 0.2
 PRICE = 1.0
 FIXED = {"5 + 3": (5.0, 3.0), "1 + 1": (1.0, 1.0), "3 + 1": (3.0, 1.0)}
 STEPS = (0, 5, 10, 20, 50, 100, 200)
+FLOORS_AFTER = (50, 200)
 SHIFT_STEPS = (0, 5, 10, 20, 30, 60, 100, 200)
 LIMITS = (1.05, 1.05, 1.05, 1.08)
 
@@ -103,19 +104,21 @@ def _floors(seeds: range) -> Report:
     for provider, task_type in FLOORED.items():
         timing = get(provider).catalog.tasks.timing_of(task_type)
         tally = Tally(ANSWER_S, timing.min_gap_s, 40.0)
-        ratios = []
+        ratios: dict[int, list[float]] = {tasks: [] for tasks in FLOORS_AFTER}
         for law in LAWS:
             # The vendor's gap runs from the answer to the next send, the optimum's from send to send.
             gap_s = max(timing.min_gap_s + ANSWER_S, GAP_MIN_S)
             best = best_cost(law, PRICE, gap_s, max(timing.min_first_s, GAP_MIN_S))
-            after = [learned(law, 50, seed, tally, timing=timing) for seed in seeds]
-            cost = Cost(mean(c.delay_s for c in after), mean(c.polls for c in after))
             samples[f"{provider}, {law.name}: optimum"] = [_sample(best)]
-            samples[f"{provider}, {law.name}: learned (50)"] = [_sample(cost)]
-            ratios.append(cost.total(PRICE) / best.total(PRICE))
+            for tasks, found in ratios.items():
+                after = [learned(law, tasks, seed, tally, timing=timing) for seed in seeds]
+                cost = Cost(mean(c.delay_s for c in after), mean(c.polls for c in after))
+                samples[f"{provider}, {law.name}: learned ({tasks})"] = [_sample(cost)]
+                found.append(cost.total(PRICE) / best.total(PRICE))
+        said = ", ".join(f"{min(found):.2f} to {max(found):.2f} after {tasks} tasks" for tasks, found in ratios.items())
         notes.append(
             f"{provider}: first poll after {timing.min_first_s:g} s, then {timing.min_gap_s:g} s apart at the least; learned "
-            f"{min(ratios):.2f} to {max(ratios):.2f} of the optimum under the same floors, {tally.violations} gap violations"
+            f"{said} of the optimum under the same floors, {tally.violations} gap violations"
         )
     return Report("polling_floors", samples, notes=notes)
 

@@ -73,19 +73,21 @@ def _cost(task: Task) -> float:
 @pytest.mark.parametrize("case", FLOORS)
 def test_after_200_solves_no_poll_is_early_and_the_cost_is_within_six_percent_of_the_best(case: str) -> None:
     provider, challenge, first_s, gap_s = FLOORS[case]
-    world = World(providers=[provider])
+    tasks: list[Task] = []
+    for seed in (1, 2):  # the mean of two: 200 tasks alone scatter by 3 % against their own optimum
+        world = World(providers=[provider], seed=seed)
 
-    async def solve_all() -> None:
-        async with world.client(provider) as client:
-            async with client.solve_many([challenge] * (LEARNED + MEASURED), limit=10, timeout=900) as outcomes:
-                async for outcome in outcomes:
-                    outcome.unwrap()
+        async def solve_all(world: World = world) -> None:
+            async with world.client(provider) as client:
+                async with client.solve_many([challenge] * (LEARNED + MEASURED), limit=10, timeout=900) as outcomes:
+                    async for outcome in outcomes:
+                        outcome.unwrap()
 
-    run_virtual(solve_all)
-    vendor = world.emulator[provider]
-    tasks = vendor.ledger.tasks[LEARNED:]
-    assert len(tasks) == MEASURED
-    assert vendor.gap_violations == vendor.poll_violations == 0
+        run_virtual(solve_all)
+        vendor = world.emulator[provider]
+        assert vendor.gap_violations == vendor.poll_violations == 0
+        assert len(vendor.ledger.tasks) == LEARNED + MEASURED
+        tasks += vendor.ledger.tasks[LEARNED:]
     law = _law(challenge)
     assert mean(map(_cost, tasks)) <= 1.06 * _cost_of_the_best(tasks, law, first_s, gap_s)
 
