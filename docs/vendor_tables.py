@@ -47,11 +47,18 @@ captcha. The fields are the vendor's own, the answer is in `solution.raw`.
 ## Others that speak createTask
 
 They are not built in: we know too little of them, and a domain that lapses would be sent your key. [`compatible`](add-a-vendor.md#in-a-minute-an-address)
-serves them at the address you give. By public pages and clients, these take `createTask` and `getTaskResult`: CapKill, captcha69, 3xcaptcha, CapBypass,
-Regotcha, and programs on your own machine (CapMonster, XEvil).
+serves them at the address you give. What is said here was read in public pages and clients in November 2026. **None of these services was asked, and none was tried with anycap**:
+run `anycap doctor` first, and a task whose answer you know.
 
-These have an API of another kind, which anycap does not speak: SolveCaptcha, CapGuru, AZcaptcha, CaptchaAI, DeathByCaptcha, BestCaptchaSolver, EndCaptcha,
-NopeCHA, FunBypass.
+| service | what was read |
+| --- | --- |
+| CapBypass | `createTask` and `getTaskResult`; statuses `processing`, `ready`, `failed`; results live 10 minutes; `ERROR_TASK_NOT_FOUND` |
+| Regotcha | the same two methods; ids are text; `ERROR_NO_SUCH_TASK`, `ERROR_TASK_TIMEOUT` |
+| CapKill, captcha69, 3xcaptcha | the two methods by name, nothing of their errors |
+| CapMonster and XEvil on your own machine | they imitate anti-captcha: `Account("compatible", base_url="http://127.0.0.1:8080")` |
+
+By the same pages these have an API of another kind, which anycap does not speak: SolveCaptcha, CapGuru, AZcaptcha, CaptchaAI, DeathByCaptcha, BestCaptchaSolver, EndCaptcha,
+NopeCHA (none of them takes createTask), FunBypass (results by path).
 """
 
 

@@ -216,6 +216,47 @@ def test_showing_a_ticket_says_everything_but_its_solution(left: Path, capsys: p
     assert "No ticket in" in capsys.readouterr().err
 
 
+def test_the_raw_answer_of_a_solved_ticket_is_printed_where_it_is_asked_for(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What no solution can be made of was paid for all the same."""
+    odd = {"errorId": 0, "status": "ready", "solution": {"first": "token-canary-1", "second": "token-canary-2"}}
+    write(
+        path,
+        Record("odd00001", K.INTENT, NOW, {**IMAGE, "type": "RecaptchaV2", "vendor_type": "RecaptchaV2TaskProxyless"}),
+        Record("odd00001", K.ACCEPTED, NOW + 1, {"task_id": 7654321}),
+        Record("odd00001", K.RESULT, time.time(), {"body": odd, "expires_at": None, "cost": "0.002", "charged": "yes"}),
+        Record("paid0001", K.INTENT, NOW, IMAGE),
+        Record("paid0001", K.ACCEPTED, NOW + 1, {"task_id": 7654322}),
+    )
+    assert main(["tickets", "show", "odd0", "--journal", str(path)]) == 0
+    assert "token-canary" not in capsys.readouterr().out
+    assert main(["tickets", "show", "odd0", "--raw", "--journal", str(path)]) == 0
+    assert said(capsys) == odd
+    assert main(["tickets", "show", "paid0001", "--raw", "--journal", str(path)]) == 23
+    assert "holds no answer with a solution" in capsys.readouterr().err
+
+
+def test_resume_prints_the_raw_answer_that_nobody_can_read(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANYCAP_ANTI_CAPTCHA_KEY", DEFAULT_KEY)
+    odd = {"errorId": 0, "status": "ready", "solution": {"first": "token-canary-1", "second": "token-canary-2"}}
+    now = time.time()
+    write(
+        path,
+        Record("odd00001", K.INTENT, now, {**IMAGE, "type": "RecaptchaV2", "vendor_type": "RecaptchaV2TaskProxyless"}),
+        Record("odd00001", K.ACCEPTED, now, {"task_id": 7654321}),
+        Record("odd00001", K.RESULT, now, {"body": odd, "expires_at": None, "cost": "0.002", "charged": "yes"}),
+    )
+    for _ in range(2):  # it stays in the journal
+        assert main(["tickets", "resume", "--journal", str(path), "--json"]) != 0
+        (line,) = said(capsys)
+        assert (line["code"], line["raw"]) == ("unreadable_answer", odd)
+    assert main(["tickets", "resume", "--journal", str(path)]) != 0
+    assert json.loads(capsys.readouterr().out.split("  ", 1)[1]) == odd
+
+
 def test_settling_several_at_once(doubtful: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tickets", "settle", "page0000", "page0001", "--lost", "--journal", str(doubtful), "--json"]) == 0
     assert said(capsys) == [{"id": "page0000", "settled": "lost"}, {"id": "page0001", "settled": "lost"}]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from anycap.cli.exits import FAULT, INTERRUPTED, OK, USAGE, exit_code
 from anycap.cli.output import Output, error_fields, jsonable, table
-from anycap.errors import AnycapError, ConfigurationError, InDoubtError, JournalError, TicketError
+from anycap.errors import AnycapError, ConfigurationError, InDoubtError, JournalError, SolveError, TicketError
 
 if TYPE_CHECKING:
     from anycap.client import Client
@@ -67,6 +67,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help=line, description=line[0].upper() + line[1:] + ".")
     _common(show)
     show.add_argument("id", metavar="ID", help="the ticket's id, or enough of its beginning")
+    show.add_argument(
+        "--raw", action="store_true", help="print the vendor's answer with the solution as it came, and nothing else"
+    )
 
     line = "close in-doubt tickets after a look at the vendor's dashboard"
     settle = actions.add_parser("settle", help=line, description=line[0].upper() + line[1:] + ".")
@@ -203,6 +206,8 @@ def _show(options: argparse.Namespace, output: Output) -> int:
         return _pick(options.id, await journal.entries(closed=True), options.journal, "ticket")
 
     entry = look(options.journal, work)
+    if options.raw:
+        return _show_raw(entry)
     row = _entry_fields(entry) | {
         "owner": entry.owner,
         "held": entry.held,
@@ -216,6 +221,17 @@ def _show(options: argparse.Namespace, output: Output) -> int:
     }
     lines = [(name.replace("_", " "), _said(value)) for name, value in row.items() if value not in (None, "", {})]
     output.result(row, "\n".join([table(("", entry.ticket_id), lines), "", STANDINGS[row["standing"]]]))
+    return OK
+
+
+def _show_raw(entry: Entry) -> int:
+    """The answer of a solved task, with its solution: for what `resume` cannot read, and what its page has no name for."""
+    if entry.result is None:
+        raise TicketError(
+            f"The journal holds no answer with a solution for ticket {entry.ticket_id}: it was not solved, or the solution was "
+            "erased after it was delivered, or when it expired."
+        )
+    Output(as_json=True).result(entry.result)
     return OK
 
 
@@ -389,8 +405,13 @@ class _Resumption:
     def _failed(self, ticket: Ticket, error: AnycapError) -> None:
         if error.ticket is None:
             error.ticket = ticket
-        self._results.append(error_fields(error))
+        fields = error_fields(error)
         self._output.say(f"anycap: {error}", "yellow" if isinstance(error, InDoubtError) else "red")
+        if isinstance(error, SolveError) and error.raw is not None:
+            # Paid for, and of a shape that nobody here knows: whoever asked for the solution gets what came.
+            fields["raw"] = jsonable(error.raw)
+            self._output.text(f"{ticket.id}  {json.dumps(fields['raw'])}")
+        self._results.append(fields)
         if isinstance(error, InDoubtError):
             self._output.say(f"  settle it with: anycap tickets settle {ticket.id} --lost|--charged")
         if self._code == OK or isinstance(error, JournalError):
