@@ -14,6 +14,7 @@ Only `lowest`, `latest` and `pairs` do not use the lock file. `.ci/run` calls th
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -50,6 +51,31 @@ def sync(session: nox.Session, *groups: str, options: tuple[str, ...] = ()) -> N
         *options,
         env={"UV_PROJECT_ENVIRONMENT": session.virtualenv.location},
     )
+
+
+EXTRAS = {
+    "aiohttp": "anycap.contrib.aiohttp",
+    "cli": "shtab",
+    "opentelemetry": "anycap.contrib.opentelemetry",
+    "prometheus": "anycap.contrib.prometheus",
+    "redis": "coredis",
+    "scrapy": "anycap.contrib.scrapy",
+    "starlette": "anycap.contrib.starlette",
+    "trio": "trio",
+}
+"""What must be there with each extra alone. Those of anycap's own say which extra they need when theirs is missing."""
+IMPORT_EXTRAS = """
+import importlib, json, sys
+import anycap, anycap.cli, anycap.contrib.status
+wanted, modules = sys.argv[1], json.loads(sys.argv[2])
+importlib.import_module(modules.pop(wanted))
+for extra, module in modules.items():
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if module.startswith("anycap") and f"pip install 'anycap[{extra}]'" not in str(error):
+            raise
+"""
 
 
 def resolve(session: nox.Session, *options: str) -> None:
@@ -115,6 +141,14 @@ def pairs(session: nox.Session, newest: str) -> None:
     resolve(session, "--upgrade-package", newest)
     session.run("uv", "pip", "list", "--quiet")
     pytest(session)
+
+
+@nox.session
+@nox.parametrize("extra", sorted(EXTRAS))
+def extras(session: nox.Session, extra: str) -> None:
+    """Each extra installed alone: its module is imported, and those of the others say what they lack."""
+    session.run_install("uv", "pip", "install", "--quiet", f".[{extra}]")
+    session.run("python", "-c", IMPORT_EXTRAS, extra, json.dumps(EXTRAS))
 
 
 @nox.session

@@ -239,6 +239,8 @@ CLASS_OF: Mapping[EventKind, type[Event]] = {
 """The class of the events of each kind."""
 
 Hook = Callable[[Event], None]
+"""What `Client(on_event=...)` takes. A hook may have an attribute `kinds`, the `EventKind`s that it wants: an event that no hook
+wants is not made, and so costs nothing."""
 
 
 @runtime_checkable
@@ -277,13 +279,15 @@ class Events:
                     "on_event is a plain function of one Event, or several in a list; an async one would never be awaited. Put "
                     "events into a queue of yours and await there."
                 )
-        self._hooks: tuple[Hook, ...] = given  # type: ignore[assignment] # just looked at
+        hooks_given: tuple[Hook, ...] = given  # type: ignore[assignment] # just looked at
+        self._hooks = tuple((hook, frozenset(getattr(hook, "kinds", EventKind))) for hook in hooks_given)
+        self._wanted = frozenset(kind for _, kinds in self._hooks for kind in kinds)
         self._log = log
         self._reported: set[type[BaseException]] = set()
 
     def wants(self, kind: EventKind) -> bool:
         """Whether anybody wants events of this kind: without a listener an event must cost nothing."""
-        return bool(self._hooks) or (self._log is not None and self._log.wants(kind))
+        return kind in self._wanted or (self._log is not None and self._log.wants(kind))
 
     def send(self, event: Event) -> None:
         """Log it and call the hooks. Raises nothing but KeyboardInterrupt and SystemExit.
@@ -292,7 +296,9 @@ class Events:
         """
         if self._log is not None and self._log.wants(event.kind):
             self._log(event)
-        for hook in self._hooks:
+        for hook, kinds in self._hooks:
+            if event.kind not in kinds:
+                continue
             try:
                 hook(event)
             except (KeyboardInterrupt, SystemExit):
@@ -309,7 +315,7 @@ class Events:
         self._tell_watchers(lambda watcher: watcher.client_closed(client))
 
     def _tell_watchers(self, tell: Callable[[ClientWatcher], None]) -> None:
-        for hook in self._hooks:
+        for hook, _ in self._hooks:
             if isinstance(hook, ClientWatcher):
                 try:
                     tell(hook)

@@ -217,3 +217,24 @@ def test_no_event_is_made_that_nobody_wants() -> None:
     made = SolveEvent(kind=EventKind.SOLVED, at=0.0, account="a", polls=3)
     assert made.data["polls"] == 3
     assert not common & set(made.data)
+
+
+def test_a_hook_gets_the_kinds_that_it_wants_and_nothing_else_is_made() -> None:
+    class Picky:
+        kinds = frozenset({EventKind.SOLVED, EventKind.FAILED})
+
+        def __init__(self) -> None:
+            self.heard: list[Event] = []
+
+        def __call__(self, event: Event) -> None:
+            self.heard.append(event)
+
+    picky, all_of_it = Picky(), list[Event]()
+    alone = Events(picky)
+    assert {kind for kind in EventKind if alone.wants(kind)} == Picky.kinds
+    both = Events([picky, all_of_it.append])
+    assert all(both.wants(kind) for kind in EventKind)
+    for kind in (EventKind.POLLED, EventKind.SOLVED):
+        both.send(SolveEvent(kind=kind, at=0.0, account="a"))
+    assert [event.kind for event in picky.heard] == [EventKind.SOLVED]
+    assert [event.kind for event in all_of_it] == [EventKind.POLLED, EventKind.SOLVED]

@@ -20,8 +20,13 @@ from contextlib import aclosing
 from inspect import isawaitable
 from os import PathLike
 
-from aiohttp import ClientSession, StreamReader, web
-from aiohttp.client_exceptions import ClientError
+from anycap.contrib.extras import not_installed
+
+try:
+    from aiohttp import ClientSession, StreamReader, web
+    from aiohttp.client_exceptions import ClientError
+except ModuleNotFoundError as missing:
+    raise not_installed(__name__, "aiohttp", missing) from None
 
 from anycap.accounts import Account
 from anycap.callbacks import BODY_BYTES_MAX
@@ -189,7 +194,7 @@ def status_routes(
 
     async def show(request: web.Request) -> web.Response:
         await check(request)
-        answer = site.answer(request.path.removeprefix(f"{base}/"))
+        answer = await site.answer(request.path.removeprefix(f"{base}/"))
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
     async def to_page(request: web.Request) -> web.Response:

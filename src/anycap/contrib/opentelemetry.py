@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import define
 
+from anycap.contrib.extras import not_installed
+
 try:
     from opentelemetry import metrics, trace
     from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, TracerProvider
 except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError(
-        "anycap.contrib.opentelemetry needs OpenTelemetry's API: pip install 'anycap[opentelemetry]'", name=missing.name
-    ) from None
+    raise not_installed(__name__, "opentelemetry", missing) from None
 
 import anycap
 from anycap.client import Client
@@ -32,7 +32,6 @@ from anycap.contrib.telemetry import (
     NOTICE_BUCKETS_S,
     OUTCOMES,
     QUEUE_BUCKETS_S,
-    REQUEST_BUCKETS_S,
     SOLVE_BUCKETS_S,
     Watched,
     total_s,
@@ -44,6 +43,7 @@ from anycap.vendor_text import printable
 __all__ = ["OpenTelemetry"]
 
 PROVIDER, ACCOUNT, TYPE = "captcha.provider.name", "captcha.account.name", "captcha.challenge.type"
+METHOD = "captcha.request.method"
 ERROR, STATUS = "error.type", "http.response.status_code"
 
 UNDELIVERED_S = 60.0
@@ -55,14 +55,14 @@ ENDED_MAX = 1_000
 """Span contexts of solves that failed, kept for the link from the attempt that follows at once."""
 VENDOR_CODE_CHARS_MAX = 80
 
-Attributes = Mapping[str, str | int | float | bool]
-
 
 @define
 class _OpenSpan:
     """The span of a solve that has not ended."""
 
     span: Span
+    context: Context | None
+    """For its children; None where the trace is not sampled."""
     started_ns: int
     account: str
     resumed: bool
@@ -122,12 +122,11 @@ class OpenTelemetry(Watched):
             EventKind.REQUEST: self._requested,
             EventKind.CHARGED: self._charged,
         }
+        self.kinds = frozenset(self._on)
 
     def __call__(self, event: Event) -> None:
         """Called by the client."""
-        handle = self._on.get(event.kind)
-        if handle is not None:
-            handle(event)
+        self._on[event.kind](event)
 
     def client_closed(self, client: Client, /) -> None:
         """Called by the client: the spans of what it leaves behind end here, without an outcome."""
@@ -166,29 +165,28 @@ class OpenTelemetry(Watched):
             links=() if before is None else (Link(before),),
             start_time=started_ns,
         )
-        self._spans[ticket.id] = _OpenSpan(span, started_ns, event.account, resumed)
+        context = trace.set_span_in_context(span, Context()) if span.is_recording() else None
+        self._spans[ticket.id] = _OpenSpan(span, context, started_ns, event.account, resumed)
         if len(self._spans) > OPEN_MAX:
             self._end(next(iter(self._spans)), None)
 
     def _noted(self, event: SolveEvent) -> None:
         """Something went wrong and the solve goes on: an event of its span."""
         found = self._span_of(event)
-        if found is not None and found.span.is_recording():
+        if found is not None and found.context is not None:
             found.span.add_event(event.kind.value, _error_of(event), _ns(event.at))
 
     def _stalled(self, event: SolveEvent) -> None:
         found = self._span_of(event)
         if found is not None:
-            self._stages(found, event)
-            found.span.set_attribute("captcha.outcome", "stalled")
+            self._stages(found, event, "stalled")
             self._end(_id_of(event), _ns(event.at))
 
     def _solved(self, event: SolveEvent) -> None:
         self._measure(event)
         found = self._span_of(event)
         if found is not None:
-            found.solved_ns, found.solved_at = self._stages(found, event), event.at
-            found.span.set_attribute("captcha.outcome", "solved")
+            found.solved_ns, found.solved_at = self._stages(found, event, "solved"), event.at
             self._undelivered[_id_of(event)] = found
         while self._undelivered:
             oldest = next(iter(self._undelivered))
@@ -211,21 +209,26 @@ class OpenTelemetry(Watched):
             self._measure(event)
         if found is None:
             return
-        ended_ns = found.solved_ns or self._stages(found, event)
-        span, error = found.span, event.error or event.kind.value
-        if span.is_recording():
-            span.set_attribute("captcha.outcome", OUTCOMES[event.kind])
-            if event.kind is not EventKind.ABANDONED:
-                span.set_attributes({ERROR: error, **_error_of(event)})
-                span.set_status(StatusCode.ERROR, error)
+        outcome, span = OUTCOMES[event.kind], found.span
+        if found.solved_ns is None:
+            ended_ns = self._stages(found, event, outcome)
+        else:  # solved, and its solution abandoned
+            ended_ns = found.solved_ns
+            span.set_attribute("captcha.outcome", outcome)
+        if event.kind is not EventKind.ABANDONED:
+            error = event.error or event.kind.value
+            span.set_attributes({ERROR: error, **_error_of(event)})
+            span.set_status(StatusCode.ERROR, error)
         self._end(_id_of(event), ended_ns)
 
-    def _stages(self, found: _OpenSpan, event: SolveEvent) -> int:
+    def _stages(self, found: _OpenSpan, event: SolveEvent, outcome: str) -> int:
         """Make the children of what is over, from the durations that the event carries; gives the end of the last one.
 
         They are made in one go at the end, because the event's durations are exact and nothing need be remembered.
         """
-        span, at_ns = found.span, found.started_ns
+        at_ns = found.started_ns
+        if found.context is None:
+            return at_ns
         now_ns = max(_ns(event.at), at_ns)
         if event.queued_s is not None:
             queued_ns = at_ns + _ns(event.queued_s)
@@ -245,17 +248,20 @@ class OpenTelemetry(Watched):
             waited_ns = at_ns + _ns(event.solve_s or 0.0) if waited else max(now_ns, at_ns)
             self._stage(found, "waiting", at_ns, waited_ns)
             at_ns = waited_ns
-        if span.is_recording():
-            task_id = None if event.ticket is None else event.ticket.task_id
-            if task_id is not None:
-                span.set_attribute("captcha.task.id", printable(str(task_id), VENDOR_CODE_CHARS_MAX))
-            span.set_attributes({"captcha.attempts": event.attempts, "captcha.polls": event.polls})
+        attributes: dict[str, str | int] = {
+            "captcha.outcome": outcome,
+            "captcha.attempts": event.attempts,
+            "captcha.polls": event.polls,
+        }
+        task_id = None if event.ticket is None else event.ticket.task_id
+        if task_id is not None:
+            attributes["captcha.task.id"] = printable(str(task_id), VENDOR_CODE_CHARS_MAX)
+        found.span.set_attributes(attributes)
         return at_ns
 
     def _stage(self, found: _OpenSpan, name: str, start_ns: int, end_ns: int) -> None:
-        if found.span.is_recording():
-            context = trace.set_span_in_context(found.span, Context())
-            self._tracer.start_span(name, context, start_time=start_ns).end(end_ns)
+        if found.context is not None:
+            self._tracer.start_span(name, found.context, start_time=start_ns).end(end_ns)
 
     def _span_of(self, event: Event) -> _OpenSpan | None:
         return None if event.ticket is None else self._spans.get(event.ticket.id)
@@ -286,18 +292,19 @@ class OpenTelemetry(Watched):
         self._notice = seconds(
             "captcha.client.notice.delay", "From the task's end to the poll that noticed it.", NOTICE_BUCKETS_S
         )
-        self._request = seconds("captcha.client.request.duration", "One HTTP request.", REQUEST_BUCKETS_S)
-        self._requests = meter.create_counter("captcha.client.requests", "{request}", "HTTP requests to vendors.")
-        self._errors = meter.create_counter(
-            "captcha.client.errors", "{error}", "Solves that failed or are in doubt, by shared code."
-        )
-        self._failovers = meter.create_counter(
-            "captcha.client.failovers", "{failover}", "Solves that left an account for another."
-        )
-        self._cost = meter.create_counter("captcha.client.cost", "{currency}", "What tasks have cost, by currency.")
-        self._charges = meter.create_counter(
-            "captcha.client.charges", "{charge}", "Tasks that were paid for, or may have been."
-        )
+        self._requests = _Totals(PROVIDER, ACCOUNT, METHOD, "captcha.request.outcome", STATUS, ERROR)
+        self._errors = _Totals(PROVIDER, ACCOUNT, TYPE, ERROR)
+        self._failovers = _Totals(PROVIDER, ACCOUNT, TYPE, ERROR)
+        self._cost = _Totals(PROVIDER, ACCOUNT, TYPE, "captcha.cost.currency")
+        self._charges = _Totals(PROVIDER, ACCOUNT, TYPE, "captcha.charged")
+        for name, totals, unit, description in (
+            ("requests", self._requests, "{request}", "HTTP requests to vendors."),
+            ("errors", self._errors, "{error}", "Solves that failed or are in doubt, by shared code."),
+            ("failovers", self._failovers, "{failover}", "Solves that left an account for another."),
+            ("cost", self._cost, "{currency}", "What tasks have cost, by currency."),
+            ("charges", self._charges, "{charge}", "Tasks that were paid for, or may have been."),
+        ):
+            meter.create_observable_counter(f"captcha.client.{name}", [totals.read], unit, description)
         meter.create_observable_up_down_counter(
             "captcha.client.solves.in_flight", [self._solves_now], "{solve}", "Solves that have not ended, by state."
         )
@@ -320,21 +327,16 @@ class OpenTelemetry(Watched):
         key = (event.provider, event.account, name, error)
         labels = self._labels.get(key)
         if labels is None:
-            labels = {PROVIDER: event.provider, ACCOUNT: event.account}
-            if name:
-                labels[TYPE] = name
+            labels = {PROVIDER: event.provider, ACCOUNT: event.account, TYPE: name}
             if error is not None:
                 labels[ERROR] = error
             self._labels[key] = labels
         return labels
 
     def _measure(self, event: SolveEvent) -> None:
-        if event.kind is EventKind.SOLVED:
-            error = None
-        else:
-            error = event.error or event.kind.value
-            if event.kind is not EventKind.ABANDONED:
-                self._errors.add(1, self._labels_of(event, error))
+        error = None if event.kind is EventKind.SOLVED else event.error or event.kind.value
+        if error is not None and event.kind is not EventKind.ABANDONED:
+            self._errors.add(1, event.provider, event.account, type_label(event.type), error)
         labels, duration_s = self._labels_of(event, error), total_s(event)
         if duration_s is not None:
             self._operation.record(duration_s, labels)
@@ -346,32 +348,24 @@ class OpenTelemetry(Watched):
                 self._notice.record(event.notice_s, labels)
 
     def _requested(self, event: RequestEvent) -> None:
-        labels: dict[str, str | int] = {
-            PROVIDER: event.provider,
-            ACCOUNT: event.account,
-            "captcha.request.method": event.method,
-            "captcha.request.outcome": event.outcome,
-        }
-        if event.http_status is not None:
-            labels[STATUS] = event.http_status
-        if event.error is not None:
-            labels[ERROR] = event.error
-        self._requests.add(1, labels)
-        self._request.record(event.duration_s, labels)
+        self._requests.add(
+            1, event.provider, event.account, event.method, event.outcome, event.http_status, event.error
+        )
 
     def _charged(self, event: ChargeEvent) -> None:
-        labels = self._labels_of(event)
-        self._charges.add(1, {**labels, "captcha.charged": event.charged.value})
+        name = type_label(event.type)
+        self._charges.add(1, event.provider, event.account, name, event.charged.value)
         if event.amount is not None:
-            self._cost.add(float(event.amount), {**labels, "captcha.cost.currency": event.currency})
+            self._cost.add(float(event.amount), event.provider, event.account, name, event.currency)
 
     def _failed_over(self, event: FailoverEvent) -> None:
-        self._failovers.add(1, self._labels_of(event, event.error))
+        self._failovers.add(1, event.provider, event.account, type_label(event.type), event.error)
         found = self._span_of(event)
         if found is not None:  # still queued: it goes to another account without having failed here
-            found.span.set_attribute("captcha.outcome", "failover")
             ended_ns = found.started_ns + _ns(event.waited_s or 0.0)
-            self._stage(found, "queue", found.started_ns, ended_ns)
+            if found.span.is_recording():
+                found.span.set_attribute("captcha.outcome", "failover")
+                self._stage(found, "queue", found.started_ns, ended_ns)
             self._end(_id_of(event), ended_ns)
 
     # -- read when metrics are collected, in the reader's thread
@@ -394,6 +388,24 @@ class OpenTelemetry(Watched):
         for health in self.accounts():
             labels = {PROVIDER: health.provider, ACCOUNT: health.account}
             yield Observation(1, {**labels, "captcha.account.readiness": health.readiness.value})
+
+
+class _Totals:
+    """A counter by labels, read when metrics are collected. The SDK's own counters cost ten times as much to add to."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._values: dict[tuple[str | int | None, ...], float] = {}
+
+    def add(self, amount: float, *labels: str | int | None) -> None:
+        """Add `amount` under these labels; None leaves a label out."""
+        self._values[labels] = self._values.get(labels, 0) + amount
+
+    def read(self, options: CallbackOptions) -> Iterable[Observation]:
+        """All of them, in the reader's thread."""
+        for labels, value in tuple(self._values.items()):
+            named = zip(self._names, labels, strict=True)
+            yield Observation(value, {name: label for name, label in named if label is not None})
 
 
 def _ns(seconds: float) -> int:

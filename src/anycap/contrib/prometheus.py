@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
+from anycap.contrib.extras import not_installed
+
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
     from prometheus_client.core import GaugeMetricFamily
     from prometheus_client.metrics import MetricWrapperBase
     from prometheus_client.registry import Collector
 except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError(
-        "anycap.contrib.prometheus needs prometheus_client: pip install 'anycap[prometheus]'", name=missing.name
-    ) from None
+    raise not_installed(__name__, "prometheus", missing) from None
 
 from anycap.contrib.telemetry import (
     NOTICE_BUCKETS_S,
@@ -93,13 +93,12 @@ class Prometheus(Watched, Collector):
             EventKind.FAILOVER: self._failed_over,
             EventKind.JOURNAL_TROUBLE: self._journal_trouble,
         }
+        self.kinds = frozenset(self._on)
         registry.register(self)
 
     def __call__(self, event: Event) -> None:
         """Called by the client."""
-        handle = self._on.get(event.kind)
-        if handle is not None:
-            handle(event)
+        self._on[event.kind](event)
 
     def _of(self, metric: M, event: Event, *labels: str) -> M:
         """The metric with its labels. The library looks them up with a lock and text: once for each is enough."""

@@ -16,11 +16,16 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Self
 
-from scrapy import signals
-from scrapy.crawler import Crawler
-from scrapy.exceptions import CloseSpider, NotConfigured
-from scrapy.settings import BaseSettings
-from scrapy.spiders import Spider
+from anycap.contrib.extras import not_installed
+
+try:
+    from scrapy import signals
+    from scrapy.crawler import Crawler
+    from scrapy.exceptions import CloseSpider, NotConfigured
+    from scrapy.settings import BaseSettings
+    from scrapy.spiders import Spider
+except ModuleNotFoundError as missing:
+    raise not_installed(__name__, "scrapy", missing) from None
 
 from anycap.client import Client
 from anycap.errors import AnycapError, ConfigurationError

@@ -20,10 +20,16 @@ from os import PathLike
 from typing import Any
 
 import anyio
-from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+
+from anycap.contrib.extras import not_installed
+
+try:
+    from starlette.applications import Starlette
+    from starlette.requests import ClientDisconnect, HTTPConnection, Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+except ModuleNotFoundError as missing:
+    raise not_installed(__name__, "starlette", missing) from None
 
 from anycap.accounts import Account
 from anycap.callbacks import BODY_BYTES_MAX

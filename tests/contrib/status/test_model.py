@@ -10,14 +10,15 @@ from typing import Any
 import anyio
 import pytest
 
-from anycap import AccountError, InDoubtError, RecaptchaV2, Ticket, TicketState
+from anycap import AccountError, ConfigurationError, InDoubtError, RecaptchaV2, Ticket, TicketState
 from anycap.contrib.status import Status
 from anycap.contrib.status.distribution import Distribution
-from anycap.contrib.status.model import MINUTES, TICKETS_MAX
+from anycap.contrib.status.model import MINUTES, READ_EVERY_S, TICKETS_MAX
 from anycap.emulator import DEFAULT_KEY
 from anycap.events import ChargeEvent, EventKind, SolveEvent
 from anycap.settings import GuardSettings, Settings
 from anycap.taxonomy import Charged
+from anycap.testing import ModelJournal
 from tests.client.virtual import World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login?session=1", "6Le-site-key")
@@ -122,14 +123,14 @@ class TestCounting:
         status(charge("25", account="points", currency="points"))
         status(charge(None))
         first, second = status.snapshot().days
-        assert (first.day, first.total(), first.charges, first.unknown) == (
+        assert (first.day, first.total(), first.tasks, first.unknown) == (
             date(2026, 11, 28),
             {"USD": Decimal("0.005")},
             2,
             0,
         )
         assert second.amounts == {"other": {"USD": Decimal("0.001")}, "points": {"points": Decimal(25)}}
-        assert (second.day, second.charges, second.unknown) == (date(2026, 11, 29), 3, 1)
+        assert (second.day, second.tasks, second.unknown) == (date(2026, 11, 29), 3, 1)
         clock.now += 14 * 86_400
         assert status.snapshot().days == ()
 
@@ -226,3 +227,39 @@ async def test_the_json_is_plain_and_holds_no_secret(world: World) -> None:
     assert found["tickets"][0]["tag"] == "login page"
     for secret in (DEFAULT_KEY, key, solution.token, "session=1", "6Le-site-key"):
         assert secret not in shown
+
+
+@in_virtual_time
+async def test_spend_comes_from_the_journal_which_remembers_what_earlier_processes_spent(world: World) -> None:
+    journal = ModelJournal()
+    wall = world.runtime().wall
+    async with world.client(journal=journal, runtime=world.runtime()) as client:
+        await client.solve(PAGE)
+    status = Status(wall=wall)
+    async with world.client(on_event=status, journal=journal.crash(), runtime=world.runtime()) as client:
+        await client.solve(PAGE)
+        (day,) = status.snapshot().days
+        assert day.total() == {"USD": Decimal("0.002")}
+        await status.refresh()
+        (day,) = status.snapshot().days
+        assert (day.total(), day.tasks) == ({"USD": Decimal("0.004")}, 2)
+        await client.submit(PAGE)
+        await anyio.sleep(READ_EVERY_S + 1)
+        await status.refresh()
+        (account,) = status.snapshot().accounts
+        assert account.spent_today == {"USD": Decimal("0.006")}
+
+
+@in_virtual_time
+async def test_a_journal_that_does_not_count_leaves_the_count_of_this_process(world: World) -> None:
+    status = Status(wall=world.runtime().wall)
+    async with world.client(on_event=status, runtime=world.runtime()) as client:
+        await client.solve(PAGE)
+
+        async def refuses(**_: Any) -> Any:
+            raise ConfigurationError("this journal does not count")
+
+        client.spending = refuses
+        await status.refresh()
+        (day,) = status.snapshot().days
+        assert day.total() == {"USD": Decimal("0.002")}

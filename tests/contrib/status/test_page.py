@@ -127,7 +127,7 @@ def test_what_a_reader_is_told() -> None:
     shown = {name: text_of(html) for name, html in parts("gateway", full()).items()}
     assert shown["summary"] == "gateway 1 ticket in doubt: look at the vendor's dashboard."
     assert "Success 99.9 %" in shown["figures"]  # 99.96 % is not 100 %
-    assert "Spent today 1.50 USD and 4 of unknown amount" in shown["figures"]
+    assert "Spent today 1.50 USD 4 of unknown price" in shown["figures"]
     assert (
         "main no_funds account The balance does not cover a task. Top up. 4 min 10 s left, ends 12:00:30 UTC"
         in shown["circuits"]
@@ -138,7 +138,7 @@ def test_what_a_reader_is_told() -> None:
     )
     assert "96 % 96 of 100 9.9 s p95 1 min 15 s 0.42 s p95 1.9 s 1.50 USD" in shown["accounts"]
     assert "t-1 in doubt Turnstile login page main 0 s ago" in shown["tickets"]
-    assert "Sat 28 Nov 1.50 USD 900 charged, 4 of unknown amount" in shown["money"]
+    assert "Sat 28 Nov 1.50 USD 900 tasks, 4 of unknown price" in shown["money"]
     assert shown["errors"] == "Not solved, by reason unsolvable 3"
 
 

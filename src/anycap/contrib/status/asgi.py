@@ -68,7 +68,7 @@ class StatusApp:
         elif rest == "/events" and not head:
             await self._events(receive, send)
         else:
-            await _answer(send, self._site.answer(rest[1:]), head=head)
+            await _answer(send, await self._site.answer(rest[1:]), head=head)
 
     async def _events(self, receive: Receive, send: Send) -> None:
         if self._site.is_full:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 
 GROWTH = 1.05
@@ -25,16 +24,17 @@ class Distribution:
     __slots__ = ("_bins",)
 
     def __init__(self) -> None:
-        self._bins: Counter[int] = Counter()
+        self._bins: dict[int, int] = {}
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
-        self._bins[math.floor(math.log(max(seconds, SMALLEST_S) / SMALLEST_S) / _LOG)] += 1
+        index = math.floor(math.log(max(seconds, SMALLEST_S) / SMALLEST_S) / _LOG)
+        self._bins[index] = self._bins.get(index, 0) + 1
 
     @property
     def count(self) -> int:
         """How many were counted."""
-        return self._bins.total()
+        return sum(self._bins.values())
 
     def percentile(self, part: float) -> float | None:
         """The duration that this part of all stays below; None when there are none."""
@@ -49,6 +49,8 @@ class Distribution:
     def of(cls, parts: Iterable[Distribution]) -> Distribution:
         """All of these together."""
         whole = cls()
+        bins = whole._bins
         for part in parts:
-            whole._bins.update(part._bins)
+            for index, count in part._bins.items():
+                bins[index] = bins.get(index, 0) + count
         return whole

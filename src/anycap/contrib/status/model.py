@@ -21,7 +21,9 @@ from anycap.contrib.status.distribution import Distribution
 from anycap.contrib.telemetry import Watched, type_label
 from anycap.core.admission.decisions import CooldownHealth, RequestKind
 from anycap.engine.health import AccountHealth, Readiness
+from anycap.errors import AnycapError, ConfigurationError
 from anycap.events import ChargeEvent, Event, EventKind, SolveEvent
+from anycap.results import SpendingLine
 from anycap.taxonomy import CODES, Charged
 
 MINUTES = 60
@@ -29,6 +31,8 @@ MINUTES = 60
 DAYS = 14
 SAMPLE_S = 10.0
 """How often what is in flight is noted for its chart, while events come or somebody looks."""
+READ_EVERY_S = 15.0
+"""How often the journals are asked, while somebody looks."""
 TICKETS_MAX = 10_000
 SHOWN_MAX = 50
 """Tickets in a snapshot; the others are counted."""
@@ -99,12 +103,17 @@ class WaitingTicket:
 
 @frozen
 class Day:
-    """What one day (UTC) has cost, by account and currency; `unknown` charges are those of which nobody says the amount."""
+    """What one day (UTC) has cost, by account and currency: of all processes that share the journal, where it counts that.
+
+    `tasks` is how many were paid for, or may have been; `reserved` is held back for those that are unfinished or in doubt.
+    `unknown` are charges of which nobody says the amount, as far as this process has seen them.
+    """
 
     day: date
     amounts: Mapping[str, Mapping[str, Decimal]]
-    charges: int
-    unknown: int
+    tasks: int
+    unknown: int = 0
+    reserved: Mapping[str, Decimal] = field(factory=dict)
 
     def total(self) -> dict[str, Decimal]:
         """By currency, all accounts together."""
@@ -205,6 +214,13 @@ class Status(Watched):
     ('ready', 1, 1.0)
     """
 
+    kinds = frozenset(
+        {
+            EventKind.QUEUED, EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT, EventKind.DELIVERED, EventKind.ABANDONED,
+            EventKind.CHARGED,
+        }
+    )  # fmt: skip
+
     def __init__(self, title: str = "anycap", *, wall: Callable[[], float] = time.time) -> None:
         super().__init__()
         self.title = title
@@ -212,9 +228,14 @@ class Status(Watched):
         self._since = wall()
         self._minutes: OrderedDict[int, dict[str, _Counts]] = OrderedDict()
         """By minute since the epoch, then by account."""
+        self._past: OrderedDict[int, Minute] = OrderedDict()
+        """The charts' values of minutes that are over: they change no more."""
         self._samples: deque[InFlight] = deque(maxlen=int(MINUTES * 60 / SAMPLE_S))
         self._sampled_at = -math.inf
         self._days: OrderedDict[date, _DayCounts] = OrderedDict()
+        self._spending: list[SpendingLine] | None = None
+        """What the journals count; None: nothing was read, and the events are what is known."""
+        self._read_at = -math.inf
         self._in_doubt: OrderedDict[str, SolveEvent] = OrderedDict()
         self._undelivered: OrderedDict[str, SolveEvent] = OrderedDict()
         self.closed = False
@@ -288,7 +309,7 @@ class Status(Watched):
             day = self._days[today] = _DayCounts()
             while len(self._days) > DAYS:
                 self._days.popitem(last=False)
-        day.charges += 1
+        day.tasks += 1
         if event.amount is None:
             day.unknown += event.charged is not Charged.NO
         else:
@@ -309,6 +330,26 @@ class Status(Watched):
         )
 
     # -- what is shown
+
+    async def refresh(self) -> None:
+        """Read what the journals say of spending, if that was not done a moment ago. The page does this; call it before a
+        `snapshot()` of your own.
+        """
+        now = self.wall()
+        if 0 <= now - self._read_at < READ_EVERY_S:
+            return
+        self._read_at = now
+        first = datetime.fromtimestamp(now, UTC).date() - timedelta(days=DAYS - 1)
+        lines: list[SpendingLine] = []
+        try:
+            for client in self.clients:
+                lines += await client.spending(since=first)
+        except ConfigurationError:  # a journal of the user's own that does not count: the events of this process do
+            self._spending = None
+        except AnycapError:  # closed meanwhile, or the journal cannot be read now: what was read before stays
+            pass
+        else:
+            self._spending = lines or None
 
     def snapshot(self) -> StatusSnapshot:
         """The numbers at this moment. On the client's event loop."""
@@ -334,7 +375,7 @@ class Status(Watched):
                 for health in sorted(accounts, key=lambda each: (each.provider, each.account))
             ),
             circuits=tuple(_circuits(accounts, at)),
-            minutes=tuple(_minute(minute, minutes.get(minute, {})) for minute in range(first, first + MINUTES)),
+            minutes=tuple(self._minute(minute, minutes) for minute in range(first, first + MINUTES)),
             in_flight=tuple(each for each in self._samples if at - each.at <= timedelta(minutes=MINUTES)),
             days=days,
             errors=dict(errors.most_common()),
@@ -348,11 +389,29 @@ class Status(Watched):
             notice_p95_s=notice.percentile(0.95),
         )
 
+    def _minute(self, minute: int, minutes: Mapping[int, dict[str, _Counts]]) -> Minute:
+        found = self._past.get(minute)
+        if found is None:
+            found = _minute(minute, minutes.get(minute, {}))
+            if minute < int(self.wall() // 60):
+                self._past[minute] = found
+                if len(self._past) > MINUTES:
+                    self._past.popitem(last=False)
+        return found
+
     def _days_until(self, today: date) -> tuple[Day, ...]:
         first = today - timedelta(days=DAYS - 1)
+        counted = self._days if self._spending is None else _by_day(self._spending)
+        unknown = {day: counts.unknown for day, counts in self._days.items()}
         return tuple(
-            Day(day, {name: dict(amounts) for name, amounts in counts.amounts.items()}, counts.charges, counts.unknown)
-            for day, counts in self._days.items()
+            Day(
+                day,
+                {name: dict(amounts) for name, amounts in counts.amounts.items()},
+                counts.tasks,
+                unknown.get(day, 0),
+                dict(counts.reserved),
+            )
+            for day, counts in sorted(counted.items())
             if day >= first
         )
 
@@ -360,8 +419,20 @@ class Status(Watched):
 @define
 class _DayCounts:
     amounts: dict[str, defaultdict[str, Decimal]] = field(factory=dict)
-    charges: int = 0
+    reserved: defaultdict[str, Decimal] = field(factory=lambda: defaultdict(Decimal))
+    tasks: int = 0
     unknown: int = 0
+
+
+def _by_day(lines: list[SpendingLine]) -> dict[date, _DayCounts]:
+    days: dict[date, _DayCounts] = {}
+    for line in lines:
+        day = days.setdefault(line.day, _DayCounts())
+        day.tasks += line.tasks
+        day.amounts.setdefault(line.account, defaultdict(Decimal))[line.currency] += line.spent
+        if line.reserved:
+            day.reserved[line.currency] += line.reserved
+    return days
 
 
 def _keep(table: OrderedDict[str, SolveEvent], event: SolveEvent) -> None:

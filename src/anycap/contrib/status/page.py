@@ -137,7 +137,7 @@ def _figures(snapshot: StatusSnapshot) -> str:
         (
             "Spent today",
             _money_of(spent),
-            "since 0:00 UTC" if not unknown else f"and {_number(unknown)} of unknown amount",
+            "since 0:00 UTC" if not unknown else f"{_number(unknown)} of unknown price",
             "",
         ),
         (
@@ -347,9 +347,11 @@ def _money(snapshot: StatusSnapshot) -> str:
     tops = {currency: max(total.get(currency, Decimal(0)) for _, total in totals) for _, t in totals for currency in t}
     rows = []
     for day, total in reversed(totals):
-        notes = [f"{_number(day.charges)} charged"] + (
-            [f"{_number(day.unknown)} of unknown amount"] if day.unknown else []
-        )
+        notes = [_count(day.tasks, "task")]
+        if day.unknown:
+            notes.append(f"{_number(day.unknown)} of unknown price")
+        if day.reserved:
+            notes.append(f"{_money_of(day.reserved)} held back for tasks on their way")
         bars = "".join(
             f'<span class="amount">{_amount(amount, currency)}</span>'
             f"{charts.share_bar(float(amount / tops[currency]) if tops[currency] else 0, f'{amount} {currency}', 'spent')}"

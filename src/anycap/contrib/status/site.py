@@ -48,8 +48,9 @@ class Site:
         self._snapshot: StatusSnapshot | None = None
         self._parts: dict[str, str] = {}
 
-    def _current(self) -> tuple[StatusSnapshot, dict[str, str]]:
+    async def _current(self) -> tuple[StatusSnapshot, dict[str, str]]:
         """The snapshot of this moment and its HTML, made at most twice in an interval."""
+        await self._status.refresh()
         now = self._status.wall()
         if self._snapshot is None or not 0 <= now - self._made_at < self._interval_s / 2:
             self._made_at = now
@@ -57,14 +58,14 @@ class Site:
             self._parts = parts(self._status.title, self._snapshot)
         return self._snapshot, self._parts
 
-    def answer(self, name: str) -> PageAnswer:
+    async def answer(self, name: str) -> PageAnswer:
         """The answer for `""` (the page) and `"status.json"`; 404 for any other name."""
         if name == "":
-            html = page(self._status.title, self._current()[0])
+            html = page(self._status.title, (await self._current())[0])
             headers = {**_COMMON, "Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
             return PageAnswer(200, headers, html.encode())
         if name == "status.json":
-            body = json.dumps(self._current()[0].to_dict(), indent=1).encode()
+            body = json.dumps((await self._current())[0].to_dict(), indent=1).encode()
             return PageAnswer(200, {**_COMMON, "Content-Type": "application/json"}, body)
         return PageAnswer(404, {**_COMMON, "Content-Type": "text/plain; charset=utf-8"}, b"not found\n")
 
@@ -81,7 +82,7 @@ class Site:
             sent: dict[str, str] = {}
             silent_s = 0.0
             while not self._status.closed:
-                snapshot, current = self._current()
+                snapshot, current = await self._current()
                 changed = {name: html for name, html in current.items() if sent.get(name) != html}
                 silent_s = 0.0 if changed else silent_s + self._interval_s
                 if changed or silent_s >= KEEP_ALIVE_S:
