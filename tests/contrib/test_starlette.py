@@ -233,7 +233,10 @@ from anycap.emulator import DEFAULT_KEY
 from examples.fastapi_service import make_app
 
 port, base_url, journal = sys.argv[1:]
-uvicorn.run(make_app(Account("capmonster", DEFAULT_KEY, base_url=base_url), journal=journal), port=int(port), log_level="error")
+app = make_app(
+    Account("capmonster", DEFAULT_KEY, base_url=base_url), tokens={"alice": "a-secret-of-alice"}, journal=journal
+)
+uvicorn.run(app, port=int(port), log_level="error")
 """
 
 
@@ -247,11 +250,13 @@ def test_a_service_told_to_stop_answers_who_waits_and_is_down_within_its_grace(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     order = {"type": "RecaptchaV2", "website_url": PAGE.website_url, "website_key": PAGE.website_key}
+    caller = {"Authorization": "Bearer a-secret-of-alice"}
     with serve_in_thread(emulator) as urls, ThreadPoolExecutor(10) as pool:
         service = subprocess.Popen(
             [sys.executable, "service.py", str(port), urls["capmonster"], str(tmp_path / "tasks.db")],
             cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        assert service.stderr is not None
         try:
             url = f"http://127.0.0.1:{port}"
             for _ in range(600):
@@ -259,11 +264,15 @@ def test_a_service_told_to_stop_answers_who_waits_and_is_down_within_its_grace(
                     assert httpx.get(f"{url}/openapi.json", trust_env=False).status_code == 200
                     break
                 except httpx.ConnectError:
+                    assert service.poll() is None, service.stderr.read()
                     time.sleep(0.05)
             waiting = [
-                pool.submit(httpx.post, f"{url}/solve", json=order, timeout=60, trust_env=False) for _ in range(10)
+                pool.submit(httpx.post, f"{url}/solve", json=order, headers=caller, timeout=60, trust_env=False)
+                for _ in range(10)
             ]
             while len(emulator["capmonster"].ledger.tasks) < 10:
+                assert service.poll() is None, service.stderr.read()
+                assert not any(request.done() for request in waiting), waiting
                 time.sleep(0.02)
             started = time.monotonic()
             service.send_signal(stop)
