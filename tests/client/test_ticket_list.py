@@ -16,6 +16,7 @@ from anycap.emulator.emulator import EPOCH_S
 from anycap.engine.runtime import inline
 from anycap.errors import ConfigurationError, InDoubtError
 from anycap.journal.sqlite.journal import SqliteJournal
+from anycap.testing import ModelJournal
 from anycap.tickets import TicketInfo, TicketState
 from tests.client.virtual import World, in_virtual_time
 
@@ -67,3 +68,25 @@ async def test_a_ticket_of_another_living_client_names_its_owner(world: World, t
         (same,) = await listed(first)
         assert (info.ticket.state, info.held, same.ticket.state) == ("submitting", True, "submitting")
         assert info.owner == same.owner is not None
+
+
+@in_virtual_time
+async def test_who_asks_for_an_open_state_has_no_closed_ticket_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, asked = ModelJournal(), list[bool]()
+    entries = journal.entries
+
+    async def noted(*, closed: bool = False, **options: Any) -> Any:
+        asked.append(closed)
+        return await entries(closed=closed, **options)
+
+    monkeypatch.setattr(journal, "entries", noted)
+    async with world.client(journal=journal) as client:
+        await client.solve(PAGE)
+        await anyio.sleep(1)  # for the record that it was delivered
+        for state in ("in_doubt", "solved", "pending", "queued"):
+            assert await listed(client, state=state) == []
+        assert len(await listed(client, state="delivered")) == 1
+        assert len(await listed(client)) == 1
+    assert asked == [False, False, False, False, True, True]

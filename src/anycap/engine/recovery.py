@@ -301,10 +301,13 @@ class Recovery:
     async def tickets(self, state: TicketState | None, where: EntryFilter) -> list[TicketInfo]:
         """The tickets of the journal that are asked for, newest first, with what this client knows of those at work."""
         journal = self._engine.journal
+        closed = (
+            state is None or state in _ENDED
+        )  # a busy service closes millions a day, and who asks for open ones reads none of them
         if offers(journal, Capability.CLAIMS):
-            entries = await journal.entries(closed=True, where=where)
+            entries = await journal.entries(closed=closed, where=where)
         else:
-            entries = [entry for entry in await journal.entries(closed=True) if where(entry)]
+            entries = [entry for entry in await journal.entries(closed=closed) if where(entry)]
         infos = [self._info(entry) for entry in sorted(entries, key=lambda entry: entry.created_at, reverse=True)]
         return [info for info in infos if state is None or info.ticket.state is state]
 

@@ -13,7 +13,7 @@ import pytest
 from anycap import AccountError, ConfigurationError, InDoubtError, RecaptchaV2, Ticket, TicketState
 from anycap.contrib.status import Status
 from anycap.contrib.status.distribution import Distribution
-from anycap.contrib.status.model import MINUTES, READ_EVERY_S, TICKETS_MAX
+from anycap.contrib.status.model import MINUTES, SPENDING_EVERY_S, TICKETS_EVERY_S, TICKETS_MAX
 from anycap.emulator import DEFAULT_KEY
 from anycap.events import ChargeEvent, EventKind, SolveEvent
 from anycap.settings import GuardSettings, Settings
@@ -244,7 +244,7 @@ async def test_spend_comes_from_the_journal_which_remembers_what_earlier_process
         (day,) = status.snapshot().days
         assert (day.total(), day.tasks) == ({"USD": Decimal("0.004")}, 2)
         await client.submit(PAGE)
-        await anyio.sleep(READ_EVERY_S + 1)
+        await anyio.sleep(SPENDING_EVERY_S + 1)
         await status.refresh()
         (account,) = status.snapshot().accounts
         assert account.spent_today == {"USD": Decimal("0.006")}
@@ -263,3 +263,28 @@ async def test_a_journal_that_does_not_count_leaves_the_count_of_this_process(wo
         await status.refresh()
         (day,) = status.snapshot().days
         assert day.total() == {"USD": Decimal("0.002")}
+
+
+@in_virtual_time
+async def test_tickets_of_earlier_processes_wait_too_until_they_are_settled_or_taken(world: World) -> None:
+    journal = ModelJournal()
+    world.fault("drop_after_create", method="createTask", nth=1)
+    async with world.client(journal=journal, runtime=world.runtime()) as client:
+        with pytest.raises(InDoubtError):
+            await client.solve(PAGE)
+        left = await client.submit(PAGE, tag="left behind")
+        await anyio.sleep(100)
+    status = Status(wall=world.runtime().wall)
+    async with world.client(on_event=status, journal=journal.crash(), runtime=world.runtime()) as client:
+        assert status.snapshot().tickets == ()
+        await status.refresh()
+        doubtful, unclaimed = status.snapshot().tickets
+        assert (doubtful.state, unclaimed.state) == ("in_doubt", "unclaimed")
+        assert (unclaimed.ticket_id, unclaimed.tag) == (left.id, "left behind")
+        (ticket,) = [each for each in await client.resume() if each.id == doubtful.ticket_id]
+        await client.settle(ticket, charged=False)
+        await client.wait(left)
+        await anyio.sleep(TICKETS_EVERY_S + 1)
+        await status.refresh()
+        assert status.snapshot().tickets == ()
+        assert status.snapshot().tickets_in_doubt == 0

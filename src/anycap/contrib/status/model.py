@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import chain, islice
+from typing import TypeAlias
 
 from attrs import asdict, define, field, frozen
 
@@ -25,15 +26,17 @@ from anycap.errors import AnycapError, ConfigurationError
 from anycap.events import ChargeEvent, Event, EventKind, SolveEvent
 from anycap.results import SpendingLine
 from anycap.taxonomy import CODES, Charged
+from anycap.tickets import Ticket, TicketInfo, TicketState
 
 MINUTES = 60
 """How far back shares, percentiles and charts go."""
 DAYS = 14
 SAMPLE_S = 10.0
 """How often what is in flight is noted for its chart, while events come or somebody looks."""
-READ_EVERY_S = 15.0
-"""How often the journals are asked, while somebody looks."""
+SPENDING_EVERY_S, TICKETS_EVERY_S = 15.0, 60.0
+"""How often the journals are asked, while somebody looks; tickets less often, as every open one is read for it."""
 TICKETS_MAX = 10_000
+DELIVERED_MAX = 1_000
 SHOWN_MAX = 50
 """Tickets in a snapshot; the others are counted."""
 UNCLAIMED_S = 10.0
@@ -235,9 +238,14 @@ class Status(Watched):
         self._days: OrderedDict[date, _DayCounts] = OrderedDict()
         self._spending: list[SpendingLine] | None = None
         """What the journals count; None: nothing was read, and the events are what is known."""
-        self._read_at = -math.inf
-        self._in_doubt: OrderedDict[str, SolveEvent] = OrderedDict()
-        self._undelivered: OrderedDict[str, SolveEvent] = OrderedDict()
+        self._spending_read_at = self._tickets_read_at = -math.inf
+        self._in_doubt: _Tickets = OrderedDict()
+        self._undelivered: _Tickets = OrderedDict()
+        """Solved here, and not delivered yet."""
+        self._left: _Tickets = OrderedDict()
+        """Solved by processes that are gone, as the journals have it."""
+        self._delivered: deque[str] = deque(maxlen=DELIVERED_MAX)
+        """The last ones: a journal may be told of it a moment later."""
         self.closed = False
         """Whether a client was open and none is any more: streams to browsers end then, so that a server can stop."""
 
@@ -263,6 +271,8 @@ class Status(Watched):
             case EventKind.DELIVERED | EventKind.ABANDONED:
                 assert event.ticket is not None  # noqa: S101 - events of solves have one
                 self._undelivered.pop(event.ticket.id, None)
+                self._left.pop(event.ticket.id, None)
+                self._delivered.append(event.ticket.id)
             case EventKind.CHARGED:
                 assert isinstance(event, ChargeEvent)  # noqa: S101 - the class of this kind
                 self._charged(event)
@@ -281,12 +291,12 @@ class Status(Watched):
                 counts.solve.add(event.solve_s)
             if event.notice_s is not None:
                 counts.notice.add(event.notice_s)
-            _keep(self._undelivered, event)
+            _keep(self._undelivered, event.ticket, event.at)
             return
         counts.errors[event.error or event.kind.value] += 1
         if event.kind is EventKind.IN_DOUBT:
             counts.in_doubt += 1
-            _keep(self._in_doubt, event)
+            _keep(self._in_doubt, event.ticket, event.at)
         else:
             counts.failed += 1
 
@@ -332,14 +342,19 @@ class Status(Watched):
     # -- what is shown
 
     async def refresh(self) -> None:
-        """Read what the journals say of spending, if that was not done a moment ago. The page does this; call it before a
-        `snapshot()` of your own.
+        """Read what the journals know of spending and of waiting tickets, if that was not done a moment ago. The page does
+        this; call it before a `snapshot()` of your own.
         """
         now = self.wall()
-        if 0 <= now - self._read_at < READ_EVERY_S:
-            return
-        self._read_at = now
-        first = datetime.fromtimestamp(now, UTC).date() - timedelta(days=DAYS - 1)
+        # The time is taken first: other viewers go on with what is known.
+        if not 0 <= now - self._spending_read_at < SPENDING_EVERY_S:
+            self._spending_read_at = now
+            await self._read_spending(datetime.fromtimestamp(now, UTC).date() - timedelta(days=DAYS - 1))
+        if not 0 <= now - self._tickets_read_at < TICKETS_EVERY_S:
+            self._tickets_read_at = now
+            await self._read_tickets(now)
+
+    async def _read_spending(self, first: date) -> None:
         lines: list[SpendingLine] = []
         try:
             for client in self.clients:
@@ -350,6 +365,31 @@ class Status(Watched):
             pass
         else:
             self._spending = lines or None
+
+    async def _read_tickets(self, now: float) -> None:
+        in_doubt: list[TicketInfo] = []
+        solved: list[TicketInfo] = []
+        try:
+            for client in self.clients:
+                in_doubt += [info async for info in client.tickets(state=TicketState.IN_DOUBT)]
+                solved += [info async for info in client.tickets(state=TicketState.SOLVED)]
+        except AnycapError:  # as above
+            return
+        doubtful = {info.ticket.id for info in in_doubt}
+        unclaimed = {info.ticket.id for info in solved}
+        # What is newer than the reading stays; what the journals no longer have was settled, taken elsewhere, or expired.
+        for table, known in ((self._in_doubt, doubtful), (self._undelivered, unclaimed)):
+            for ticket_id, (_, since) in tuple(table.items()):
+                if since < now and ticket_id not in known:
+                    table.pop(ticket_id, None)
+        self._left = OrderedDict()
+        for info in reversed(in_doubt):
+            if info.ticket.id not in self._in_doubt:
+                _keep(self._in_doubt, info.ticket, info.ticket.created_at.timestamp())
+        for info in reversed(solved):
+            waits = info.owner is None or not info.held  # a living process has callers of its own
+            if waits and info.ticket.id not in self._undelivered and info.ticket.id not in self._delivered:
+                _keep(self._left, info.ticket, info.ticket.created_at.timestamp())
 
     def snapshot(self) -> StatusSnapshot:
         """The numbers at this moment. On the client's event loop."""
@@ -364,7 +404,10 @@ class Status(Watched):
         errors: Counter[str] = Counter()
         for counts in every:
             errors.update(counts.errors)
-        unclaimed = [event for event in self._undelivered.values() if now - event.at >= UNCLAIMED_S]
+        unclaimed = [
+            *self._left.values(),
+            *(each for each in self._undelivered.values() if now - each[1] >= UNCLAIMED_S),
+        ]
         days = self._days_until(at.date())
         today = days[-1].amounts if days and days[-1].day == at.date() else {}
         return StatusSnapshot(
@@ -379,7 +422,7 @@ class Status(Watched):
             in_flight=tuple(each for each in self._samples if at - each.at <= timedelta(minutes=MINUTES)),
             days=days,
             errors=dict(errors.most_common()),
-            tickets=_waiting(list(self._in_doubt.values()), unclaimed),
+            tickets=_waiting(self._in_doubt, unclaimed),
             tickets_in_doubt=len(self._in_doubt),
             tickets_unclaimed=len(unclaimed),
             share=_share(every),
@@ -435,27 +478,35 @@ def _by_day(lines: list[SpendingLine]) -> dict[date, _DayCounts]:
     return days
 
 
-def _keep(table: OrderedDict[str, SolveEvent], event: SolveEvent) -> None:
-    assert event.ticket is not None  # noqa: S101 - events of solves have one
-    table[event.ticket.id] = event
+_Tickets: TypeAlias = OrderedDict[str, tuple[Ticket, float]]
+"""By id: a ticket and since when it waits, oldest first."""
+
+
+def _keep(table: _Tickets, ticket: Ticket | None, since: float) -> None:
+    assert ticket is not None  # noqa: S101 - events of solves have one
+    table[ticket.id] = (ticket, since)
     if len(table) > TICKETS_MAX:
         table.popitem(last=False)
 
 
-def _waiting(in_doubt: list[SolveEvent], unclaimed: list[SolveEvent]) -> tuple[WaitingTicket, ...]:
+def _waiting(in_doubt: _Tickets, unclaimed: list[tuple[Ticket, float]]) -> tuple[WaitingTicket, ...]:
     """The newest of them; those in doubt first, because they wait for a person."""
     named = (
-        (("in_doubt", event) for event in reversed(in_doubt)),
-        (("unclaimed", event) for event in reversed(unclaimed)),
+        (("in_doubt", *each) for each in reversed(in_doubt.values())),
+        (("unclaimed", *each) for each in reversed(unclaimed)),
     )
-    found = []
-    for state, event in islice(chain(*named), SHOWN_MAX):
-        ticket = event.ticket
-        assert ticket is not None  # noqa: S101 - events of solves have one
-        since = datetime.fromtimestamp(event.at, UTC)
-        kind = type_label(ticket.type)
-        found.append(WaitingTicket(ticket.id, ticket.account, ticket.provider, kind, ticket.tag, state, since))
-    return tuple(found)
+    return tuple(
+        WaitingTicket(
+            ticket.id,
+            ticket.account,
+            ticket.provider,
+            type_label(ticket.type),
+            ticket.tag,
+            state,
+            datetime.fromtimestamp(since, UTC),
+        )
+        for state, ticket, since in islice(chain(*named), SHOWN_MAX)
+    )
 
 
 def _account(health: AccountHealth, counts: list[_Counts], today: Mapping[str, Mapping[str, Decimal]]) -> AccountStatus:
