@@ -448,7 +448,8 @@ class Client(VendorMethods):
         """Continue with what a closed or crashed process left in the journal: its tasks are polled at once.
 
         Returns every ticket nobody waits for, those of cancelled callers of this client included. In-doubt tickets are among
-        them until they are settled.
+        them until they are settled. May be called again, also after a `client_context(resume=True)` has: a ticket is in the
+        list until somebody waits for it.
         """
         self._engine.check_open()
         return await self._recovery.resume()

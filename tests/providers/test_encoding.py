@@ -46,7 +46,11 @@ def prepare(provider: str, challenge: Challenge[Any]) -> Prepared:
 @pytest.mark.parametrize(
     ("provider", "challenge", "timing"),
     [
-        ("anti-captcha", ImageToText(GIF), Timing(first_s=1, gap_s=1, min_gap_s=1, result_life_s=60)),
+        (
+            "anti-captcha",
+            ImageToText(GIF),
+            Timing(first_s=1, gap_s=1, min_gap_s=1, result_life_s=60, assumed_life_s=600),
+        ),
         ("anti-captcha", RecaptchaV2(PAGE, "KEY"), Timing(first_s=5, gap_s=3, min_gap_s=1, result_life_s=60)),
         ("capmonster", ImageToText(GIF), Timing(first_s=1, gap_s=2, min_gap_s=2, polls_max=120, life_s=300)),
         ("capmonster", Turnstile(PAGE, "KEY"), Timing(first_s=3, gap_s=3, min_gap_s=2, polls_max=120, life_s=300)),
@@ -80,7 +84,7 @@ def prepare(provider: str, challenge: Challenge[Any]) -> Prepared:
             RecaptchaV2(PAGE, "KEY"),
             Timing(first_s=5, gap_s=3, min_first_s=3, min_gap_s=3, polls_max=120, life_s=300, token_life_s=120),
         ),
-        ("2captcha", ImageToText(GIF), Timing(first_s=5, gap_s=5, min_first_s=5, min_gap_s=5)),
+        ("2captcha", ImageToText(GIF), Timing(assumed_life_s=600, first_s=5, gap_s=5, min_first_s=5, min_gap_s=5)),
         ("2captcha", RecaptchaV3(PAGE, "KEY"), Timing(first_s=10, gap_s=5, min_first_s=10, min_gap_s=5)),
         (
             "ezcaptcha",

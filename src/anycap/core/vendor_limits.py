@@ -9,7 +9,7 @@ from anycap.taxonomy import Code, Scope
 
 ASSUMED_LIFE_S = 3600.0
 """Ours: vendors that name a life keep tasks for 2 to 5 minutes, and give up on tokens after 2 to 10. An hour loses nobody's
-task, AntiGate's scenarios included, and ends one that the vendor has forgotten."""
+task, AntiGate's scenarios included, and ends one that the vendor has forgotten. Catalogs say less where a type is quicker."""
 
 
 @frozen

@@ -82,6 +82,7 @@ def _timing(section: Section) -> Timing:
         min_gap_s=min_gap_s,
         polls_max=section.count("polls_max", None),
         life_s=section.number("life_s", None),
+        assumed_life_s=section.number("assumed_life_s", None) or usual.assumed_life_s,
         result_life_s=section.number("result_life_s", None),
         token_life_s=section.number("token_life_s", None),
         sync=section.flag("sync", False),
