@@ -7,6 +7,7 @@ is in `engine/routing.py`, and what may be sent is decided in `core/`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -50,14 +51,17 @@ from anycap.settings import Settings
 from anycap.shared.settings import Shared
 from anycap.tickets import Ticket, TicketInfo, TicketState
 from anycap.transport import choose, requests_max_of
-from anycap.transport.connections.target import parse_target
+from anycap.transport.connections.target import is_loopback, parse_target
 from anycap.transport.offline import check_offline
 from anycap.transport.port import AiohttpSession, HttpxClient, Transport
 
 if TYPE_CHECKING:
     import trio
 
+    from anycap.engine.address_file import AddressFile
     from anycap.shared.journal import ValkeyJournal
+
+logger = logging.getLogger("anycap.accounts")
 
 S = TypeVar("S", bound=Solution)
 
@@ -114,6 +118,8 @@ class Client(VendorMethods):
         # Blocks and the vendor's failures concern an address: accounts that share one share what is known of it.
         self._addresses: dict[tuple[str, str], AddressGuard] = {}
         self._requests_max = requests_max_of(http)
+        self._sees_our_address = http is None and not self._settings.http.trust_env
+        self._address_files: list[AddressFile] = []
         # Catalogs of the user's own are read in `open`, off the event loop: only then are these accounts' names known.
         self._given = list(given)
         for account in given:
@@ -214,6 +220,7 @@ class Client(VendorMethods):
         check_offline(self._transport, (session.base_url() for session in self._sessions.values()))
         if self._fleet_journal is not None:
             self._fleet_journal.accounts = frozenset(self._sessions)
+        await self._meet_neighbours()
         await self._engine.open(nursery)
         self._engine.events.opened(self)
 
@@ -235,6 +242,35 @@ class Client(VendorMethods):
         for account in self._given:  # routing takes them in the order given
             self._sessions[account.name] = self._sessions.pop(account.name)
         return bool(paths)
+
+    async def _meet_neighbours(self) -> None:
+        """Share what a vendor counts per address and per key with the other processes of this machine."""
+        wanted = self._settings.guard.address_dir
+        if wanted is False:
+            return
+        from anycap.engine.address_file import address_files, default_folder
+
+        sessions = list(self._sessions.values())
+        if wanted is True:  # not where the vendor is an emulator, or sees another address than this machine's
+            sessions = [each for each in sessions if self._sees_our_address and not is_loopback(each.target.host)]
+        if not sessions:
+            return
+        folder = default_folder() if wanted is True else Path(wanted)
+        why = "no home folder"
+        if folder is not None:
+            try:
+                self._address_files = await self._runtime.offload(
+                    address_files, sessions, folder, self._runtime.elapsed, self._engine.clock_now
+                )
+            except OSError as error:
+                why = f"{folder}: {error.strerror or type(error).__name__}"
+            else:
+                return
+        logger.warning(
+            "the vendors' rules for banning an address hold for this process alone (%s). Name a writable folder: "
+            "Settings(guard=GuardSettings(address_dir=...)), or False",
+            why,
+        )
 
     def _add_session(self, account: Account, adapter: Adapter) -> None:
         if account.name in self._sessions:
@@ -269,7 +305,12 @@ class Client(VendorMethods):
 
         Tickets stay good: with a journal on disk a later client continues with `resume()`.
         """
-        await self._engine.aclose(self._settings.journal.close_grace_s if grace is None else grace)
+        try:
+            await self._engine.aclose(self._settings.journal.close_grace_s if grace is None else grace)
+        finally:
+            files, self._address_files = self._address_files, []
+            for file in files:
+                file.close()
         self._engine.events.closed(self)
 
     async def __aenter__(self) -> Self:

@@ -13,6 +13,7 @@ from anycap.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import ssl  # at run time it would cost every import of the settings
+    from os import PathLike
 
 
 @frozen
@@ -79,6 +80,12 @@ class GuardSettings:
     busy_backoff_s: float = 3.0
     busy_backoff_max_s: float = 60.0
     blocked_default_s: float = 600.0
+    address_dir: str | PathLike[str] | bool = True
+    """Where the processes of this machine tell each other of bans, stops and keys: a folder.
+
+    True: the user's cache folder, and nothing with a loopback address or an HTTP client of yours. False: every process for
+    itself. Containers share a mounted folder.
+    """
 
 
 @frozen

@@ -350,6 +350,10 @@ class Engine:
         self.emitter.emit(EventKind.RESUMED, solve)
         self._wake_up.notify()
 
+    def clock_now(self) -> float:
+        """The time by the loop's own clock, whichever loop it will be."""
+        return self.clock()
+
     def wake(self) -> None:
         """Look again at what may be sent."""
         self._wake_up.notify()

@@ -7,10 +7,12 @@ sees from here. The breakers and windows of one account are in `guard.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from anycap.core.admission.ban_rules import SlidingWindowCounter
 from anycap.core.admission.circuit_breaker import CircuitBreaker
 from anycap.core.admission.decisions import RequestKind
+from anycap.core.admission.neighbours import Neighbours
 from anycap.core.admission.recovery_policy import (
     ALL,
     POLL_PAUSE_LONGEST_S,
@@ -18,6 +20,7 @@ from anycap.core.admission.recovery_policy import (
     BlockScope,
     Recovery,
     RecoveryPolicy,
+    recovery_policy_for,
     stated_wait_s,
 )
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
@@ -46,9 +49,29 @@ class AddressGuard:
             SlidingWindowCounter(rule) for rule in catalog_rules if rule.scope in (Scope.ADDRESS, Scope.VENDOR)
         )
         self.breakers: dict[str, CircuitBreaker] = {}
+        self.neighbours: Neighbours | None = None
+        """The other processes behind this address; None: nothing is shared with them."""
         self.in_flight = dict.fromkeys(RequestKind, 0)
         # createTask on one side, everything else on the other: a vendor that cannot make tasks may well give results.
         self._failures_in_a_row = {RequestKind.SUBMIT: 0, RequestKind.POLL: 0}
+
+    def meet(self, neighbours: Neighbours) -> None:
+        """Share rules and stops with the other processes behind this address from now on."""
+        self.neighbours = neighbours
+        for rule in self.rules:
+            rule.on_bad = partial(neighbours.bad_answer, rule.rule.name)
+
+    def hear_of_stop(self, key: str, problem: ErrorAnswer, until: float, now: float) -> None:
+        """Another process behind this address was stopped until then: so are we."""
+        breaker = self.breakers.get(key)
+        if breaker is not None and breaker.until >= until:
+            return
+        policy = recovery_policy_for(problem, RequestKind.SUBMIT, until - now, self.settings)
+        if policy is None or policy.scope is not BlockScope.ADDRESS:
+            return
+        if breaker is None:
+            breaker = self.breakers[key] = CircuitBreaker(policy, None, problem)
+        breaker.until = until
 
     def answered_well(self, action: RequestKind) -> None:
         """A usable answer came: the failures of its kind are no longer in a row."""

@@ -17,7 +17,9 @@ Three exceptions:
 """
 
 import math
+from bisect import bisect
 from collections import deque
+from collections.abc import Callable
 
 from anycap.core.admission.decisions import UNTIL_AN_ANSWER, Deferred, Limit, RuleHealth
 from anycap.core.vendor_limits import BanRule
@@ -42,8 +44,8 @@ class SlidingWindowCounter:
     """The running count of one ban rule."""
 
     __slots__ = (
-        "_careful_until", "_expiries", "_last_bad", "_of_submits_only", "_stale_limit", "bad", "limit", "others", "rule", "stale",
-        "submits",
+        "_careful_until", "_expiries", "_last_bad", "_of_submits_only", "_stale_limit", "bad", "limit", "on_bad", "others",
+        "peers", "rule", "stale", "submits",
     )  # fmt: skip
 
     def __init__(self, rule: BanRule) -> None:
@@ -64,6 +66,9 @@ class SlidingWindowCounter:
             max(1, self.limit // (STALE_PART_ASSUMED if rule.assumed else STALE_PART)) if dead_ids else None
         )
         self._careful_until = -math.inf
+        # How many processes behind this address share the rule, this one included; who tells them of bad answers.
+        self.peers = 1
+        self.on_bad: Callable[[float], None] | None = None
         # The last answer under this rule, if it was a bad one.
         self._last_bad: ErrorAnswer | None = None
 
@@ -89,11 +94,12 @@ class SlidingWindowCounter:
             limit = self._stale_limit if now >= self._careful_until else max(1, self._stale_limit * 2 // 3)
             if self.bad + self.stale >= limit:
                 return False
-        count = self.bad + self.submits + self.others
+        # Of what others have in flight nothing is known but that they keep to the same: each has its part of the room.
+        count = self.bad + (self.submits + self.others) * self.peers
         if not self.rule.assumed:
             return count < self.limit
         if submit:
-            return count - self.others < self.limit
+            return count - self.others * self.peers < self.limit
         return not self.bad or count < self.rule.count_max - 1
 
     def deferral(self, now: float, *, own_in_flight: bool) -> Deferred:
@@ -137,6 +143,15 @@ class SlidingWindowCounter:
         else:
             self._last_bad = None
 
+    def heard(self, until: float) -> None:
+        """Another process behind this address got a bad answer, which counts until then."""
+        self.bad += 1
+        expiries = self._expiries
+        if not expiries or until >= expiries[-1]:
+            expiries.append(until)
+        else:
+            expiries.insert(bisect(expiries, until), until)
+
     def next_change(self, now: float) -> float:
         """When the oldest bad answer leaves the window, if that can let something through."""
         if self.bad:
@@ -157,8 +172,10 @@ class SlidingWindowCounter:
         return not self.rule.codes or code in self.rule.codes
 
     def _add(self, now: float) -> None:
-        self.bad += 1
-        self._expiries.append(now + self.rule.window_s + EDGE_S)
+        until = now + self.rule.window_s + EDGE_S
+        self.heard(until)
+        if self.on_bad is not None:
+            self.on_bad(until)
 
     def _forget_expired(self, now: float) -> None:
         expiries = self._expiries

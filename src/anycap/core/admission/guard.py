@@ -29,6 +29,7 @@ from anycap.core.admission.decisions import (
     POLL_WINDOW_FULL,
     SUBMIT_WINDOW_FULL,
     TASK_TYPE_FULL,
+    UNTIL_AN_ANSWER,
     Admitted,
     Deferred,
     GuardHealth,
@@ -36,17 +37,19 @@ from anycap.core.admission.decisions import (
     RequestKind,
 )
 from anycap.core.admission.firewall import FirewallPages
+from anycap.core.admission.neighbours import KeyGate
 from anycap.core.admission.open_breakers import OpenBreakers, problem_of
 from anycap.core.admission.retry_budget import RetryBudget
 from anycap.core.admission.windows import Gate, SlowStart, TaskWindow
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.vendor_limits import BanRule
 from anycap.settings import REQUESTS_MAX, GuardSettings, RetrySettings
-from anycap.taxonomy import Code, Scope
+from anycap.taxonomy import Code, ErrorAnswer, Scope
 from anycap.transport.port import Delivery
 
 __all__ = ["ADMITTED", "AddressGuard", "Admitted", "Deferred", "Gate", "Guard", "GuardHealth"]
 
+KEY_IN_DOUBT = Deferred(UNTIL_AN_ANSWER, Limit.PROBE, name="the doubt about the key")
 _NOTHING_WRONG = frozenset({AnswerKind.ACCEPTED, AnswerKind.READY, AnswerKind.PROCESSING, AnswerKind.DONE})
 """Kinds of answer that nothing is wrong with, unless an HTTP status decided (CapMonster's 500/503)."""
 
@@ -99,6 +102,9 @@ class Guard:
         self._task_types: dict[str, _TaskType] = {}
         self.breakers = OpenBreakers(address, settings, self._in_flight, chance)
 
+        self.key_gate: KeyGate | None = None
+        """What the other processes of this machine know of the key; None: nothing is shared with them."""
+
         # Requests without an answer, and tasks without an end.
         self._submits = 0
         self._polls = 0
@@ -109,12 +115,19 @@ class Guard:
         # Whether the ban rules know that tickets of an earlier process were taken up: once is enough.
         self._rules_know_of_resume = False
 
+    @property
+    def address(self) -> AddressGuard:
+        """What all accounts of the vendor share."""
+        return self._address
+
     # -- submits
 
     def admit_submit(
         self, now: float, task_type: str, *, repeat: bool = False, proxy: str | None = None
     ) -> Admitted | Deferred:
         """Whether a createTask for `task_type` may go. `repeat`: it must come out of the retry budget."""
+        if self._address.neighbours is not None:
+            self._address.neighbours.look(now)
         if self.breakers:
             stopped = self._stopped(now, RequestKind.SUBMIT, task_type)
             if stopped is not None:
@@ -138,6 +151,8 @@ class Guard:
             until = self._budget.wait_until(now)
             if until > now:
                 return Deferred(until, Limit.RETRY_BUDGET, maybe_sooner=True)
+        if self.key_gate is not None and not self.key_gate.is_open:
+            return self._key_held(self.key_gate, now, RequestKind.SUBMIT, task_type) or ADMITTED
         return ADMITTED
 
     def may_repeat(self, now: float) -> bool:
@@ -197,6 +212,8 @@ class Guard:
             rule.unsent(submit=True)
         self._address.in_flight[RequestKind.SUBMIT] -= 1
         self.breakers.not_sent(RequestKind.SUBMIT, task_type)
+        if self.key_gate is not None:
+            self.key_gate.not_sent()
 
     def task_restored(self, now: float, task_type: str) -> None:
         """A resumed task takes its slot without being asked: it exists already."""
@@ -217,6 +234,8 @@ class Guard:
 
     def admit_poll(self, now: float, task_type: str, *, stale: bool = False) -> Admitted | Deferred:
         """Whether a getTaskResult may go. `stale`: the vendor may have dropped the task by now."""
+        if self._address.neighbours is not None:
+            self._address.neighbours.look(now)
         if self.breakers:
             stopped = self._stopped(now, RequestKind.POLL, task_type)
             if stopped is not None:
@@ -226,6 +245,8 @@ class Guard:
         for rule in self._poll_rules:
             if not rule.admits(now, submit=False, stale=stale):
                 return rule.deferral(now, own_in_flight=self._polls > 0)
+        if self.key_gate is not None and not self.key_gate.is_open:
+            return self._key_held(self.key_gate, now, RequestKind.POLL, task_type) or ADMITTED
         return ADMITTED
 
     def poll_sent(self, now: float, task_type: str, *, stale: bool = False) -> None:
@@ -247,6 +268,8 @@ class Guard:
 
     def admit_call(self, now: float, method: str) -> Admitted | Deferred:
         """Whether another method (getBalance, a report, statistics) may be called."""
+        if self._address.neighbours is not None:
+            self._address.neighbours.look(now)
         if self.breakers:
             stopped = self._stopped(now, RequestKind.CALL, method)
             if stopped is not None:
@@ -256,6 +279,8 @@ class Guard:
         for rule in self._rules:
             if rule.covers(method) and not rule.admits(now, submit=False):
                 return rule.deferral(now, own_in_flight=self._calls > 0)
+        if method == BALANCE_METHOD and self.key_gate is not None and not self.key_gate.is_open:
+            return self._key_held(self.key_gate, now, RequestKind.CALL, method) or ADMITTED
         return ADMITTED
 
     def call_sent(self, now: float, method: str) -> None:
@@ -288,6 +313,8 @@ class Guard:
         Blocks of the address and a failing vendor stay (they concern other accounts too), and so do ban-rule counts.
         """
         self.breakers.clear()
+        if self.key_gate is not None:
+            self.key_gate.reset()
         self._submit_window.restart()
         self._ask_window.restart()
 
@@ -375,6 +402,18 @@ class Guard:
             case RequestKind.CALL:
                 return self._calls
 
+    def _key_held(self, gate: KeyGate, now: float, action: RequestKind, name: str) -> Deferred | None:
+        """What holds a request with a key that is not known to be good: of all processes, one asks with one request."""
+        if self._submits + self._polls + self._calls:
+            return KEY_IN_DOUBT
+        held = gate.admits(now)
+        if not isinstance(held, ErrorAnswer):
+            return held
+        # Another process was told so: it holds here as if we had asked.
+        answer = ParsedAnswer(AnswerKind.ERROR, problem=held)
+        self.breakers.open_for(now, RequestKind.SUBMIT, name, answer, None, old_key=False)
+        return self._stopped(now, action, name) if self.breakers else None
+
     def _stopped(self, now: float, action: RequestKind, name: str) -> Deferred | None:
         """The deferral of the strictest stop; where it wants a probe that is itself held, without the probe."""
         stopped = self.breakers.check(now, action, name)
@@ -404,6 +443,12 @@ class Guard:
         """Count and judge an answer; the account's breaker that it opened or lengthened, if any."""
         submit = action is RequestKind.SUBMIT
         self._address.in_flight[action] -= 1
+        if (
+            self.key_gate is not None
+            and not self._with_old_key
+            and (name == BALANCE_METHOD or action is not RequestKind.CALL)
+        ):
+            self.key_gate.answered(now, parsed)
         if parsed.kind in _NOTHING_WRONG and parsed.http_status is None and not self.breakers:
             # Nearly every answer: nothing is wrong, nothing was. The long way below comes to the same.
             for rule in rules:

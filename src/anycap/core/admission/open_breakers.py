@@ -153,7 +153,11 @@ class OpenBreakers:
             if breakers is self._of_proxies and len(breakers) >= PROXIES_MAX:
                 del breakers[next(iter(breakers))]
             breaker = breakers[key] = CircuitBreaker(policy, covers, problem)
-        return breaker if breaker.trip(now, action, problem, policy, stated_s, self._chance()) else None
+        if not breaker.trip(now, action, problem, policy, stated_s, self._chance()):
+            return None
+        if policy.scope is BlockScope.ADDRESS and self._address.neighbours is not None:
+            self._address.neighbours.stopped(key, breaker, now)
+        return breaker
 
     def judge_probes(self, now: float, action: RequestKind, name: str, parsed: ParsedAnswer, *, well: bool) -> None:
         """Decide about the breakers whose probe this answer is. One that the answer has just tripped has none any more."""

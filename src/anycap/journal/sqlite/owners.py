@@ -30,13 +30,14 @@ from anycap.errors import JournalError
 from anycap.journal.sqlite.machine import Process, boot_id, this_process
 
 # msvcrt locks bytes where the file's position is, and nobody can read locked ones: lock where no mark will ever be.
-_LOCKED_BYTE = 1 << 30
+LOCKED_BYTE = 1 << 30
 
 if sys.platform == "win32":  # pragma: no cover - the other branch is what the tests' machines run
     import msvcrt
 
-    def _try_lock(descriptor: int, *, shared: bool = False) -> bool:
-        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+    def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+        """Lock the file if nobody has; whether it is locked now."""
+        os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -46,7 +47,8 @@ if sys.platform == "win32":  # pragma: no cover - the other branch is what the t
 else:
     import fcntl
 
-    def _try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+        """Lock the file if nobody has; whether it is locked now."""
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -125,7 +127,7 @@ class Ownership:
         path = self._lock_of(owner)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         # Between making and locking, a process that looks for dead owners may have looked at it, or removed it.
-        if _try_lock(descriptor) and _is_same(path, descriptor):
+        if try_lock(descriptor) and _is_same(path, descriptor):
             self._descriptor, self.id = descriptor, owner
             return True
         os.close(descriptor)
@@ -157,7 +159,7 @@ class Ownership:
         except OSError:
             return True  # not ours to judge: leave its tickets alone
         try:
-            alive = not _try_lock(descriptor, shared=True)  # shared: those who only ask never disturb each other
+            alive = not try_lock(descriptor, shared=True)  # shared: those who only ask never disturb each other
         finally:
             os.close(descriptor)
         return alive
@@ -181,7 +183,7 @@ class Ownership:
         descriptor = os.open(unnamed, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)
         try:
             with self._turn:
-                if self._descriptor is None or not _try_lock(descriptor):
+                if self._descriptor is None or not try_lock(descriptor):
                     return
                 os.pwrite(descriptor, os.pread(self._descriptor, self._places * _MARK_BYTES, 0), 0)
                 unnamed.rename(path)
