@@ -1,5 +1,8 @@
 """Shared fixtures: every async test runs on asyncio and on trio."""
 
+import os
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
 
@@ -28,6 +31,18 @@ hypothesis.settings.register_profile(
     "anycap", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("anycap")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_address_file_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Clients of real addresses share an address file in the cache folder: tests have one of their own."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
 
 
 @pytest.fixture(params=["asyncio", "trio"])

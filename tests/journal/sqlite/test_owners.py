@@ -245,7 +245,7 @@ async def test_a_forked_child_does_not_keep_its_dead_parents_tickets(path: Path)
 def test_a_lock_file_removed_before_it_was_locked_is_not_trusted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from anycap.journal.sqlite import owners
 
-    real = owners._try_lock
+    real = owners.try_lock
     tries = 0
 
     def removed_the_first_time(descriptor: int, *, shared: bool = False) -> bool:
@@ -256,7 +256,7 @@ def test_a_lock_file_removed_before_it_was_locked_is_not_trusted(path: Path, mon
                 file.unlink()
         return real(descriptor, shared=shared)
 
-    monkeypatch.setattr(owners, "_try_lock", removed_the_first_time)
+    monkeypatch.setattr(owners, "try_lock", removed_the_first_time)
     ownership = Ownership(path)
     ownership.take()
     assert tries == 2
@@ -290,6 +290,6 @@ def test_an_owner_whose_file_cannot_be_opened_is_left_alone(path: Path) -> None:
 def test_a_lock_that_others_keep_taking_is_given_up_with_a_reason(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from anycap.journal.sqlite import owners
 
-    monkeypatch.setattr(owners, "_try_lock", lambda descriptor, *, shared=False: False)
+    monkeypatch.setattr(owners, "try_lock", lambda descriptor, *, shared=False: False)
     with pytest.raises(JournalError, match="another process keeps taking the new lock files"):
         Ownership(path).take()
