@@ -62,14 +62,14 @@ def normalize(
 def _by_method(adapter: Adapter, answer: bytes | str | Json, method: str, http_status: int) -> SolveError | None:
     outcome = Answer(http_status, _as_bytes(answer))
     if method == CREATE_TASK:
-        verdict = adapter.read_submit(outcome)
+        parsed = adapter.read_submit(outcome)
     elif method == GET_TASK_RESULT:
-        verdict = adapter.read_poll(outcome)
+        parsed = adapter.read_poll(outcome)
     else:
-        verdict = adapter.read_call(method, outcome)
-    if verdict.problem is not None:
-        return error_from(verdict.problem)
-    if verdict.kind is AnswerKind.REDIRECT:
+        parsed = adapter.read_call(method, outcome)
+    if parsed.problem is not None:
+        return error_from(parsed.problem)
+    if parsed.kind is AnswerKind.REDIRECT:
         meaning = f"The vendor's address answered HTTP {http_status}, which points somewhere else; redirects are not followed."
         row = own_row(adapter.catalog.name, Code.UNREADABLE_ANSWER, meaning)
         return error_from(ErrorAnswer(row, adapter.catalog.name, None, None, None, http_status))

@@ -251,7 +251,7 @@ class Adapter:
     def solution(
         self, kind: str, body: Mapping[str, Any], *, ticket: Ticket | None, received_at: datetime | float | None
     ) -> Solution:
-        """The solution in the body of a READY verdict, as the value class that belongs to the challenge type `kind`."""
+        """The solution in the body of a READY answer, as the value class that belongs to the challenge type `kind`."""
         return build(self.catalog, kind, body, ticket=ticket, received_at=received_at)
 
     # What the styles change ----------------------------------------------------------------------------------------

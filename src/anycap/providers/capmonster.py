@@ -9,7 +9,7 @@ from anycap.providers.adapter import GET_TASK_RESULT, Adapter
 class CapMonsterAdapter(Adapter):
     """A poll answered with one of the catalog's `processing_http_statuses`, and no protocol in the body, is progress.
 
-    `http_status` stays in the verdict: a row of them over many tasks is a vendor in trouble, and the guard counts them.
+    `http_status` stays in the parsed answer: a row of them over many tasks is a vendor in trouble, and the guard counts them.
     Sources: the official .NET and JS clients (503) and the Python client (500).
     """
 

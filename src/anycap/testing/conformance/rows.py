@@ -75,17 +75,17 @@ def _compare(
     answer = Answer(status, body)
     progress = row.category is Category.PROGRESS or code in adapter.catalog.not_error_codes
     for method in (CREATE_TASK, GET_TASK_RESULT, OTHER_METHOD):
-        verdict = read(adapter, method, answer)
+        parsed = read(adapter, method, answer)
         where = f"{method}, HTTP {status}"
-        if isinstance(verdict, Exception):
-            yield Finding("rows", subject, f"{where}: reading raises {verdict!r}")
+        if isinstance(parsed, Exception):
+            yield Finding("rows", subject, f"{where}: reading raises {parsed!r}")
         elif progress:
-            if method == GET_TASK_RESULT and verdict.kind is not AnswerKind.PROCESSING:
-                yield Finding("rows", subject, f"{where}: progress is read as {verdict.kind}")
-        elif verdict.kind is not AnswerKind.ERROR or verdict.problem is None:
-            yield Finding("rows", subject, f"{where}: the error is read as {verdict.kind}")
+            if method == GET_TASK_RESULT and parsed.kind is not AnswerKind.PROCESSING:
+                yield Finding("rows", subject, f"{where}: progress is read as {parsed.kind}")
+        elif parsed.kind is not AnswerKind.ERROR or parsed.problem is None:
+            yield Finding("rows", subject, f"{where}: the error is read as {parsed.kind}")
         else:
-            for problem in _differences(verdict.problem, row, code, number, words):
+            for problem in _differences(parsed.problem, row, code, number, words):
                 yield Finding("rows", subject, f"{where}: {problem}")
 
 
@@ -107,7 +107,7 @@ def _differences(
 
 
 def read(adapter: Adapter, method: str, answer: Answer) -> ParsedAnswer | Exception:
-    """The verdict on an answer to `method`, or what reading it raised."""
+    """What an answer to `method` is read as, or what reading it raised."""
     try:
         if method == CREATE_TASK:
             return adapter.read_submit(answer)

@@ -27,7 +27,7 @@ SOLUTION = {"token": "TOKEN", "gRecaptchaResponse": "TOKEN", "text": "TOKEN"}
 
 @frozen
 class Rule:
-    """One answer to `method` and the verdict it must give; `code` is checked when set, `delivery` too."""
+    """One answer to `method` and what it must be read as; `code` is checked when set, `delivery` too."""
 
     name: str
     method: str
@@ -113,7 +113,7 @@ def _json(**fields: Any) -> bytes:
 
 
 def check_rules(adapter: Adapter) -> Iterator[Finding]:
-    """Play every rule; then every answer cut off at every byte, which must give a verdict all the same."""
+    """Play every rule; then every answer cut off at every byte, which must be read as something all the same."""
     rules = rules_for(adapter.catalog)
     for rule in rules:
         yield from _play(adapter, rule)
@@ -122,36 +122,34 @@ def check_rules(adapter: Adapter) -> Iterator[Finding]:
     for rule in rules:
         for end in range(len(rule.body)):
             for method in (CREATE_TASK, GET_TASK_RESULT, OTHER_METHOD):
-                verdict = read(adapter, method, Answer(rule.status, rule.body[:end]))
-                if isinstance(verdict, Exception):
-                    yield Finding(
-                        "rules", rule.name, f"{method}: cut off after {end} bytes, reading raises {verdict!r}"
-                    )
+                parsed = read(adapter, method, Answer(rule.status, rule.body[:end]))
+                if isinstance(parsed, Exception):
+                    yield Finding("rules", rule.name, f"{method}: cut off after {end} bytes, reading raises {parsed!r}")
 
 
 def _play(adapter: Adapter, rule: Rule) -> Iterator[Finding]:
-    verdict = read(adapter, rule.method, Answer(rule.status, rule.body))
+    parsed = read(adapter, rule.method, Answer(rule.status, rule.body))
     subject = f"{rule.method}: {rule.name}"
-    if isinstance(verdict, Exception):
-        yield Finding("rules", subject, f"reading raises {verdict!r}")
+    if isinstance(parsed, Exception):
+        yield Finding("rules", subject, f"reading raises {parsed!r}")
         return
-    if verdict.kind is not rule.kind:
-        yield Finding("rules", subject, f"is read as {verdict.kind}, not {rule.kind}")
+    if parsed.kind is not rule.kind:
+        yield Finding("rules", subject, f"is read as {parsed.kind}, not {rule.kind}")
         return
-    if rule.code is not None and (verdict.problem is None or verdict.problem.code is not rule.code):
-        found = None if verdict.problem is None else verdict.problem.code
+    if rule.code is not None and (parsed.problem is None or parsed.problem.code is not rule.code):
+        found = None if parsed.problem is None else parsed.problem.code
         yield Finding("rules", subject, f"has the code {found}, not {rule.code}")
-    if rule.delivery is not None and verdict.delivery is not rule.delivery:
-        yield Finding("rules", subject, f"has the delivery {verdict.delivery}, not {rule.delivery}")
-    if rule.kind is K.READY and not verdict.solution:
+    if rule.delivery is not None and parsed.delivery is not rule.delivery:
+        yield Finding("rules", subject, f"has the delivery {parsed.delivery}, not {rule.delivery}")
+    if rule.kind is K.READY and not parsed.solution:
         yield Finding("rules", subject, "is ready without a solution")
 
 
 def _check_task_ids(adapter: Adapter) -> Iterator[Finding]:
     """A task id comes back in getTaskResult in the type and value it was received in."""
     for sent in (7654321, 999_999_999_999_999_999, UUID, "7654321"):
-        verdict = read(adapter, CREATE_TASK, Answer(200, _json(errorId=0, taskId=sent)))
-        task_id = None if isinstance(verdict, Exception) else verdict.task_id
+        parsed = read(adapter, CREATE_TASK, Answer(200, _json(errorId=0, taskId=sent)))
+        task_id = None if isinstance(parsed, Exception) else parsed.task_id
         if task_id is None or type(task_id) is not type(sent) or task_id != sent:
             yield Finding("rules", "task ids", f"{sent!r} is read as {task_id!r}")
         elif sent not in adapter.poll_fields(task_id).values():
@@ -162,9 +160,9 @@ def _check_failures(adapter: Adapter) -> Iterator[Finding]:
     """No answer at all is LOST and keeps how far the request got."""
     for delivery, kind in ((Delivery.NOT_SENT, FailureKind.CONNECT), (Delivery.MAYBE_SENT, FailureKind.TIMEOUT)):
         failure = Failure(delivery, kind, "made up")
-        for name, verdict in (
+        for name, parsed in (
             ("createTask", adapter.read_submit(failure)),
             ("getTaskResult", adapter.read_poll(failure)),
         ):
-            if verdict.kind is not K.LOST or verdict.delivery is not delivery or verdict.failure is not failure:
-                yield Finding("rules", f"{name}: {kind}", f"is read as {verdict.kind}, {verdict.delivery}")
+            if parsed.kind is not K.LOST or parsed.delivery is not delivery or parsed.failure is not failure:
+                yield Finding("rules", f"{name}: {kind}", f"is read as {parsed.kind}, {parsed.delivery}")
