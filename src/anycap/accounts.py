@@ -132,7 +132,8 @@ def _prices(given: object) -> Mapping[str, Decimal]:
         )
     for kind in given:
         if kind not in KINDS and "/" not in str(kind):
-            raise ConfigurationError(f"prices=: {kind!r} is no challenge type")
+            named = repr(kind) if isinstance(kind, str) and looks_like_a_name(kind) else "one of its keys"
+            raise ConfigurationError(f"prices=: {named} is no challenge type")
     return {str(kind): read_amount(price, "prices=: a price") for kind, price in given.items()}
 
 

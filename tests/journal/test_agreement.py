@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import anyio
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,6 +102,34 @@ async def acknowledged(journal: SharedJournal, history: list[Step], *, reopen: b
         said.append([await journal.find(ticket_id) for ticket_id in "vwxyz"])
     await journal.aclose()
     return said
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_key_goes_back_to_its_open_ticket_when_the_latest_is_erased(kind: str, tmp_path: Path) -> None:
+    """Found by the test below: v was thought of as not created and w began under the key; then v turned out to exist."""
+
+    def intent(ticket_id: str, at: float) -> Record:
+        return Record(ticket_id, RecordKind.INTENT, at, {"account": "main", "key": "k", "fingerprint": "f"})
+
+    async def main() -> list[str | None]:
+        keep = JournalSettings(keep_s=KEEP_S)
+        journal: SharedJournal = (
+            MemoryJournal(keep)
+            if kind == "memory"
+            else SqliteJournal(tmp_path / "a.db", settings=keep, offload=at_once)
+        )
+        await journal.open()
+        answers = [*await journal.claim([KeyClaim("k", None, intent("v", 0.0))])]
+        answers += await journal.claim([KeyClaim("k", "v", intent("w", 0.0))])
+        await journal.write(
+            [Record("w", RecordKind.NOT_CREATED, 0.0), Record("v", RecordKind.ACCEPTED, 0.0, {"task_id": 1})]
+        )
+        assert await journal.erase_expired(KEEP_S + 1.0) == 1
+        answers += await journal.claim([KeyClaim("k", None, intent("x", KEEP_S + 1.0))])
+        await journal.aclose()
+        return [None if answer is None else getattr(answer, "ticket_id", "?") for answer in answers]
+
+    assert anyio.run(main) == [None, None, "v"]
 
 
 @settings(max_examples=40)

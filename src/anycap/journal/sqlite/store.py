@@ -485,8 +485,19 @@ class Store:
         ).fetchall()
         connection.executemany("DELETE FROM records WHERE ticket_id = ?", old)
         connection.executemany("DELETE FROM bodies WHERE ticket_id = ?", old)
-        connection.executemany("DELETE FROM keys WHERE ticket_id = ?", old)
         connection.executemany("DELETE FROM tickets WHERE ticket_id = ?", old)
+        # An earlier ticket of the key may be open still (its task turned out to exist): then the key stands for that one.
+        connection.executemany(
+            """
+            UPDATE keys SET ticket_id = COALESCE((
+                SELECT t.ticket_id FROM tickets t JOIN records r ON r.ticket_id = t.ticket_id AND r.kind = 'intent'
+                WHERE t.key = keys.key ORDER BY r.seq DESC LIMIT 1
+            ), ticket_id)
+            WHERE ticket_id = ?
+            """,
+            old,
+        )
+        connection.executemany("DELETE FROM keys WHERE ticket_id = ?", old)
         spending.forget(connection, now)
         if old:
             self._log_to_empty = True
