@@ -18,7 +18,8 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,7 @@ def count(toll: Toll, emulator: Emulator, victims: Victims) -> None:
             toll.twice.append(f"{page}: tasks {[task.id for task in tasks]}")
         for task in tasks:
             _place(toll, page, task, [tickets[ticket_id] for ticket_id in by_page[page]])
+    _money(toll, victims.journal)
     handed_out = _hand_outs(toll, victims.log)
     for ticket_id, ticket in tickets.items():
         toll.in_doubt += ticket["kind"] in ("intent", "in_doubt")
@@ -243,6 +245,36 @@ def _tickets(path: Path) -> dict[str, dict[str, Any]]:
             ticket["kind"] = kind
     connection.close()
     return tickets
+
+
+def _money(toll: Toll, path: Path) -> None:
+    """What the file holds back and counts as spent is what its records say, ticket by ticket: read without our own code."""
+    held: dict[str, str] = {}
+    spent: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT ticket_id, kind, fields FROM records ORDER BY seq").fetchall()
+        reserved = dict(
+            connection.execute("SELECT ticket_id, reserved FROM tickets WHERE reserved_currency IS NOT NULL")
+        )
+        days = connection.execute("SELECT account, currency, spent FROM days").fetchall()
+    intents: dict[str, dict[str, Any]] = {}
+    for ticket_id, kind, text in rows:
+        fields = json.loads(text)
+        if kind == "intent":
+            intents[ticket_id] = fields
+            held[ticket_id] = fields["price"]
+        elif kind not in ("accepted", "in_doubt") and ticket_id in held:
+            price = held.pop(ticket_id)
+            if kind != "not_created" and fields.get("charged") != "no":
+                of = intents[ticket_id]
+                spent[of["account"], of["currency"]] += Decimal(fields.get("cost") or price)
+    if reserved != held:
+        toll.wrong.append(f"held back for {sorted(set(reserved) ^ set(held))}, or not the right amount")
+    counted: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for account, currency, amount in days:
+        counted[account, currency] += Decimal(amount)
+    if counted != spent:
+        toll.wrong.append(f"{dict(counted)} counted as spent, {dict(spent)} by the records")
 
 
 def main() -> int:

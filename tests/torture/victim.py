@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import anyio
@@ -24,12 +25,17 @@ from anycap import Account, Client, RecaptchaV2
 from anycap.emulator import DEFAULT_KEY
 from anycap.errors import AnycapError
 from anycap.journal import Entry, Record
+from anycap.journal.port import Capability, Claim, EntryFilter, OverBudget, TicketClaim
 from anycap.journal.sqlite import store as _store  # noqa: F401 - likewise
 from anycap.journal.sqlite.journal import SqliteJournal
+from anycap.results import SpendingLine
 from anycap.settings import HttpSettings, Polling, RetrySettings, Settings
 from anycap.tickets import Ticket
 from anycap.transport.connections import direct as _direct  # noqa: F401 - likewise
 
+PRICES = {"anti-captcha": "0.002", "yescaptcha": "15"}
+BUDGET = {"USD": Decimal(1_000), "points": Decimal(10_000_000)}
+"""More than all lives together spend: every INTENT is claimed against it."""
 POLLING = Polling(fixed=(0.02, 0.02))
 
 
@@ -42,8 +48,24 @@ class KillingJournal:
         self._left = nth
         self._when = when
 
+    capabilities = frozenset({Capability.CLAIMS, Capability.BUDGETS})
+
     async def write(self, records: Sequence[Record]) -> None:
         """Write, or die."""
+        now = self._aim(records)
+        await self._inner.write(records)
+        if now:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | OverBudget | None]:
+        """Carry out, or die: the INTENT of a task that a budget has room for is written by its claim."""
+        now = self._aim([*records, *(claim.intent for claim in claims if not isinstance(claim, TicketClaim))])
+        answers = await self._inner.claim(claims, records)
+        if now:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answers
+
+    def _aim(self, records: Sequence[Record]) -> bool:
         now = False
         for record in records:
             if record.kind == self._kind:
@@ -53,9 +75,7 @@ class KillingJournal:
             os.kill(os.getpid(), signal.SIGKILL)
         if now and self._when == "while":
             threading.Timer(0.0003, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        await self._inner.write(records)
-        if now:
-            os.kill(os.getpid(), signal.SIGKILL)
+        return now
 
     async def open(self) -> None:
         await self._inner.open()
@@ -66,8 +86,17 @@ class KillingJournal:
     async def find(self, ticket_id: str) -> Entry | None:
         return await self._inner.find(ticket_id)
 
-    async def entries(self, *, closed: bool = False) -> list[Entry]:
-        return await self._inner.entries(closed=closed)
+    async def entries(self, *, closed: bool = False, where: EntryFilter | None = None) -> list[Entry]:
+        return await self._inner.entries(closed=closed, where=where)
+
+    def on_change(self, wake: Callable[[frozenset[str] | None], None]) -> Callable[[], None]:
+        return self._inner.on_change(wake)
+
+    def sending(self, ticket_id: str) -> None:
+        self._inner.sending(ticket_id)
+
+    async def spending(self, since: float) -> list[SpendingLine]:
+        return await self._inner.spending(since)
 
     async def erase_expired(self, now: float) -> int:
         return await self._inner.erase_expired(now)
@@ -91,14 +120,20 @@ async def _live(orders: dict[str, Any]) -> None:
         else:
             say("solved", solution.ticket)
 
-    accounts = [Account(name, DEFAULT_KEY, base_url=url, polling=POLLING) for name, url in orders["vendors"].items()]
+    accounts = [
+        Account(name, DEFAULT_KEY, base_url=url, polling=POLLING, prices={"RecaptchaV2": PRICES[name]})
+        for name, url in orders["vendors"].items()
+    ]
     store = SqliteJournal(orders["journal"])
     kill = orders.get("kill")
     settings = Settings(
         retry=RetrySettings(new_tasks_max=0), http=HttpSettings(request_timeout_s=5.0, poll_timeout_s=5.0)
     )
     journal = store if kill is None else KillingJournal(store, *kill)
-    async with Client(*accounts, journal=journal, settings=settings) as client, anyio.create_task_group() as tasks:
+    async with (
+        Client(*accounts, journal=journal, settings=settings, budget=BUDGET) as client,
+        anyio.create_task_group() as tasks,
+    ):
         for ticket in await client.resume():
             tasks.start_soon(outcome_of, client.wait(ticket, timeout=20), ticket)
         for number in range(orders["solves"]):
