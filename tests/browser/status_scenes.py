@@ -87,7 +87,9 @@ async def solve(client: Client, chance: random.Random) -> None:
 @asynccontextmanager
 async def running(status: Status, clock: Clock) -> AsyncIterator[None]:
     """200 solves at any time."""
-    async with client_of(Emulator(seed=8), status, clock) as client:
+    emulator = Emulator(seed=8)
+    emulator.faults.add(Fault(action="drop_after_create", method="createTask", provider="capmonster", nth=3))
+    async with client_of(emulator, status, clock) as client:
 
         async def worker(number: int) -> None:
             chance = random.Random(number)

@@ -50,6 +50,8 @@ def until(page: Any, condition: str, timeout_s: float = 20) -> None:
 def test_the_page_can_be_read(chromium: Any, scene: tuple[str, str], width: int, scheme: str) -> None:
     name, address = scene
     page, troubles = opened(chromium, address, width, scheme)
+    if name == "running":
+        until(page, "() => document.querySelector('.verdict').textContent.includes('in doubt')")
     until(page, "() => document.getElementById('live').textContent.startsWith('live')")
     assert page.evaluate(SIDEWAYS) <= 0
     ratio, text = page.evaluate(CONTRAST)

@@ -439,7 +439,7 @@ def _amount(amount: Decimal, currency: str) -> str:
         shown = f"{amount:,.0f}"
     else:
         shown = f"{amount:,.{2 if amount >= 1 else 3 if amount >= Decimal('0.1') else 4}f}"
-    return f'{shown} <span class="unit">{escape(currency)}</span>'
+    return f'<span class="sum">{shown} <span class="unit">{escape(currency)}</span></span>'
 
 
 def _money_of(amounts: Mapping[str, Decimal]) -> str:
