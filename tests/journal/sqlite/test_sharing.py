@@ -91,6 +91,30 @@ async def test_after_a_kill_it_is_known_which_requests_never_left(path: Path) ->
     await journal.aclose()
 
 
+async def test_what_may_have_left_stays_in_doubt_however_often_its_owner_is_killed(path: Path) -> None:
+    """Who takes a ticket over has made no mark for its request: the mark has to come with the ticket."""
+    kill(victim(path))
+    taker = (
+        "import sys, anyio\nfrom anycap.journal.sqlite.journal import SqliteJournal\n"
+        "async def main():\n    await SqliteJournal(sys.argv[1]).open()\n    print('ready', flush=True)\n"
+        "    await anyio.to_thread.run_sync(sys.stdin.readline)\nanyio.run(main)\n"
+    )
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", taker, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        kill(process)
+    journal = await opened(path)
+    assert {entry.ticket_id: entry.kind for entry in await journal.open_entries()} == {
+        "sent": "intent",
+        "answered": "accepted",
+        "unmarked": "intent",
+    }
+    await journal.aclose()
+
+
 async def test_marks_of_another_boot_of_the_machine_say_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = victim(path)
     kill(process)

@@ -308,6 +308,10 @@ class Store:
             if entry.unsent
         ]
         self._append(connection, rows)
+        for entry in found.entries:
+            if entry.kind == RecordKind.INTENT and not entry.unsent:
+                # Its mark is in the lock file of its dead owner, which goes now: who takes it over from us must find one, too.
+                self._ownership.mark(entry.ticket_id)
         return bool(rows)
 
     def claim(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Entry | OverBudget | None]:
