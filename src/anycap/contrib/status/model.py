@@ -472,7 +472,8 @@ def _by_day(lines: list[SpendingLine]) -> dict[date, _DayCounts]:
     for line in lines:
         day = days.setdefault(line.day, _DayCounts())
         day.tasks += line.tasks
-        day.amounts.setdefault(line.account, defaultdict(Decimal))[line.currency] += line.spent
+        if line.spent:  # nothing known is not nothing spent
+            day.amounts.setdefault(line.account, defaultdict(Decimal))[line.currency] += line.spent
         if line.reserved:
             day.reserved[line.currency] += line.reserved
     return days
