@@ -71,7 +71,7 @@ class Client(VendorMethods):
 
     accounts: `Account`s, or provider names whose key is in the environment.
     journal: None keeps tickets in memory; the path of a SQLite file, or a `Journal` of your own, keeps them for good.
-    shared: the server of a fleet, which keeps the tickets of all its clients. See `Shared`.
+    shared: the server of a fleet, which keeps the tickets of all its clients; limits are still each client's own. See `Shared`.
     http: None for anycap's own connections, or an `httpx.AsyncClient`, an `aiohttp.ClientSession`, a `Transport` of yours;
         what you pass in is never closed.
     on_event: called with every `anycap.events.Event`; one function, or several in a list.
