@@ -63,7 +63,7 @@ async def test_cancelling_at_any_step_of_a_first_request_leaves_nothing_busy(
             if through:
                 through_at = step
                 break
-    assert through_at > 2  # connecting, and the pieces of the answer that a busy machine has not joined
+    assert through_at > 1  # at least while connecting; a busy machine may join the pieces of the answer to one
     await nothing_is_left(anyio_backend)
     assert not recwarn.list
 
