@@ -22,14 +22,13 @@ from anycap import (
     RecaptchaV2,
     RetrySettings,
     Settings,
-    Solution,
     UnsolvedError,
 )
 from anycap.emulator import DEFAULT_KEY
 from anycap.emulator.emulator import EPOCH_S
 from anycap.journal.budgets import next_day
 from anycap.testing import ModelJournal
-from tests.client.virtual import World, in_virtual_time
+from tests.client.virtual import World, account_of, in_virtual_time, tasks
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
 A, B, YES = "anti-captcha", "capmonster", "yescaptcha"
@@ -51,15 +50,6 @@ def client(world: World, *providers: str, budgets: dict[str, Any] | None = None,
     ]
     options.setdefault("runtime", world.runtime())
     return Client(*accounts, http=world.door, on_event=world.events.append, **options)
-
-
-def tasks(world: World, provider: str) -> int:
-    return len(world.emulator[provider].ledger.tasks)
-
-
-def account_of(solution: Solution) -> str:
-    assert solution.ticket is not None
-    return solution.ticket.account
 
 
 @in_virtual_time

@@ -110,19 +110,26 @@ async def test_again_waits_for_a_ticket_that_nobody_has_had_yet(world: World) ->
         assert isinstance(await client.wait(ticket, again=True), TokenSolution)
 
 
-class Swapping:
-    """A transport behind which the answers of two tasks are mixed up once."""
+class Meddling:
+    """A transport between the client and the vendor."""
 
-    def __init__(self, world: World, said: object) -> None:
+    def __init__(self, world: World) -> None:
         self._door = world.door
-        self._said = said
-        self.swapped = 0
 
     async def open(self) -> None:
         await self._door.open()
 
     async def aclose(self) -> None:
         await self._door.aclose()
+
+
+class Swapping(Meddling):
+    """A transport behind which the answers of two tasks are mixed up once."""
+
+    def __init__(self, world: World, said: object) -> None:
+        super().__init__(world)
+        self._said = said
+        self.swapped = 0
 
     async def send(self, request: Request) -> Answer | Failure:
         answer = await self._door.send(request)
@@ -154,20 +161,14 @@ async def test_a_task_id_that_names_no_task_beside_a_solution_says_nothing(world
         assert (await client.solve(PAGE)).token == "TOKEN-OF-ANOTHER-TASK"
 
 
-class Renamed:
+class Renamed(Meddling):
     """A transport behind which the vendor's tasks have other ids, and its answers a number that nothing can hold."""
 
     def __init__(self, world: World, name: int) -> None:
-        self._door = world.door
+        super().__init__(world)
         self._name = name
         self._own: int = 0
         self.asked: list[int] = []
-
-    async def open(self) -> None:
-        await self._door.open()
-
-    async def aclose(self) -> None:
-        await self._door.aclose()
 
     async def send(self, request: Request) -> Answer | Failure:
         assert request.body is not None
@@ -199,20 +200,14 @@ async def test_a_long_task_id_is_polled_exactly_and_odd_numbers_beside_it_cost_n
     assert world.requests("createTask") == 1
 
 
-class Reshaping:
+class Reshaping(Meddling):
     """A transport behind which the vendor puts something else where its solution should be, `times` times."""
 
     def __init__(self, world: World, solution: object, *, times: int = 1000) -> None:
-        self._door = world.door
+        super().__init__(world)
         self._solution = solution
         self._left = times
         self.ready_polls = 0
-
-    async def open(self) -> None:
-        await self._door.open()
-
-    async def aclose(self) -> None:
-        await self._door.aclose()
 
     async def send(self, request: Request) -> Answer | Failure:
         answer = await self._door.send(request)

@@ -23,27 +23,16 @@ from anycap import (
     RequestError,
     RetrySettings,
     Settings,
-    Solution,
     TransportError,
     UnsolvedError,
     VendorTask,
 )
 from anycap.challenges import GeeTestV4
 from anycap.emulator import DEFAULT_KEY
-from tests.client.virtual import World, in_virtual_time
+from tests.client.virtual import World, account_of, in_virtual_time, tasks
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
 A, B = "anti-captcha", "capmonster"
-
-
-def tasks(world: World, provider: str) -> int:
-    """Tasks that the vendor made, by its own ledger."""
-    return len(world.emulator[provider].ledger.tasks)
-
-
-def account_of(solution: Solution) -> str:
-    assert solution.ticket is not None
-    return solution.ticket.account
 
 
 @in_virtual_time

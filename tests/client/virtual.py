@@ -20,6 +20,7 @@ from anycap.emulator import DEFAULT_KEY, Emulator, Fault, InProcess, run_virtual
 from anycap.emulator.emulator import EPOCH_S
 from anycap.engine.runtime import Runtime
 from anycap.events import Event
+from anycap.results import Solution
 
 FOUR = ("anti-captcha", "capmonster", "yescaptcha", "ezcaptcha")
 
@@ -91,3 +92,13 @@ def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]
     backend = inspect.Parameter("backend", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     run.__signature__ = inspect.Signature([backend, *own])  # type: ignore[attr-defined] # what pytest reads
     return pytest.mark.parametrize("backend", ["asyncio", "trio"])(run)
+
+
+def tasks(world: World, provider: str) -> int:
+    """Tasks that the vendor made, by its own ledger."""
+    return len(world.emulator[provider].ledger.tasks)
+
+
+def account_of(solution: Solution) -> str:
+    assert solution.ticket is not None
+    return solution.ticket.account

@@ -1,6 +1,6 @@
 """What metrics, traces and the status page have in common: which clients are watched, how a solve ended, labels, buckets.
 
-Used by `opentelemetry.py`, `prometheus.py` and `status.py`, which know the libraries; nothing here does.
+Used by `opentelemetry.py`, `prometheus.py` and `status/`. The libraries are known there, not here.
 """
 
 from __future__ import annotations

@@ -53,3 +53,15 @@ local function ticket_of(id)
     id, owner, is_alive(owner) and 1 or 0, call('SISMEMBER', KEPT, id), log, call('HGET', BODIES, id) or false
   }
 end
+
+-- A ticket no longer stands for its idempotency key; an earlier one of the key may.
+local function forget_key(id)
+  local key = call('HGET', KEY_OF, id)
+  if not key then return end
+  local left = {}
+  for other in string.gmatch(call('HGET', BY_KEY, key) or '', '[^\n]+') do
+    if other ~= id then left[#left + 1] = other end
+  end
+  if #left > 0 then call('HSET', BY_KEY, key, table.concat(left, '\n')) else call('HDEL', BY_KEY, key) end
+  call('HDEL', KEY_OF, id)
+end

@@ -19,15 +19,7 @@ local old = call('ZRANGEBYSCORE', CLOSED, '-inf', ARGV[5], 'LIMIT', 0, most)
 for _, id in ipairs(old) do
   if call('SISMEMBER', FOREIGN, id) == 0 then
     forgotten = forgotten + 1
-    local key = call('HGET', KEY_OF, id)
-    if key then
-      local left = {}
-      for other in string.gmatch(call('HGET', BY_KEY, key) or '', '[^\n]+') do
-        if other ~= id then left[#left + 1] = other end
-      end
-      if #left > 0 then call('HSET', BY_KEY, key, table.concat(left, '\n')) else call('HDEL', BY_KEY, key) end
-      call('HDEL', KEY_OF, id)
-    end
+    forget_key(id)
     call('HDEL', OWNERS, id)
     call('HDEL', LOGS, id)
     call('HDEL', BODIES, id)

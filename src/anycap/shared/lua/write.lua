@@ -34,17 +34,6 @@ local function ensure(id)
   if call('HSETNX', OWNERS, id, me) == 1 then call('ZADD', OPEN, number(id), id) end
 end
 
-local function forget_key(id)
-  local key = call('HGET', KEY_OF, id)
-  if not key then return end
-  local left = {}
-  for other in string.gmatch(call('HGET', BY_KEY, key) or '', '[^\n]+') do
-    if other ~= id then left[#left + 1] = other end
-  end
-  if #left > 0 then call('HSET', BY_KEY, key, table.concat(left, '\n')) else call('HDEL', BY_KEY, key) end
-  call('HDEL', KEY_OF, id)
-end
-
 local function may_write(id, what)
   local owner = call('HGET', OWNERS, id)
   if not owner or owner == me or owner == '' or what == 's' then return true end

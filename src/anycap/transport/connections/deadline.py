@@ -51,6 +51,4 @@ class DeadlineTimer:
         self.cancel()
         for connection in [each for each in self._busy if each.expires_at <= now]:
             connection.expire()
-        following = min((each.expires_at for each in self._busy if each.expires_at > now), default=math.inf)
-        if following < math.inf:
-            self.watch(following)
+        self.watch(min((each.expires_at for each in self._busy if each.expires_at > now), default=math.inf))
