@@ -12,10 +12,11 @@ import pytest
 
 from anycap.challenges import ImageToText, RecaptchaV2
 from anycap.engine.runtime import Runtime
-from anycap.errors import DeadlineError, InvalidChallenge
+from anycap.errors import DeadlineError, InvalidChallenge, TransportError
 from anycap.journal.memory import MemoryJournal
 from anycap.journal.port import Entry
 from anycap.testing import ModelJournal
+from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
 from tests.client.virtual import World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
@@ -81,6 +82,30 @@ class Locked(MemoryJournal):
     async def find(self, ticket_id: str) -> Entry | None:
         await anyio.sleep(self.read_s)
         return await super().find(ticket_id)
+
+
+class Unreachable:
+    """A transport that looks for a way until the last moment, and finds none."""
+
+    async def open(self) -> None:
+        pass
+
+    async def send(self, request: Request) -> Answer | Failure:
+        assert request.send_by is not None
+        await anyio.sleep_until(request.send_by)
+        return Failure(Delivery.NOT_SENT, FailureKind.CONNECT, "refused by the firewall")
+
+    async def aclose(self) -> None:
+        pass
+
+
+@in_virtual_time
+async def test_a_connection_that_failed_at_the_last_moment_says_why(world: World) -> None:
+    async with world.client(http=Unreachable()) as client:
+        with pytest.raises(DeadlineError, match="refused by the firewall") as caught:
+            await client.solve(PAGE, timeout=5)
+    assert isinstance(caught.value.last_error, TransportError)
+    assert caught.value.sent is False
 
 
 @in_virtual_time

@@ -41,7 +41,7 @@ from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.key_rotation import KEY_RECHECK_S, read_again, watch
 from anycap.engine.lifecycle import Phase, not_open
 from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
-from anycap.engine.solve_errors import KeyTaken
+from anycap.engine.solve_errors import KeyTaken, transport_error
 from anycap.errors import ClientClosed, ConfigurationError, DeadlineError, EngineBroken, JournalError
 from anycap.events import EventKind, Events
 from anycap.journal.port import Capability, Entry, Journal, KeyClaim, OverBudget, Record, SpendClaim, offers
@@ -616,8 +616,12 @@ class Engine:
         if parsed.delivery is Delivery.NOT_SENT and now >= send_by(solve):
             # The name look-up, or the connection, took its time: as above.
             solve.caller_gave_up = solve.rejected_as_too_late = True
+            ticket = solve.ticket()
             solve.error = DeadlineError(
-                "no connection came about before the timeout; nothing was sent", ticket=solve.ticket(), sent=False
+                "no connection came about before the timeout; nothing was sent",
+                ticket=ticket,
+                last_error=transport_error(parsed, session.catalog.name, ticket),
+                sent=False,
             )
         self.emitter.requested(session, CREATE_TASK, solve.ticket, outcome, parsed, now - sent)
         actions = scheduler.submitted(solve, parsed, now)
