@@ -71,7 +71,8 @@ class Client(VendorMethods):
 
     accounts: `Account`s, or provider names whose key is in the environment.
     journal: None keeps tickets in memory; the path of a SQLite file, or a `Journal` of your own, keeps them for good.
-    shared: the server of a fleet, which keeps the tickets of all its clients; limits are still each client's own. See `Shared`.
+    shared: the server of a fleet, which keeps the tickets of all its clients and the limits of their accounts, but no budgets:
+        with `budget` it is a ConfigurationError. See `Shared`.
     http: None for anycap's own connections, or an `httpx.AsyncClient`, an `aiohttp.ClientSession`, a `Transport` of yours;
         what you pass in is never closed.
     on_event: called with every `anycap.events.Event`; one function, or several in a list.
@@ -184,7 +185,10 @@ class Client(VendorMethods):
         return ValkeyJournal(store, self._settings.journal)
 
     def _join(self, journal: ValkeyJournal) -> None:
-        """Other clients may take over this one's tickets, and this one theirs."""
+        from anycap.engine.fleet_limits import FleetLimits
+        from anycap.shared.limits import ValkeyLimits
+
+        # Others may take over this client's tickets, and this one theirs; and all share the limits of the accounts.
         fleet = Fleet(
             journal,
             solves=self._engine.solves,
@@ -193,9 +197,31 @@ class Client(VendorMethods):
             slow_down=self._slow_down,
         )
         self._engine.fleet = fleet
+        limits = self._engine.limits = FleetLimits(ValkeyLimits(journal.store), self._sessions, self._now)
+        journal.wish_for = limits.wish_for
+        journal.on_room = self._room
+        journal.on_silence = limits.silent
         journal.on_lost = fleet.lost
         journal.on_orphans = fleet.orphans
-        journal.on_recovery = self._engine.journal_queue.retry
+        journal.on_recovery = self._store_is_back
+
+    def _now(self) -> float:
+        return self._engine.clock()  # another one before the client is open
+
+    def _room(self, account: str, version: str) -> None:
+        """The fleet says that an account may have room again, or that its stops have changed."""
+        limits = self._engine.limits
+        if limits is not None:
+            changed = limits.room(account, version)
+            if changed is not None:
+                self._engine.sync_limits(changed)
+            self._engine.wake()
+
+    def _store_is_back(self) -> None:
+        self._engine.journal_queue.retry()
+        if self._engine.limits is not None:
+            for session in self._engine.limits.all_sessions():
+                self._engine.sync_limits(session)
 
     def _slow_down(self, stretch: float) -> None:
         for session in self._sessions.values():
@@ -221,7 +247,11 @@ class Client(VendorMethods):
         if self._fleet_journal is not None:
             self._fleet_journal.accounts = frozenset(self._sessions)
         await self._meet_neighbours()
+        if self._engine.limits is not None:
+            self._engine.limits.join()
         await self._engine.open(nursery)
+        if self._engine.limits is not None:
+            self._store_is_back()
         self._engine.events.opened(self)
 
     def _use_budgets(self) -> None:

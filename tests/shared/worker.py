@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from anycap import Account, AnycapError, Client, RecaptchaV2, Shared
 from anycap.settings import GuardSettings, HttpSettings, Polling, Settings
@@ -52,7 +53,7 @@ async def main(orders: dict[str, Any]) -> None:
     async with Client(account, shared=shared, settings=settings) as client:
         say("open")
         if orders.get("go"):
-            sys.stdin.readline()
+            await anyio.to_thread.run_sync(sys.stdin.readline)
         async with anyio.create_task_group() as tasks:
             for page in orders["pages"]:
                 tasks.start_soon(one, client, page)

@@ -383,6 +383,20 @@ class AccountScheduler:
         solve.state, actions = step(solve.state, Event.HELD_BACK)
         return self._do_own(solve, actions, now)
 
+    def without_slot(self, solve: Solve, now: float, deferral: Deferred) -> tuple[Action, ...]:
+        """The fleet has no slot for it now, or its store does not answer: nothing was written, and it waits on."""
+        self._in_progress -= 1
+        self._submits -= 1
+        solve.attempts -= 1
+        self.guard.submit_unsent(now, solve.task_type)
+        self._release(slot_may_be_free=True)
+        if solve.caller_gave_up:
+            solve.state, actions = step(solve.state, Event.STORE_FAILED)
+            return actions
+        self._rejected += self._lines[solve.task_type, solve.is_repeat].defer(deferral)
+        solve.state, actions = step(solve.state, Event.HELD_BACK)
+        return self._do_own(solve, actions, now)
+
     def submitted(self, solve: Solve, parsed: ParsedAnswer, now: float) -> tuple[Action, ...]:
         """createTask was answered, or was not."""
         self._in_progress -= 1

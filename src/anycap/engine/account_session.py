@@ -19,6 +19,7 @@ from attrs import define
 
 from anycap.accounts import Account, KeySource
 from anycap.core.admission.decisions import Deferred
+from anycap.core.admission.fleet import FleetView
 from anycap.core.admission.guard import AddressGuard, Gate, Guard
 from anycap.core.jobs import Call
 from anycap.core.machine import State
@@ -109,6 +110,9 @@ class AccountSession:
         self.scheduler = AccountScheduler(
             account.name, self.guard, gate, account.polling or settings.polling, chance=chance
         )
+        self.guard_settings = guard
+        self.fleet: FleetView | None = None
+        """Set where other machines share the account."""
         self.stops: frozenset[str] = frozenset()
         """The stops and cool-downs that the last ACCOUNT_STATE event has named."""
         self.prices: dict[str, Decimal] = {}

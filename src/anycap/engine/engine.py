@@ -23,6 +23,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from anycap.core.admission.decisions import Limit
 from anycap.core.jobs import Job, JobKind
 from anycap.core.machine import ENDS, Action, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
@@ -42,9 +43,21 @@ from anycap.engine.key_rotation import KEY_RECHECK_S, read_again, watch
 from anycap.engine.lifecycle import Phase, not_open
 from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
 from anycap.engine.solve_errors import KeyTaken, transport_error
-from anycap.errors import ClientClosed, ConfigurationError, DeadlineError, EngineBroken, JournalError
+from anycap.errors import ClientClosed, ConfigurationError, DeadlineError, EngineBroken, JournalError, StoreError
 from anycap.events import EventKind, Events
-from anycap.journal.port import Capability, Entry, Journal, KeyClaim, OverBudget, Record, SpendClaim, offers
+from anycap.journal.port import (
+    Capability,
+    Entry,
+    Journal,
+    KeyClaim,
+    NoSlot,
+    Obstacle,
+    OverBudget,
+    Record,
+    SlotClaim,
+    SpendClaim,
+    offers,
+)
 from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT
 from anycap.results import Solution
 from anycap.taxonomy import Code
@@ -53,6 +66,8 @@ from anycap.transport.port import Delivery, Transport
 
 if TYPE_CHECKING:
     import trio
+
+    from anycap.engine.fleet_limits import FleetLimits
 
 _DONE = ENDS | {State.SOLVED, State.STALLED}
 
@@ -126,6 +141,8 @@ class Engine:
         """By ticket id: ended solves whose error nobody has been given yet."""
         self.delivered: OrderedDict[str, DeliveredSolution] = OrderedDict()
         """By ticket id: the last solutions that callers have had, at most `delivered_max`."""
+        self.limits: FleetLimits | None = None
+        """Set where other machines share the accounts."""
         self.fleet: Fleet | None = None
         """Set where other processes may take over this client's tickets."""
         self._delivered_max = delivered_max
@@ -481,6 +498,8 @@ class Engine:
                     self._begin(session, job)
                 if scheduler.has_rejected or session.key_rejected:
                     self._end_rejected(session, now)
+                if session.fleet is not None and session.fleet.has_news:
+                    self.sync_limits(session)
                 soonest = min(soonest, scheduler.wake_at(now))
             self._sleep_until = on_grid(soonest)
             await self._wake_up.wait(self._sleep_until)
@@ -517,6 +536,8 @@ class Engine:
             self._submitting += 1
         if scheduler.has_rejected or session.key_rejected:
             self._end_rejected(session, now)
+        if session.fleet is not None and session.fleet.has_news:
+            self.sync_limits(session)
         look_again_at = scheduler.wake_at(now)
         if look_again_at <= now or look_again_at < self._sleep_until - WAKE_GRID_S:
             self._wake_up.notify()
@@ -572,15 +593,31 @@ class Engine:
         solve.price = None if price is None else str(price)
         intent = record_for(Action.WRITE_INTENT, solve, self.wall(), marked=self._sending is not None)
         assert intent is not None  # noqa: S101 - an intent is always a record
-        over: Entry | OverBudget | None = None
+        over: Obstacle | None = None
+        rooms = 0
+        if session.fleet is not None and self.limits is not None:
+            rooms = session.fleet.rooms
+            self.limits.admitted(intent)
         try:
-            if self.budgets is None and solve.key is None:
+            if self.budgets is None and solve.key is None and session.fleet is None:
                 await self.journal_queue.write((intent,), keep=False)
             else:
                 over = await self._admit(solve, intent)
         except JournalError as error:
+            if session.fleet is not None and isinstance(error, StoreError) and solve.wait_policy is not False:
+                deferral = session.fleet.hold(self.clock(), Limit.STORE)
+                await self._actions.perform(session, solve, scheduler.without_slot(solve, self.clock(), deferral))
+                return
             solve.error = error
             await self._actions.perform(session, solve, scheduler.stored(solve, self.clock(), ok=False))
+            return
+        finally:
+            if self.limits is not None:
+                self.limits.decided(intent)
+        if isinstance(over, NoSlot):
+            assert self.limits is not None  # noqa: S101 - who shares no account asks for no slot
+            deferral = await self.limits.held(session, over, rooms)
+            await self._actions.perform(session, solve, scheduler.without_slot(solve, self.clock(), deferral))
             return
         if isinstance(over, Entry):
             self._let_go(solve, scheduler.stored(solve, self.clock(), ok=False))
@@ -626,12 +663,15 @@ class Engine:
         self.emitter.requested(session, CREATE_TASK, solve.ticket, outcome, parsed, now - sent)
         actions = scheduler.submitted(solve, parsed, now)
         self.emitter.account_may_have_changed(session, parsed, now)
+        if session.fleet is not None and session.fleet.has_news and self.limits is not None:
+            # Before the slot is free again: who gets it next must know why it is.
+            await self.limits.sync(session)
         if parsed.kind is AnswerKind.ACCEPTED or parsed.kind is AnswerKind.READY:
             solve.accepted_at = self.wall()
             session.reports.accepted(solve.task_type, solve.accepted_at)
         await self._actions.perform(session, solve, actions)
 
-    async def _admit(self, solve: Solve, intent: Record) -> Entry | OverBudget | None:
+    async def _admit(self, solve: Solve, intent: Record) -> Obstacle | None:
         """Have an INTENT recorded, if its key is still to be had and its task fits into the budgets; else what is in its way.
 
         Raises JournalError.
@@ -642,6 +682,8 @@ class Engine:
             over = await self.journal_queue.claim(KeyClaim(key.hash, key.after, intent, budget))
         elif budget is not None:
             over = await self.journal_queue.claim(SpendClaim(intent, budget))
+        elif self.limits is not None:
+            return await self.journal_queue.claim(SlotClaim(intent))
         else:
             await self.journal_queue.write((intent,), keep=False)
             return None
@@ -652,7 +694,7 @@ class Engine:
                 budgets.admitted(solve, intent.at)
         elif isinstance(over, Entry):
             solve.error = KeyTaken()
-        elif budgets is not None and not over.waits:
+        elif isinstance(over, OverBudget) and budgets is not None and not over.waits:
             solve.error = budgets.refused(solve.account, over, intent.at)
         return over
 
@@ -725,6 +767,19 @@ class Engine:
         if session.keys.changeable:
             self._read_key_again(session, now, rejected=rejected_for_key)
         session.key_rejected = False
+
+    def sync_limits(self, session: AccountSession) -> None:
+        """Tell the fleet what this account's guard has seen, and take over what others have; without waiting."""
+        if self._tasks is not None:
+            self._tasks.start_soon(self._sync_limits, session)
+
+    async def _sync_limits(self, session: AccountSession) -> None:
+        assert self.limits is not None  # noqa: S101 - a shared account has them
+        try:
+            await self.limits.sync(session)
+        except Exception as error:  # noqa: BLE001 - a fault of ours ends this look; the next one comes
+            log_fault("the fleet's limits could not be compared", error)
+        self._wake_up.notify()
 
     def _read_key_again(self, session: AccountSession, now: float, *, rejected: bool) -> None:
         assert self._group is not None  # noqa: S101 - called while the owner runs

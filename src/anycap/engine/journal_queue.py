@@ -22,7 +22,7 @@ from anycap.engine.faults import log_fault
 from anycap.engine.notifier import AnyNotifier, Notifier
 from anycap.errors import Fenced, JournalError
 from anycap.journal.fields import RecordRefused
-from anycap.journal.port import Capability, Claim, Entry, Journal, OverBudget, Record, RecordKind, TicketClaim, offers
+from anycap.journal.port import Capability, Claim, Journal, Obstacle, Record, RecordKind, TicketClaim, offers
 
 logger = logging.getLogger("anycap.journal")
 
@@ -39,7 +39,7 @@ class _Part:
         self.records = records
         self.keep = keep
         self.claim = claim
-        self.answer: Entry | OverBudget | None = None
+        self.answer: Obstacle | None = None
         """What is in the way of the claim."""
         self.error: JournalError | None = None
 
@@ -138,7 +138,7 @@ class JournalQueue:
             self._writing = False
             self._wake()
 
-    async def claim(self, claim: Claim) -> Entry | OverBudget | None:
+    async def claim(self, claim: Claim) -> Obstacle | None:
         """Have a claim carried out, in one commit with what has gathered; None, or what is in its way.
 
         Raises JournalError: then it was not, and is forgotten.
@@ -259,7 +259,7 @@ class JournalQueue:
         for record in records:
             self.closing.pop(record.ticket_id, None)
 
-    async def _store(self, records: Sequence[Record], claims: Sequence[Claim] = ()) -> list[Entry | OverBudget | None]:
+    async def _store(self, records: Sequence[Record], claims: Sequence[Claim] = ()) -> list[Obstacle | None]:
         journal = self.journal
         try:
             if claims:

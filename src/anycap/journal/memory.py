@@ -19,9 +19,11 @@ from anycap.journal.port import (
     Entry,
     EntryFilter,
     KeyClaim,
+    Obstacle,
     OverBudget,
     Record,
     RecordKind,
+    SlotClaim,
     SpendClaim,
     TicketClaim,
 )
@@ -68,7 +70,7 @@ class MemoryJournal:
         for record, fields in zip(records, allowed, strict=True):
             self._take(record, fields)
 
-    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | OverBudget | None]:
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Obstacle | None]:
         """Carry out each claim or none of it, with `records`; never suspends. Every ticket here is this client's."""
         self._check()
         for claim in claims:
@@ -77,7 +79,7 @@ class MemoryJournal:
         await self.write(records)
         return [self._claim(claim) for claim in claims]
 
-    def _claim(self, claim: Claim) -> Entry | OverBudget | None:
+    def _claim(self, claim: Claim) -> Obstacle | None:
         match claim:
             case KeyClaim():
                 of_key = self._of_key.get(claim.key)
@@ -86,6 +88,8 @@ class MemoryJournal:
                 return self._admit(claim.intent, claim.budget)
             case SpendClaim():
                 return self._admit(claim.intent, claim.budget)
+            case SlotClaim():
+                return self._admit(claim.intent, None)
             case TicketClaim():
                 return None if claim.ticket_id in self._open else self._entry(claim.ticket_id)
             case _:

@@ -213,13 +213,33 @@ class SpendClaim:
 
 
 @frozen
+class SlotClaim:
+    """To write `intent`, if the fleet has a slot for its task. A `KeyClaim` needs one, too, where slots are shared."""
+
+    intent: Record
+
+
+@frozen
+class NoSlot:
+    """Why the fleet has no slot: the name of a limit (`core/admission/decisions.py`), with the task type or rule it is of.
+
+    `limit` is empty when there is news of the account that has to be looked at first.
+    """
+
+    limit: str
+    name: str = ""
+
+
+@frozen
 class TicketClaim:
     """To become the owner of an open ticket whose owner is dead."""
 
     ticket_id: str
 
 
-Claim = KeyClaim | TicketClaim | SpendClaim
+Claim = KeyClaim | TicketClaim | SpendClaim | SlotClaim
+Obstacle = Entry | OverBudget | NoSlot
+"""What may be in the way of a claim."""
 
 
 class Capability(StrEnum):
@@ -231,6 +251,8 @@ class Capability(StrEnum):
     """`on_change`: other processes use the same store, and what they write is noticed."""
     SENDING = "sending"
     """`sending`: after a crash it is known which requests never left."""
+    SLOTS = "slots"
+    """`SlotClaim`: it grants the slots of accounts that several machines use."""
     BUDGETS = "budgets"
     """`spending`, `SpendClaim` and `KeyClaim.budget`: it counts what was spent on each day, for all who use it."""
 
@@ -288,7 +310,7 @@ class SharedJournal(Journal, Protocol):
         """As in `Journal`; only those that `where` asks for, which is much cheaper than looking at all."""
         ...
 
-    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | OverBudget | None]:
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Obstacle | None]:
         """Carry out each claim or none of it, in one commit with `records`; for each None, or what is in its way.
 
         A key's claim is refused when another ticket is the key's latest: that one's entry is the answer. A ticket's claim

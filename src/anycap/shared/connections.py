@@ -45,9 +45,11 @@ def text_of(value: Any) -> str:
 
 @lru_cache(maxsize=64)
 def script(name: str) -> tuple[str, str]:
-    """The text of a script in `lua/`, behind what all share, and its SHA-1, by which the server knows it."""
+    """The text of a script in `lua/`, behind what the scripts share, and its SHA-1, by which the server knows it."""
     folder = Path(__file__).with_name("lua")
-    text = "".join(folder.joinpath(part).read_text(encoding="utf-8") for part in ("common.lua", f"{name}.lua"))
+    text = "".join(
+        folder.joinpath(part).read_text(encoding="utf-8") for part in ("common.lua", "slots.lua", f"{name}.lua")
+    )
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -74,6 +76,8 @@ class Link:
         self._shared = shared
         self.on_up: Callable[[], None] = lambda: None
         """Called when the connection is there (again)."""
+        self.on_down: Callable[[], None] = lambda: None
+        """Called when it is lost."""
         self._push = push
         self._connection: BaseConnection | None = None
         self._up = anyio.Event()
@@ -116,7 +120,9 @@ class Link:
                 self.trouble = _words(error)
                 self.rejected = _is_rejection(error)
             finally:
-                self._connection = None
+                if self._connection is not None:
+                    self._connection = None
+                    self.on_down()
                 up, self._up = self._up, anyio.Event()
                 up.set()  # whoever waits sees that it was rejected, or waits for the next
                 if connection is not None:

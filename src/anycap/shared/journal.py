@@ -27,8 +27,11 @@ from anycap.journal.port import (
     Entry,
     EntryFilter,
     KeyClaim,
+    NoSlot,
+    Obstacle,
     Record,
     RecordKind,
+    SlotClaim,
     SpendClaim,
     TicketClaim,
 )
@@ -59,6 +62,8 @@ class _Open:
     body: str = ""
     erase_at: float = 0.0
     key: str = ""
+    wish: str = ""
+    """For its slot; empty when it has none any more."""
 
 
 class ValkeyJournal:
@@ -67,7 +72,7 @@ class ValkeyJournal:
     With `observe` it only looks: nothing is owned, and nobody is a member (for tools).
     """
 
-    capabilities = frozenset({Capability.CLAIMS, Capability.CHANGES})
+    capabilities = frozenset({Capability.CLAIMS, Capability.CHANGES, Capability.SLOTS})
 
     def __init__(self, store: Store, settings: JournalSettings | None = None, *, observe: bool = False) -> None:
         self.store = store
@@ -85,6 +90,12 @@ class ValkeyJournal:
         self._named: set[str] = set()
         self.accounts: frozenset[str] = frozenset()
         """Whose tickets are taken over; empty: all."""
+        self.wish_for: Callable[[Record], str] = lambda intent: ""
+        """What an INTENT asks the fleet's limits for; empty: nothing is limited."""
+        self.on_room: Callable[[str, str], None] = lambda account, version: None
+        """Called when an account may have room again, with the version of its stops."""
+        self.on_silence: Callable[[], None] = lambda: None
+        """Called when the store does not answer any more."""
         self.on_recovery: Callable[[], None] = lambda: None
         """Called when the store answers again after it was silent."""
         self.on_orphans: Callable[[], None] = lambda: None
@@ -101,6 +112,7 @@ class ValkeyJournal:
         store = self.store
         store.on_up(self._came_up)
         store.quick.on_message = self._message
+        store.quick.on_down = store.durable.on_down = self._went_down
         member = store.member
         member.on_fenced = self._fenced
         member.on_empty = self._fenced
@@ -109,6 +121,7 @@ class ValkeyJournal:
         self._open = True
         if not self._observe:
             await self._take_over("")
+            store.quick.subscribe(member.names.room)
             store.spawn(self._look_often)
             store.spawn(member.keep_alive)
 
@@ -153,30 +166,30 @@ class ValkeyJournal:
         if records:
             await self._write([], self._rows(records))
 
-    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | None]:
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Obstacle | None]:
         """Carry out each claim or none of it, in one script with `records`; see the port."""
         self._check()
         rows = self._rows(records)
         of_claims = [
-            (claim, self._rows([claim.intent])[0] if isinstance(claim, KeyClaim) else None) for claim in claims
+            (claim, None if isinstance(claim, TicketClaim) else self._rows([claim.intent])[0]) for claim in claims
         ]
         return await self._write(of_claims, rows)
 
     def _rows(self, records: Iterable[Record]) -> list[Row]:
         return [row_of(record, self._settings.keep_s) for record in records]
 
-    async def _write(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Entry | None]:
+    async def _write(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Obstacle | None]:
         await self._replay_if_needed()
         durability = self.store.shared.durability
         unconfirmed = dict(self._unconfirmed)
         ops = [_Op.of_unconfirmed(ticket_id, at) for ticket_id, at in unconfirmed.items()]
         ops += [_Op.of_row(row) for row in rows]
-        of_claims = [_Op.of_claim(claim, row) for claim, row in claims]
+        of_claims = [_Op.of_claim(claim, row, self.wish_for) for claim, row in claims]
         member = self.store.member
-        intents = [op for op in (*ops, *of_claims) if op.what in "ik"]
+        intents = [op for op in (*ops, *of_claims) if op.what in "ikn"]
         for _ in range(3):
             args: list[Arg] = [
-                *member.identity, member.names.changes, len(ops), len(of_claims), member.grace_ms,
+                *member.identity, member.names.changes, len(ops), len(of_claims), member.grace_ms, member.names.room,
                 *(value for op in (*ops, *of_claims) for value in op.values()),
             ]  # fmt: skip
             try:
@@ -206,9 +219,9 @@ class ValkeyJournal:
                 for raw in await self._read("ids", op.ticket_id):
                     self._mine[op.ticket_id] = self._open_of(raw)
         self._remember(ops, refused)
-        answers = [None if one == 1 else self._entry(one) for one in answer[2]]
+        answers = [self._obstacle(one) for one in answer[2]]
         self._remember(
-            [op for op, one in zip(of_claims, answers, strict=True) if one is None and op.what == "k"], refused
+            [op for op, one in zip(of_claims, answers, strict=True) if one is None and op.what in "kn"], refused
         )
         lost = frozenset(self._mine.keys() & refused)
         if refused:
@@ -222,6 +235,12 @@ class ValkeyJournal:
             raise fenced
         return answers
 
+    def _obstacle(self, answer: Any) -> Obstacle | None:
+        """What the script says of a claim: carried out, a ticket in its way, or no slot."""
+        if answer == 1:
+            return None
+        return NoSlot(*map(text_of, answer)) if len(answer) == 2 else self._entry(answer)
+
     def _remember(self, ops: Iterable[_Op], refused: frozenset[str]) -> None:
         """Keep what is open by record, in case that the store loses it."""
         for op in ops:
@@ -230,11 +249,13 @@ class ValkeyJournal:
                 continue
             if op.what in "dscv":
                 self._mine.pop(ticket_id, None)
-            elif op.what in "ik":
-                self._mine[ticket_id] = _Open([op.line], key=op.key)
+            elif op.what in "ikn":
+                self._mine[ticket_id] = _Open([op.line], key=op.key, wish=op.wish)
             elif (kept := self._mine.get(ticket_id)) is not None:
                 kept.lines.append(op.line)
-                if op.what == "r":
+                if op.what == "q":
+                    kept.wish = ""
+                elif op.what == "r":
                     kept.body, kept.erase_at = op.body, op.erase_at
 
     async def _write_unconfirmed(self) -> None:
@@ -249,6 +270,9 @@ class ValkeyJournal:
             self._must_replay = True
             self._tell(None)
             self.store.spawn(self._recover)
+
+    def _went_down(self) -> None:
+        self.on_silence()
 
     def _fenced(self) -> None:
         """The store was empty, or others have taken over: see what is still ours."""
@@ -291,7 +315,14 @@ class ValkeyJournal:
                 page = mine[start : start + REPLAY_PAGE]
                 args: list[Arg] = [*member.identity, len(page)]
                 for ticket_id, kept in page:
-                    args += [ticket_id, "".join(line + "\n" for line in kept.lines), kept.body, kept.erase_at, kept.key]
+                    args += [
+                        ticket_id,
+                        "".join(line + "\n" for line in kept.lines),
+                        kept.body,
+                        kept.erase_at,
+                        kept.key,
+                        kept.wish,
+                    ]
                 durability = self.store.shared.durability
                 answer, *replies = await self.store.durable.run_script(
                     "replay", member.names.keys, args, *commands_behind(durability)
@@ -440,7 +471,11 @@ class ValkeyJournal:
         """Not kept: a mark in the store would be another round trip."""
 
     def _message(self, channel: str, text: str) -> None:
-        if channel != self.store.member.names.changes:
+        names = self.store.member.names
+        if channel == names.room and text:
+            version, _, account = text.partition("\n")
+            self.on_room(account, version)
+        if channel != names.changes:
             return
         owner, *ticket_ids = text.split("\n")
         if not text:
@@ -494,12 +529,15 @@ class _Op:
     erase_at: float = 0.0
     key: str = ""
     after: str = ""
+    wish: str = ""
 
     def values(self) -> tuple[Arg, ...]:
-        return self.ticket_id, self.what, self.line, self.at, self.body, self.erase_at, self.key, self.after
+        return (
+            self.ticket_id, self.what, self.line, self.at, self.body, self.erase_at, self.key, self.after, self.wish,
+        )  # fmt: skip
 
     @classmethod
-    def of_row(cls, row: Row, what: str | None = None, after: str = "") -> _Op:
+    def of_row(cls, row: Row, what: str | None = None, after: str = "", wish: str = "") -> _Op:
         kind = kind_of(row.kind)
         if what is None:
             match kind:
@@ -513,19 +551,24 @@ class _Op:
                     what = "s"
                 case RecordKind.ACCEPTED:
                     what = "a"
+                case RecordKind.IN_DOUBT:
+                    what = "q"
                 case RecordKind():
                     what = "c" if kind.closes else "o"
                 case _:
                     what = "f"
         line = _line(row.kind, row.at, row.fields)
-        return cls(row.ticket_id, what, line, row.at, row.body or "", row.erase_at, row.key or "", after)
+        return cls(row.ticket_id, what, line, row.at, row.body or "", row.erase_at, row.key or "", after, wish)
 
     @classmethod
-    def of_claim(cls, claim: Claim, row: Row | None) -> _Op:
+    def of_claim(cls, claim: Claim, row: Row | None, wish_for: Callable[[Record], str]) -> _Op:
         match claim:
             case KeyClaim():
-                assert row is not None  # noqa: S101 - a key's claim comes with the row of its INTENT
-                return cls.of_row(row, "k", claim.after or "")
+                assert row is not None  # noqa: S101 - the claim of a new task comes with the row of its INTENT
+                return cls.of_row(row, "k", claim.after or "", wish_for(claim.intent))
+            case SlotClaim():
+                assert row is not None  # noqa: S101 - likewise
+                return cls.of_row(row, "n", "", wish_for(claim.intent))
             case TicketClaim():
                 return cls(claim.ticket_id, "t")
             case SpendClaim():

@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 _OF_TICKETS = (
     "meta", "members", "fences", "about", "owners", "logs", "bodies", "all", "open", "closed", "erase", "keys", "key_of", "kept",
-    "foreign",
+    "foreign", "slots", "lapses", "counts", "windows", "stops", "versions", "bad", "probes",
 )  # fmt: skip
 """In the order in which `lua/common.lua` takes them."""
 
@@ -20,10 +20,13 @@ class Names:
     """What the scripts take as `KEYS`."""
     changes: str = field(init=False)
     """The channel on which writers say which tickets have changed."""
+    room: str = field(init=False)
+    """The channel that says of which account there may be room again, and which version its stops have."""
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "keys", tuple(self.of(name) for name in _OF_TICKETS))
         object.__setattr__(self, "changes", self.of("changes"))
+        object.__setattr__(self, "room", self.of("room"))
 
     def of(self, name: str) -> str:
         """The full name. What is in braces decides the hash slot."""

@@ -15,7 +15,7 @@ import anyio
 from anycap.errors import JournalError
 from anycap.journal.fields import admitted
 from anycap.journal.memory import MemoryJournal
-from anycap.journal.port import Capability, Claim, Entry, EntryFilter, OverBudget, Record, TicketClaim
+from anycap.journal.port import Capability, Claim, Entry, EntryFilter, Obstacle, Record, TicketClaim
 from anycap.results import SpendingLine
 from anycap.settings import JournalSettings
 
@@ -114,11 +114,11 @@ class ModelJournal:
         """Append `records`; they are durable when this returns. Cancelling ends the waiting, not the writing."""
         await self._write((), records)
 
-    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | OverBudget | None]:
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Obstacle | None]:
         """Carry out each claim or none of it, as one write with `records`; decided when the write is done."""
         return await self._write(claims, records)
 
-    async def _write(self, claims: Sequence[Claim], records: Sequence[Record]) -> list[Entry | OverBudget | None]:
+    async def _write(self, claims: Sequence[Claim], records: Sequence[Record]) -> list[Obstacle | None]:
         self._alive()
         intents = [claim.intent for claim in claims if not isinstance(claim, TicketClaim)]
         asked = [*records, *intents]
@@ -129,7 +129,7 @@ class ModelJournal:
         if fault is not None:
             raise JournalError(f"The journal could not be written: {fault}. What was to be written is not.")
         self._under_way.append(asked)
-        answers: list[Entry | OverBudget | None] = []
+        answers: list[Obstacle | None] = []
         try:
             if self._write_delay_s > 0:
                 await self._sleep(self._write_delay_s)

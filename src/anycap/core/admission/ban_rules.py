@@ -19,7 +19,7 @@ Three exceptions:
 import math
 from bisect import bisect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from anycap.core.admission.decisions import UNTIL_AN_ANSWER, Deferred, Limit, RuleHealth
 from anycap.core.vendor_limits import BanRule
@@ -137,7 +137,7 @@ class SlidingWindowCounter:
         if lost:
             if self._of_submits_only if submit else self._was_bad_for_all(stale=stale):
                 self._add(now)
-        elif problem is not None and self._counts(problem.code):
+        elif problem is not None and self.counts(problem.code):
             self._last_bad = problem
             self._add(now)
         else:
@@ -151,6 +151,11 @@ class SlidingWindowCounter:
             expiries.append(until)
         else:
             expiries.insert(bisect(expiries, until), until)
+
+    def seen_by_fleet(self, expiries: Iterable[float]) -> None:
+        """The bad answers of all machines, ours among them: when each leaves the window, by this clock."""
+        self._expiries = deque(sorted(expiries))
+        self.bad = len(self._expiries)
 
     def next_change(self, now: float) -> float:
         """When the oldest bad answer leaves the window, if that can let something through."""
@@ -168,7 +173,8 @@ class SlidingWindowCounter:
         last = self._last_bad
         return last is not None and (stale or last.category in (Category.ACCOUNT, Category.BLOCKED))
 
-    def _counts(self, code: Code) -> bool:
+    def counts(self, code: Code) -> bool:
+        """Whether an answer with this code is a bad one under the rule."""
         return not self.rule.codes or code in self.rule.codes
 
     def _add(self, now: float) -> None:

@@ -43,6 +43,16 @@ class CircuitBreaker:
         # A getBalance, or a poll, was answered well: one request may go and decide.
         self._half_open = False
 
+    @classmethod
+    def seen_elsewhere(
+        cls, policy: RecoveryPolicy, name: str | None, problem: ErrorAnswer, *, until: float, wait_s: float
+    ) -> CircuitBreaker:
+        """The same pause as another machine has it."""
+        breaker = cls(policy, name, problem)
+        breaker.until = until
+        breaker._wait_s = wait_s
+        return breaker
+
     def covers(self, action: RequestKind, name: str) -> bool:
         return action in self.blocks and (self.name is None or self.name == name)
 

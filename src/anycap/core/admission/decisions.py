@@ -45,6 +45,8 @@ class Limit(StrEnum):
     """Repeats are a bounded part of first submits."""
     BUDGET = "budget"
     """Nobody knows what a task costs: one at a time, until one has taught it."""
+    STORE = "store"
+    """The server that the fleet shares does not answer: nothing new is sent."""
     STOP = "stop"
     """A stop or cool-down; `Deferred.problem` is its cause."""
     PROBE = "probe"

@@ -37,6 +37,7 @@ from anycap.core.admission.decisions import (
     RequestKind,
 )
 from anycap.core.admission.firewall import FirewallPages
+from anycap.core.admission.fleet import FleetView
 from anycap.core.admission.neighbours import KeyGate
 from anycap.core.admission.open_breakers import OpenBreakers, problem_of
 from anycap.core.admission.retry_budget import RetryBudget
@@ -101,6 +102,8 @@ class Guard:
         self._task_window = TaskWindow(settings.max_in_flight)
         self._task_types: dict[str, _TaskType] = {}
         self.breakers = OpenBreakers(address, settings, self._in_flight, chance)
+        self.fleet: FleetView | None = None
+        """Set where other machines share the account (`join`)."""
 
         self.key_gate: KeyGate | None = None
         """What the other processes of this machine know of the key; None: nothing is shared with them."""
@@ -136,6 +139,10 @@ class Guard:
             stopped = self.breakers.check_proxy(now, proxy)
             if stopped is not None:
                 return stopped
+        if self.fleet is not None:
+            held = self.fleet.deferral(now, task_type)
+            if held is not None:
+                return held
         # Cheapest question first. Each answer names its limit: DeadlineError, events and health() repeat it to the user.
         if self._submits >= self._submit_window.size:
             return SUBMIT_WINDOW_FULL
@@ -199,7 +206,11 @@ class Guard:
         opened = self._answered(now, RequestKind.SUBMIT, task_type, self._submit_rules, parsed, proxy)
         if opened is not None:
             # One step back for each time the vendor is full, however many requests were told so.
-            if opened.problem.code is Code.CONCURRENCY_LIMIT:
+            if self.fleet is not None:
+                # How many tasks the vendor has of the account is known in the store alone.
+                if opened.problem.code in (Code.CONCURRENCY_LIMIT, Code.NO_WORKERS):
+                    self.fleet.refused("" if opened.problem.code is Code.CONCURRENCY_LIMIT else task_type)
+            elif opened.problem.code is Code.CONCURRENCY_LIMIT:
                 self._task_window.refused(now, unfinished)
             elif opened.problem.code is Code.NO_WORKERS:
                 own.window.refused(now, own_unfinished)
@@ -305,6 +316,18 @@ class Guard:
         """A getBalance showed `amount`. A positive one lifts the stops of an empty account, any one a suspension's."""
         self.breakers.balance_seen(now, amount)
 
+    # -- other machines
+
+    def join(self, fleet: FleetView) -> None:
+        """Others share the account: slow start, the task window and the account's ban rules are the fleet's from now on."""
+        self.fleet = self.breakers.fleet = fleet
+        self._submit_window.size = self._submit_window.longest
+
+    @property
+    def own_rules(self) -> tuple[SlidingWindowCounter, ...]:
+        """The ban rules of the account; those of its address concern this machine alone."""
+        return tuple(rule for rule in self._rules if rule.rule.scope not in (Scope.ADDRESS, Scope.VENDOR))
+
     # -- the user
 
     def reset(self, now: float) -> None:
@@ -315,7 +338,8 @@ class Guard:
         self.breakers.clear()
         if self.key_gate is not None:
             self.key_gate.reset()
-        self._submit_window.restart()
+        if self.fleet is None:
+            self._submit_window.restart()
         self._ask_window.restart()
 
     def key_changed(self, now: float) -> None:
@@ -363,6 +387,8 @@ class Guard:
                 return f"the retry budget is used up: repeats are at most {self._budget.ratio:.0%} of first submits"
             case Limit.BUDGET:
                 return "nobody knows what a task costs here, and a budget is set: one at a time until one has taught it"
+            case Limit.STORE:
+                return "the server that the fleet shares does not answer"
             case Limit.STOP:
                 return f"{deferred.problem.code if deferred.problem is not None else 'a stop'} pauses it"
             case Limit.PROBE:
@@ -467,6 +493,10 @@ class Guard:
             for rule in rules:
                 rule.answered(now, submit=submit, problem=problem, lost=lost, stale=stale)
         old_key, self._with_old_key = self._with_old_key > 0, max(0, self._with_old_key - 1)
+        if self.fleet is not None and problem is not None:
+            for rule in rules:
+                if rule.rule.scope not in (Scope.ADDRESS, Scope.VENDOR) and rule.counts(problem.code):
+                    self.fleet.bad(rule.rule.name)
         opened = self.breakers.open_for(now, action, name, parsed, proxy, old_key=old_key)
         self._address.answered(now, action, parsed, self.provider, self._chance)
         well = problem is None and not is_vendor_failure(parsed)

@@ -7,13 +7,14 @@ requests and knows windows and ban rules. The breakers of an address belong to `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from decimal import Decimal
 
 from anycap.core.admission.address import AddressGuard
 from anycap.core.admission.ban_rules import RECHECK_S
 from anycap.core.admission.circuit_breaker import BALANCE_METHOD, FUNDS, CircuitBreaker
 from anycap.core.admission.decisions import UNTIL_AN_ANSWER, Deferred, Limit, RequestKind
+from anycap.core.admission.fleet import FleetView, is_later, is_shared
 from anycap.core.admission.recovery_policy import BlockScope, Recovery, recovery_policy_for, stated_wait_s
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.settings import GuardSettings
@@ -27,7 +28,7 @@ PROXIES_MAX = 1024
 class OpenBreakers:
     """What is stopped for one account. `in_flight(action, name)` counts its requests without an answer."""
 
-    __slots__ = ("_address", "_chance", "_in_flight", "_of_account", "_of_proxies", "_settings")
+    __slots__ = ("_address", "_chance", "_in_flight", "_of_account", "_of_proxies", "_settings", "fleet")
 
     def __init__(
         self,
@@ -36,6 +37,8 @@ class OpenBreakers:
         in_flight: Callable[[RequestKind, str | None], int],
         chance: Callable[[], float],
     ) -> None:
+        self.fleet: FleetView | None = None
+        """Set where other machines share the account."""
         self._address = address
         self._settings = settings
         self._in_flight = in_flight
@@ -63,12 +66,20 @@ class OpenBreakers:
         strictest: Deferred | None = None
         # Another account's answer does not wake this one's solves: without a request of its own it must look again.
         wake = UNTIL_AN_ANSWER if self._in_flight(action, None) else now + RECHECK_S
-        for it in self._of_account.values():
+        for key, it in self._of_account.items():
             if it.covers(action, name):
                 # A poll is told apart from a createTask that hangs, so a rejected key need not wait for those.
                 covered = (action,) if it.policy.way is Recovery.POLL else it.blocks
                 in_flight = sum(self._in_flight(kind, it.name) for kind in covered)
-                strictest = _stricter(strictest, it.check(now, action, name, in_flight, wake))
+                held = it.check(now, action, name, in_flight, wake)
+                if (
+                    self.fleet is not None
+                    and is_shared(it)
+                    and (held is None or held.probe is not None)
+                    and not self.fleet.may_probe(key)
+                ):
+                    held = self.fleet.waits_for_probe(now, it)
+                strictest = _stricter(strictest, held)
         for it in self._address.breakers.values():
             if it.covers(action, name):
                 in_flight = sum(self._address.in_flight[kind] for kind in it.blocks)
@@ -153,7 +164,11 @@ class OpenBreakers:
             if breakers is self._of_proxies and len(breakers) >= PROXIES_MAX:
                 del breakers[next(iter(breakers))]
             breaker = breakers[key] = CircuitBreaker(policy, covers, problem)
-        if not breaker.trip(now, action, problem, policy, stated_s, self._chance()):
+        before = (breaker.until, breaker.policy, breaker.blocks)
+        opened = breaker.trip(now, action, problem, policy, stated_s, self._chance())
+        if self.fleet is not None and (breaker.until, breaker.policy, breaker.blocks) != before:
+            self.fleet.opened(key, breaker)
+        if not opened:
             return None
         if policy.scope is BlockScope.ADDRESS and self._address.neighbours is not None:
             self._address.neighbours.stopped(key, breaker, now)
@@ -179,6 +194,8 @@ class OpenBreakers:
         """Lift what belongs to the account; what belongs to the address stays."""
         self._of_account.clear()
         self._of_proxies.clear()
+        if self.fleet is not None:
+            self.fleet.reset()
 
     def next_change(self, now: float) -> float:
         """The earliest moment at which one of them could let something through without an answer."""
@@ -195,6 +212,7 @@ class OpenBreakers:
         well: bool,
     ) -> None:
         ended: list[str] = []
+        fleet = self.fleet if breakers is self._of_account else None
         for key, it in breakers.items():
             if it.probe is not action or not (it.covers(action, name) or it.policy.way is Recovery.BALANCE):
                 continue
@@ -203,6 +221,8 @@ class OpenBreakers:
                 # Lifting is `balance_seen`'s: an answer without a balance shows nothing.
                 if name == BALANCE_METHOD:
                     it.probe_failed(now, self._chance())
+                    if fleet is not None:
+                        fleet.opened(key, it)
             elif parsed.delivery is Delivery.NOT_SENT:
                 it.probe_undecided()
             elif well and action is RequestKind.POLL and waits_for_polls:
@@ -213,8 +233,27 @@ class OpenBreakers:
                 it.probe_undecided()
             else:
                 it.probe_failed(now, self._chance())
+                if fleet is not None:
+                    fleet.opened(key, it)
         for key in ended:
             del breakers[key]
+            if fleet is not None:
+                fleet.lifted(key)
+
+    def adopt(self, now: float, breakers: Mapping[str, CircuitBreaker], unsaid: Collection[str]) -> None:
+        """The fleet's stops of this account: those that others have opened, prolonged or lifted.
+
+        `unsaid` are the keys of ours that the fleet does not know yet. A breaker whose probe is on its way here stays as it is.
+        """
+        over = [
+            key for key, it in self._of_account.items() if key not in breakers and key not in unsaid and is_shared(it)
+        ]
+        for key in over:
+            del self._of_account[key]
+        for key, theirs in breakers.items():
+            ours = self._of_account.get(key)
+            if ours is None or (key not in unsaid and ours.probe is None and is_later(theirs.until, ours.until)):
+                self._of_account[key] = theirs
 
 
 def problem_of(parsed: ParsedAnswer) -> ErrorAnswer | None:

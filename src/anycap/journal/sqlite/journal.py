@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import anyio
 
 from anycap.errors import JournalError
-from anycap.journal.port import Capability, Claim, Entry, EntryFilter, OverBudget, Record, TicketClaim
+from anycap.journal.port import Capability, Claim, Entry, EntryFilter, Obstacle, Record, TicketClaim
 from anycap.journal.sqlite.writer import WriterThread, way_back
 from anycap.results import SpendingLine
 from anycap.settings import JournalSettings
@@ -121,7 +121,7 @@ class SqliteJournal:
         rows = store.rows(records)
         await self._write(store, lambda: store.append(rows))
 
-    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Entry | OverBudget | None]:
+    async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Obstacle | None]:
         """Carry out each claim or none of it, in one transaction with `records`; see the port. Cancelling is as in `write`."""
         store = self._check()
         rows = store.rows(records)

@@ -22,9 +22,11 @@ from anycap.journal.port import (
     Entry,
     EntryFilter,
     KeyClaim,
+    Obstacle,
     OverBudget,
     Record,
     RecordKind,
+    SlotClaim,
     SpendClaim,
     TicketClaim,
 )
@@ -314,7 +316,7 @@ class Store:
                 self._ownership.mark(entry.ticket_id)
         return bool(rows)
 
-    def claim(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Entry | OverBudget | None]:
+    def claim(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Obstacle | None]:
         """Append the rows and carry out each claim, in one transaction; for each None, or what is in its way.
 
         A claim of a new task comes with the row of its INTENT.
@@ -324,7 +326,7 @@ class Store:
         ):
             self._check_identity()
 
-        def carry_out(connection: sqlite3.Connection) -> list[Entry | OverBudget | None]:
+        def carry_out(connection: sqlite3.Connection) -> list[Obstacle | None]:
             self._append(connection, rows)
             totals: dict[int, DayTotals] = {}
             return [self._claim_one(connection, claim, intent, totals) for claim, intent in claims]
@@ -336,7 +338,7 @@ class Store:
 
     def _claim_one(
         self, connection: sqlite3.Connection, claim: Claim, intent: Row | None, totals: dict[int, DayTotals]
-    ) -> Entry | OverBudget | None:
+    ) -> Obstacle | None:
         match claim:
             case KeyClaim():
                 assert intent is not None  # noqa: S101 - `claim` says so
@@ -347,6 +349,9 @@ class Store:
             case SpendClaim():
                 assert intent is not None  # noqa: S101 - the same
                 return self._admit(connection, intent, claim.budget, totals)
+            case SlotClaim():
+                assert intent is not None  # noqa: S101 - the same
+                return self._admit(connection, intent, None, totals)
             case TicketClaim():
                 return self._claim_ticket(connection, claim.ticket_id)
             case _:

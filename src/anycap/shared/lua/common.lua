@@ -15,8 +15,19 @@
 -- key_of   hash   ticket -> its idempotency key
 -- kept     set    tickets whose solution outlives its delivery
 -- foreign  set    tickets with a record of a later release, which are never forgotten
+-- slots    hash   ticket -> account, task type, "s" (createTask on its way) or "t" (task), most tasks, most submits, life; a line each
+-- lapses   zset   ticket -> when its slot lapses, in milliseconds: for what nobody ends
+-- counts   hash   account -> its slots; account and "submits" -> those on their way; account, "type", task type -> its slots
+-- windows  hash   account and "submits" -> createTask requests at once; account and "tasks", or "type" and a task type -> tasks, "known"
+--                 and "shrunk" behind it
+-- stops    hash   account and key -> until when, in milliseconds, and the stop as JSON
+-- versions hash   account -> a number that grows with each change of its stops
+-- bad      hash   account and ban rule -> when bad answers came, in milliseconds
+-- probes   hash   account and key -> who probes, and until when that counts
 local META, MEMBERS, FENCES, ABOUT, OWNERS, LOGS, BODIES, ALL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local OPEN, CLOSED, ERASE, BY_KEY, KEY_OF, KEPT, FOREIGN = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
+local SLOTS, LAPSES, COUNTS, WINDOWS = KEYS[16], KEYS[17], KEYS[18], KEYS[19]
+local STOPS, VERSIONS, BAD, PROBES = KEYS[20], KEYS[21], KEYS[22], KEYS[23]
 local call = redis.call
 
 local function milliseconds()

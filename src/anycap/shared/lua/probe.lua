@@ -6,6 +6,7 @@ local function try(command, ...)
   if type(answer) == 'table' and answer.err then wrong[#wrong + 1] = string.lower(command) .. ': ' .. answer.err end
 end
 for _, key in ipairs({META, FENCES, ABOUT, OWNERS, LOGS, BODIES, BY_KEY, KEY_OF}) do try('HGET', key, name) end
+try('HKEYS', PROBES)
 try('HSET', ABOUT, name, '1')
 try('HSETNX', ABOUT, name, '1')
 try('HINCRBY', ABOUT, name, 1)

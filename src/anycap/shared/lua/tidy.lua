@@ -9,6 +9,7 @@ for _, id in ipairs(lapsed) do
   call('HDEL', BODIES, id)
   call('ZREM', ERASE, id)
   if not call('ZSCORE', CLOSED, id) then
+    free(id)
     call('HSET', LOGS, id, (call('HGET', LOGS, id) or '') .. line .. '\n')
     call('ZADD', CLOSED, wall, id)
     call('ZREM', OPEN, id)

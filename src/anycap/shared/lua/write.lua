@@ -1,12 +1,12 @@
 -- Append records and carry out claims, each of them or none of it.
 --
--- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds; then for each record eight values: ticket,
+-- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds, channel for slots; then for each record nine values: ticket,
 -- what it is (a letter), its line, its wall second, its solution, the wall second from which that is erased, its key, the
--- ticket after which the key is claimed. The records of claims are the last.
---   i intent  r result  d delivered or reported  s settled  c another closing one  a accepted  o another  f of a later release
+-- ticket after which the key is claimed, the wish for a slot (slots.lua; empty: none is needed). The records of claims are the last.
+--   i intent  r result  d delivered or reported  s settled  c another closing one  a accepted  q in doubt  o another  f of a later release
 --   v closing, of an INTENT whose write was not confirmed: of no meaning if it was never carried out
---   k intent that claims its key  t claims the ticket itself (no line)
--- Answers: 'OK', the tickets whose records were refused, for each claim 1 or the ticket in its way.
+--   k intent that claims its key  n intent that claims a slot only  t claims the ticket itself (no line)
+-- Answers: 'OK', the tickets whose records were refused, for each claim 1, the ticket in its way, or the limit and what it is of.
 local reason = why_not(ARGV[1], ARGV[2], ARGV[3])
 if reason then return {reason} end
 local me, channel, records, claims, grace = ARGV[2], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -52,7 +52,7 @@ local function write(id, what, line, at, body, erase_at, key)
     what = 'c'
   end
   if not may_write(id, what) then return false end
-  if what == 'i' or what == 'k' then
+  if what == 'i' or what == 'k' or what == 'n' then
     forget_key(id)
     call('HSET', OWNERS, id, me)
     call('ZREM', CLOSED, id)
@@ -68,6 +68,7 @@ local function write(id, what, line, at, body, erase_at, key)
     end
   else
     ensure(id)
+    if what == 'a' then accepted(id) elseif what ~= 'o' and what ~= 'f' then free(id) end
     if what == 'r' then
       if not call('ZSCORE', CLOSED, id) and body ~= '' then
         call('HSET', BODIES, id, body)
@@ -91,9 +92,13 @@ local function latest_of(key)
   return tickets and string.match(tickets, '([^\n]+)$')
 end
 
-local function claim_key(id, what, line, at, body, erase_at, key, after)
-  local latest = latest_of(key)
+local function claim_intent(id, what, line, at, body, erase_at, key, after, wish)
+  local latest = what == 'k' and latest_of(key)
   if latest and latest ~= after then return ticket_of(latest) end
+  if wish ~= '' then
+    local held = take_slot(id, wish)
+    if held then return held end
+  end
   if not write(id, what, line, at, body, erase_at, key) then return ticket_of(id) end
   return 1
 end
@@ -114,13 +119,14 @@ local function claim_ticket(id)
 end
 
 for i = 0, records + claims - 1 do
-  local at = 7 + 8 * i
+  local at = 8 + 9 * i
   local id, what = ARGV[at + 1], ARGV[at + 2]
   if i >= records then
-    answers[#answers + 1] = what == 't' and claim_ticket(id) or what ~= 't' and claim_key(unpack(ARGV, at + 1, at + 8)) or false
+    answers[#answers + 1] = what == 't' and claim_ticket(id) or what ~= 't' and claim_intent(unpack(ARGV, at + 1, at + 9)) or false
   elseif not write(unpack(ARGV, at + 1, at + 7)) then
     refused[#refused + 1] = id
   end
 end
+tell_of_room(ARGV[8])
 if #told > 0 then call('PUBLISH', channel, me .. '\n' .. table.concat(told, '\n')) end
 return {'OK', refused, answers}

@@ -1,0 +1,143 @@
+"""What one account knows of the other machines that use it, and what they have yet to be told. Pure; a part of the guard.
+
+Slots are granted in the shared store, together with the INTENT. Here is why none is to be had, until it is worth asking again;
+the stops and bad answers that this process has seen and the others have not; and which probes are ours, of which the whole
+fleet sends one. Who talks to the store is `engine/fleet_limits.py`. Nothing of the address is ever in here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+from anycap.core.admission.circuit_breaker import CircuitBreaker
+from anycap.core.admission.decisions import Deferred, Limit
+from anycap.core.admission.recovery_policy import BlockScope
+from anycap.taxonomy import Code
+
+LOOK_S = 5.0
+"""A message says when there is room again; as one may be lost, it is asked so often all the same."""
+PROBE_RECHECK_S = 1.0
+"""Another member's probe is on its way: an answer takes about so long, and a message tells of it."""
+OF_THE_ACCOUNT = frozenset({BlockScope.ACCOUNT, BlockScope.NAME})
+"""What is shared. Proxies are a caller's own, and an address is seen from one machine."""
+OF_THE_MACHINE = frozenset({Code.IP_NOT_ALLOWED})
+"""Stops of the account that another machine need not share: its address may well be on the list."""
+
+
+@frozen
+class Report:
+    """Something that the others have to know: `what` is opened, lifted, bad, refused, probe or reset."""
+
+    what: str
+    key: str = ""
+    """A breaker's key, a ban rule's name, or a task type (empty: the account)."""
+    breaker: CircuitBreaker | None = field(default=None, repr=False)
+
+
+class FleetView:
+    """What one process knows and has to say about one account that it shares."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        """Vendor host and account name: the same on every machine."""
+        self.version = "0"
+        """Of the account's stops, as they were last seen."""
+        self.reports: list[Report] = []
+        self.rooms = 0
+        """How often there may have been room: who asks compares it, as a message may overtake the answer that there is none."""
+        self._hold: Deferred | None = None
+        self._held_type: str | None = None
+        self._granted: set[str] = set()
+        self._asked: set[str] = set()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the store has to be told or asked something."""
+        return bool(self.reports)
+
+    # -- slots
+
+    def deferral(self, now: float, task_type: str) -> Deferred | None:
+        """Why it is of no use to ask for a slot now; None: it may be."""
+        hold = self._hold
+        if hold is None:
+            return None
+        if hold.until <= now:
+            self._hold = None
+            return None
+        return hold if self._held_type is None or self._held_type == task_type else None
+
+    def hold(self, now: float, limit: Limit, *, task_type: str | None = None, name: str | None = None) -> Deferred:
+        """The store has none: ask again when told, or after a while."""
+        self._held_type = task_type
+        self._hold = Deferred(now + LOOK_S, limit, name=name, maybe_sooner=True)
+        return self._hold
+
+    def release(self) -> None:
+        """There may be room again."""
+        self._hold = None
+        self.rooms += 1
+
+    # -- stops
+
+    def opened(self, key: str, breaker: CircuitBreaker) -> None:
+        """An answer has opened a breaker, or changed it."""
+        if is_shared(breaker):
+            self._granted.discard(key)
+            self._asked.discard(key)
+            self.reports = [it for it in self.reports if it.key != key or it.what not in ("opened", "lifted")]
+            self.reports.append(Report("opened", key, breaker))
+
+    def lifted(self, key: str) -> None:
+        """A probe was answered well."""
+        self._granted.discard(key)
+        self._asked.discard(key)
+        self.reports = [it for it in self.reports if it.key != key or it.what not in ("opened", "lifted")]
+        self.reports.append(Report("lifted", key))
+
+    def reset(self) -> None:
+        """The user, or another key, has lifted all of them."""
+        self._granted.clear()
+        self._asked.clear()
+        self.reports = [Report("reset")]
+
+    def refused(self, task_type: str) -> None:
+        """The vendor is full (empty: for the account; else: for this task type)."""
+        self.reports.append(Report("refused", task_type))
+
+    def bad(self, rule: str) -> None:
+        """An answer counts under one of the account's ban rules."""
+        self.reports.append(Report("bad", rule))
+
+    # -- probes
+
+    def may_probe(self, key: str) -> bool:
+        """Whether this process is the one that finds out; if nobody has been asked yet, the store is."""
+        if key in self._granted:
+            return True
+        if key not in self._asked:
+            self._asked.add(key)
+            self.reports.append(Report("probe", key))
+        return False
+
+    def granted(self, keys: Sequence[str]) -> None:
+        """The store has answered who probes: these are ours. What is not may be asked for again."""
+        self._granted.update(keys)
+        self._asked.clear()
+
+    def waits_for_probe(self, now: float, breaker: CircuitBreaker) -> Deferred:
+        """The deferral of a request that another member's probe decides about."""
+        return Deferred(now + PROBE_RECHECK_S, Limit.PROBE, name=str(breaker.problem.code))
+
+
+def is_shared(breaker: CircuitBreaker) -> bool:
+    """Whether a stop holds for every machine that uses the account."""
+    return breaker.policy.scope in OF_THE_ACCOUNT and breaker.problem.code not in OF_THE_MACHINE
+
+
+def is_later(one_s: float, other_s: float) -> bool:
+    """Whether one end is later than the other by more than a message takes."""
+    return one_s > other_s + 0.05 or (one_s == math.inf and other_s < math.inf)

@@ -1,0 +1,150 @@
+"""What a guard tells the other machines of an account, what it keeps to itself, and what it takes over from them."""
+
+import math
+
+from anycap.core.admission.circuit_breaker import CircuitBreaker
+from anycap.core.admission.decisions import Deferred, Limit
+from anycap.core.admission.fleet import LOOK_S, FleetView
+from anycap.core.admission.guard import ADMITTED, Guard
+from anycap.core.parsed_answer import ParsedAnswer
+from anycap.taxonomy import Code, Scope
+from tests.core.admission.guard_answers import ACCEPTED, EZCAPTCHA_SUBMIT, YESCAPTCHA_FLOOD, make, problem, submit
+
+KIND = "RecaptchaV2"
+
+
+class Neighbours:
+    """Writes down what the address file would be told."""
+
+    def __init__(self) -> None:
+        self.stops: list[str] = []
+        self.bad: list[str] = []
+
+    def look(self, now: float) -> None:
+        pass
+
+    def bad_answer(self, rule: str, until: float) -> None:
+        self.bad.append(rule)
+
+    def stopped(self, key: str, breaker: CircuitBreaker, now: float) -> None:
+        self.stops.append(key)
+
+
+def joined() -> tuple[Guard, FleetView, Neighbours]:
+    guard, fleet, neighbours = make(EZCAPTCHA_SUBMIT, YESCAPTCHA_FLOOD), FleetView("vendor.example main"), Neighbours()
+    guard.join(fleet)
+    guard.address.meet(neighbours)
+    return guard, fleet, neighbours
+
+
+def told(fleet: FleetView) -> list[tuple[str, str]]:
+    return [(report.what, report.key) for report in fleet.reports]
+
+
+def stop_of(answer: ParsedAnswer) -> dict[str, CircuitBreaker]:
+    """The stops of another machine that got this answer."""
+    guard, fleet, _ = joined()
+    submit(guard, 0.0, answer)
+    return {report.key: report.breaker for report in fleet.reports if report.breaker is not None}
+
+
+def test_a_dead_key_is_told_to_the_fleet_and_counts_for_both_kinds_of_rules() -> None:
+    guard, fleet, neighbours = joined()
+    submit(guard, 0.0, problem(Code.INVALID_KEY))
+    assert told(fleet) == [("bad", "key-on-create"), ("opened", "invalid_key")]
+    assert neighbours.stops == []
+    assert neighbours.bad == ["flood"]
+
+
+def test_a_block_of_the_address_is_told_to_the_machine_alone() -> None:
+    guard, fleet, neighbours = joined()
+    submit(guard, 0.0, problem(Code.IP_BLOCKED, scope=Scope.ADDRESS))
+    assert told(fleet) == []
+    assert neighbours.stops == ["ip_blocked"]
+
+
+def test_an_address_that_is_not_on_the_list_stops_this_machine_alone() -> None:
+    guard, fleet, _ = joined()
+    submit(guard, 0.0, problem(Code.IP_NOT_ALLOWED))
+    assert told(fleet) == []
+    guard.breakers.adopt(1.0, {}, ())
+    hold = guard.admit_submit(1.0, KIND)
+    assert isinstance(hold, Deferred)
+    assert hold.problem is not None
+    assert hold.problem.code is Code.IP_NOT_ALLOWED
+
+
+def test_a_full_vendor_narrows_the_fleets_window_and_not_this_guards() -> None:
+    guard, fleet, _ = joined()
+    window = guard.health(0.0).task_window
+    submit(guard, 0.0, problem(Code.NO_WORKERS))
+    assert ("refused", KIND) in told(fleet)
+    submit(guard, 0.0, problem(Code.CONCURRENCY_LIMIT), "ImageToText")
+    assert ("refused", "") in told(fleet)
+    assert guard.health(0.0).task_window == window
+
+
+def test_slow_start_is_the_fleets() -> None:
+    guard, _, _ = joined()
+    assert guard.health(0.0).submit_window > 1
+    guard.reset(0.0)
+    assert guard.health(0.0).submit_window > 1
+
+
+def test_what_others_have_opened_holds_here_until_they_lift_it() -> None:
+    guard, _, _ = joined()
+    guard.breakers.adopt(0.0, stop_of(problem(Code.NO_FUNDS)), ())
+    hold = guard.admit_submit(0.0, KIND)
+    assert isinstance(hold, Deferred)
+    assert hold.problem is not None
+    assert hold.problem.code is Code.NO_FUNDS
+    guard.breakers.adopt(1.0, {}, ())
+    assert guard.admit_submit(1.0, KIND) == ADMITTED
+
+
+def test_a_stop_that_was_not_told_yet_is_not_lifted_by_those_who_do_not_know_it() -> None:
+    guard, _, _ = joined()
+    submit(guard, 0.0, problem(Code.NO_FUNDS))
+    guard.breakers.adopt(0.0, {}, {"no_funds"})
+    assert isinstance(guard.admit_submit(0.0, KIND), Deferred)
+
+
+def test_one_member_probes_and_the_others_wait_for_its_answer() -> None:
+    guard, fleet, _ = joined()
+    submit(guard, 0.0, problem(Code.CONCURRENCY_LIMIT))
+    (breaker,) = guard.breakers
+    fleet.reports.clear()
+    later = breaker.until
+    hold = guard.admit_submit(later, KIND)
+    assert isinstance(hold, Deferred)
+    assert hold.limit is Limit.PROBE
+    assert told(fleet) == [("probe", "concurrency_limit")]
+    fleet.granted(["concurrency_limit"])
+    assert guard.admit_submit(later, KIND) == ADMITTED
+    fleet.reports.clear()
+    submit(guard, later, ACCEPTED)
+    assert told(fleet) == [("lifted", "concurrency_limit")]
+
+
+def test_no_slot_holds_for_a_while_or_until_there_is_room() -> None:
+    guard, fleet, _ = joined()
+    hold = fleet.hold(0.0, Limit.MAX_IN_FLIGHT)
+    assert hold.until == LOOK_S
+    assert guard.admit_submit(1.0, KIND) is hold
+    assert guard.admit_submit(LOOK_S, KIND) == ADMITTED
+    fleet.hold(10.0, Limit.TASK_TYPE, task_type=KIND)
+    assert isinstance(guard.admit_submit(11.0, KIND), Deferred)
+    assert guard.admit_submit(11.0, "ImageToText") == ADMITTED
+    fleet.release()
+    assert guard.admit_submit(11.0, KIND) == ADMITTED
+
+
+def test_bad_answers_are_those_of_all_machines() -> None:
+    guard, _, neighbours = joined()
+    (rule,) = guard.own_rules
+    rule.seen_by_fleet([61.0, 60.5])
+    assert rule.bad == 2
+    assert rule.next_change(0.0) == 60.5
+    rule.seen_by_fleet(())
+    assert rule.next_change(0.0) == math.inf
+    assert neighbours.bad == []

@@ -1,0 +1,141 @@
+"""Eight processes on one account: the vendor's limits, its bans and its pauses are the fleet's. Counted in the vendor's books."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from anycap.emulator import Fault
+from tests.shared.processes import Fleet, Worker, fleet, wait_until
+from tests.valkey_server import Valkey, namespace
+
+QUICK = {"first_s": 0.1, "gap_s": 0.1}
+
+
+def pages(count: int) -> list[str]:
+    return [f"https://example.com/{number}" for number in range(count)]
+
+
+def start_all(it: Fleet, count: int, all_pages: list[str], **more: Any) -> list[Worker]:
+    """Processes that are all open before the first of them sends anything."""
+    workers = [it.start(all_pages[place::count], go=True, **QUICK, **more) for place in range(count)]
+    for worker in workers:
+        worker.wait_for("open")
+    for worker in workers:
+        worker.go()
+    return workers
+
+
+def busiest(it: Fleet) -> int:
+    """The most tasks that were unfinished at one moment."""
+    changes = []
+    for task in it.vendor.ledger.tasks:
+        assert task.settled_at is not None
+        changes += [(task.created_at, 1), (task.settled_at, -1)]
+    most = now = 0
+    for _, change in sorted(changes):
+        now += change
+        most = max(most, now)
+    return most
+
+
+def test_eight_processes_share_twenty_slots_and_the_vendor_refuses_none(valkey: Valkey) -> None:
+    with fleet(valkey, namespace(), solve_time=0.5, slots=20) as it:
+        workers = start_all(it, 8, pages(240), guard={"max_in_flight": 20})
+        for worker in workers:
+            worker.end()
+        assert sum(len(worker.said("solved")) for worker in workers) == 240
+        assert Counter(it.pages_paid) == Counter(pages(240))
+        assert busiest(it) <= 20
+        refused = [
+            line for line in it.emulator.trace if line.method == "createTask" and line.outcome.startswith("ERROR")
+        ]
+        assert refused == []
+
+
+def test_a_dead_key_costs_the_whole_fleet_one_request(valkey: Valkey) -> None:
+    with fleet(valkey, namespace(), solve_time=0.5) as it:
+        workers = start_all(it, 8, pages(400), key="00000000000000000000000000000000")
+        for worker in workers:
+            worker.end()
+        failed = [line for worker in workers for line in worker.said("failed")]
+        assert len(failed) == 400
+        assert {line[2] for line in failed} == {"AccountError"}
+        assert it.emulator.requests <= 2
+        assert [line[3] for line in failed].count(True) == it.emulator.requests  # the others know that nothing was sent
+
+
+def test_a_fleet_finds_the_vendors_limit_and_keeps_to_it(valkey: Valkey) -> None:
+    with fleet(valkey, namespace(), solve_time=0.4, slots=6) as it:
+        workers = start_all(it, 3, pages(60), guard={"busy_backoff_s": 0.5, "submit_window_max": 8})
+        for worker in workers:
+            worker.end()
+        assert sum(len(worker.said("solved")) for worker in workers) == 60
+        refused = [
+            line.time for line in it.emulator.trace if line.method == "createTask" and line.outcome.startswith("ERROR")
+        ]
+        bursts: list[list[float]] = []
+        for at in refused:
+            if bursts and at - bursts[-1][-1] < 0.3:  # the pause is longer
+                bursts[-1].append(at)
+            else:
+                bursts.append([at])
+        # Until the limit is known, what the submit window lets out at once: 8 of all three, not of each.
+        assert len(bursts[0]) <= 8
+        # From then on the window steps back to 4 of the 6, and grows by 1.5 a round: it is at 8 at most when it meets the limit.
+        assert all(len(burst) <= 2 for burst in bursts[1:]), bursts
+
+
+def test_one_process_probes_for_all_when_a_pause_is_over(valkey: Valkey) -> None:
+    with fleet(valkey, namespace(), solve_time=0.2) as it:
+        it.emulator.faults.add(Fault(action="error", code="ERROR_NO_SLOT_AVAILABLE", method="createTask", nth=1))
+        workers = start_all(it, 4, pages(40), guard={"busy_backoff_s": 1.0})
+        for worker in workers:
+            worker.end()
+        assert sum(len(worker.said("solved")) for worker in workers) == 40
+        creates = [line for line in it.emulator.trace if line.method == "createTask"]
+        assert creates[0].outcome == "ERROR_NO_SLOT_AVAILABLE"
+        # Nothing for the length of the pause, then one, and the others only after its answer.
+        assert creates[1].time - creates[0].time >= 1.0
+        assert sum(1 for line in creates if line.time < creates[0].time + 1.0) == 1
+
+
+def test_slots_are_free_again_when_the_tasks_of_a_killed_process_end(valkey: Valkey) -> None:
+    with fleet(valkey, namespace(), solve_time=1.5, slots=4) as it:
+        more = {"guard": {"max_in_flight": 4}, "lease_s": 1.0, "poll_timeout_s": 0.2}
+        victim = it.start(pages(4), **QUICK, **more)
+        wait_until(lambda: it.logs().count(b'["accepted"') == 4, "four tasks")
+        other = it.start(["https://example.com/other"], **QUICK, **more)
+        other.wait_for("open")
+        victim.kill()
+        other.wait_for("solved")
+        assert busiest(it) <= 4
+        other.end()
+
+
+def test_a_solve_costs_four_round_trips(valkey: Valkey) -> None:
+    with fleet(valkey, namespace(), solve_time=0.2) as it:
+        worker = it.start(pages(20), go=True, stay=True, at_once=1, lease_s=60.0, **QUICK)
+        worker.wait_for("open")
+        wait_until(lambda: valkey.calls().get("evalsha", 0) > 0)
+        before = settled_calls(valkey)
+        worker.go()
+        worker.wait_for("solved", 20)
+        wait_until(lambda: it.logs().count(b'["delivered"') == 20)
+        after = settled_calls(valkey)
+        assert after["evalsha"] - before["evalsha"] == 4 * 20
+
+
+def settled_calls(server: Valkey) -> dict[str, int]:
+    """The counts once nobody has asked for a while."""
+    last: dict[str, int] = {}
+    same = 0
+
+    def settled() -> bool:
+        nonlocal last, same
+        calls = {name: count for name, count in server.calls().items() if name == "evalsha"}
+        same, last = (same + 1 if calls == last else 0), calls
+        return same > 50
+
+    wait_until(settled)
+    return last
