@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from anycap.core.vendor_limits import BanRule, Timing
 from anycap.providers import BUILT_IN, get
 from anycap.providers.catalog import Catalog
-from anycap.providers.matrix import Cell, challenge_matrix, method_matrix
+from anycap.providers.matrix import challenge_matrix, method_matrix
 from anycap.providers.tasks import MethodSpec
 from anycap.taxonomy import ErrorRow, Retry
 
@@ -68,23 +68,35 @@ def catalogs() -> list[Catalog]:
 
 
 def vendors(table: Table) -> str:
-    """The overview: providers, challenge x vendor as marks, method x vendor."""
+    """The overview: providers, challenge x vendor and method x vendor as marks."""
     found = catalogs()
     titles = [f"[{catalog.title}](vendors/{catalog.name}.md)" for catalog in found]
+    reference = "reference/challenges.md#anycap."
     text = HEAD + table(
         ("provider", "vendor", "paid in", "failed tasks are charged"),
         [(f"`{c.name}`", title, c.currency, _yes(c.charges_failures)) for c, title in zip(found, titles, strict=True)],
     )
     text += "\n## Challenges\n\n"
-    text += "`✓` solved, `(✓)` sent as a public page or client writes it, which no vendor page confirms. Type names: point at a mark.\n\n"
+    text += f"{_mark(['a type'])} solved, {_mark(['a type'], confirmed=False)} sent as a public page or client writes it, which no "
+    text += "vendor page confirms. Type names: point at a mark, or open the vendor's page.\n\n"
     text += table(
         ("challenge", *titles),
-        [(f"`{row.challenge}`", *(_mark(cell) for cell in row.cells)) for row in challenge_matrix(BUILT_IN)],
+        [
+            (
+                f"[`{row.challenge}`]({reference}{row.challenge})",
+                *(_mark(c.types, confirmed=c.confirmed) for c in row.cells),
+            )
+            for row in challenge_matrix(BUILT_IN)
+        ],
     )
-    text += "\n## Methods\n\nWhat `client.call(...)` and the methods of the client can reach.\n\n"
+    text += "\n## Methods\n\nWhat `client.call(...)` and the methods of the client can reach. Which solutions a report takes, and for "
+    text += "how long: point at a mark, or open the vendor's page.\n\n"
     text += table(
         ("method", *titles),
-        [(f"`{row.method}`", *(_method(spec) for spec in row.cells)) for row in method_matrix(BUILT_IN)],
+        [
+            (f"`{row.method}`", *("" if c is None else _mark([_method(c)], confirmed=c.confirmed) for c in row.cells))
+            for row in method_matrix(BUILT_IN)
+        ],
     )
     return text + TAIL
 
@@ -146,10 +158,12 @@ def _codes(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _mark(cell: Cell) -> str:
-    if not cell.types:
+def _mark(notes: Sequence[str], *, confirmed: bool = True) -> str:
+    """A mark with `notes` on hover (none: an empty cell). Its looks are in stylesheets/extra.css."""
+    if not notes:
         return ""
-    return f'<span title="{", ".join(cell.types)}">{"✓" if cell.confirmed else "(✓)"}</span>'
+    look, sign = ("mark", "✓") if confirmed else ("mark open", "○")
+    return f'<span class="{look}" title="{", ".join(notes)}">{sign}</span>'
 
 
 def _number(value: float | None) -> str:

@@ -36,7 +36,7 @@ LOWEST_CONTRAST = """
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   let lowest = [99, ""];
-  for (const element of document.querySelectorAll(".md-typeset td, .md-typeset th, .plot text")) {
+  for (const element of document.querySelectorAll(".md-typeset td, .md-typeset th, .md-typeset .mark, .plot text")) {
     if (!element.textContent.trim()) continue;
     const below = behind(element.closest("svg")?.parentElement ?? element);
     const style = getComputedStyle(element);
@@ -77,6 +77,25 @@ def test_every_page_can_be_read(chromium: Any, site: str, width: int, scheme: st
             troubles.append(f"{address}: contrast {ratio:.2f} of {text!r}")
     context.close()
     assert troubles == []
+
+
+@pytest.mark.parametrize(("width", "wide"), [(1280, []), (390, ["method"])])
+def test_the_matrix_of_vendors_and_challenges_needs_no_scrolling(
+    chromium: Any, site: str, width: int, wide: list[str]
+) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.goto(f"{site}/vendors/", wait_until="load")
+    scrolling = page.evaluate(
+        """() => [...document.querySelectorAll(".md-typeset__scrollwrap:has(td .mark)")]
+          .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.querySelector("th").textContent)"""
+    )
+    marks = page.locator("td .mark")
+    assert [mark.get_attribute("title") for mark in (marks.first, marks.last)] == [
+        "ImageToTextTask", "yes (correct solutions)",
+    ]  # fmt: skip
+    context.close()
+    assert scrolling == wide
 
 
 def test_the_explorer_reads_every_vector_from_a_file_without_a_network(chromium: Any) -> None:

@@ -11,7 +11,9 @@ from tests.browser.status_scenes import RUNNING, SCENES, service
 from tests.browser.test_site_in_browser import LOWEST_CONTRAST, SCREENS
 
 EVERY_TEXT = "main *, footer *"
-CONTRAST = LOWEST_CONTRAST.replace('".md-typeset td, .md-typeset th, .plot text"', f'"{EVERY_TEXT}"').replace(
+CONTRAST = LOWEST_CONTRAST.replace(
+    '".md-typeset td, .md-typeset th, .md-typeset .mark, .plot text"', f'"{EVERY_TEXT}"'
+).replace(
     "if (!element.textContent.trim()) continue;",
     "if (![...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())) continue;",
 )

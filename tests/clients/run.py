@@ -197,7 +197,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="nox -s clients --", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="packages to run (default: all)")
     parser.add_argument("--write", action="store_true", help="put the table into docs/testing.md (all clients only)")
-    parser.add_argument("--root", type=Path, default=Path(".cache/clients"), help="where the environments live")
+    parser.add_argument("--root", type=Path, default=Path(".nox/public-clients"), help="where the environments live")
     options = parser.parse_args(argv)
     clients = [client for client in CLIENTS if not options.names or client.package in options.names]
     results = list(run_all(clients, options.root.resolve()))
