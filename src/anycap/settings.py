@@ -70,7 +70,7 @@ class GuardSettings:
 
     `submit_window_max`: createTask requests without an answer; `requests_max`: HTTP requests in progress per account
     at the most (None: 256; 16 for an httpx client, whose pool costs more with every connection). So many are in progress as
-    the polls that fall due need.
+    the polls that fall due need, and never more than bring more answers.
     `busy_backoff_s` / `busy_backoff_max_s`: growing pause after a busy answer that states no wait.
     """
 

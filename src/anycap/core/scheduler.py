@@ -107,8 +107,9 @@ class AccountScheduler:
         self.poll_stretch = 1.0
         """Gaps between polls are so many times as long: while a shared journal cannot say whether the tasks are still ours."""
 
-        # As `next_job` has last found it.
+        # As `next_job` has last found it; and whether the gate was full after that.
         self._limit = gate.limit(0)
+        self._gate_was_full = False
 
     # -- what there is
 
@@ -204,6 +205,7 @@ class AccountScheduler:
     def wake_at(self, now: float) -> float:
         """When to call `next_job` again if nothing is answered before; `math.inf`: only after an answer."""
         if self._in_progress >= self._limit:
+            self._gate_was_full = True
             return math.inf
         soonest = math.inf
         due = self._schedule.next_due()
@@ -399,9 +401,8 @@ class AccountScheduler:
 
     def submitted(self, solve: Solve, parsed: ParsedAnswer, now: float) -> tuple[Action, ...]:
         """createTask was answered, or was not."""
-        self._in_progress -= 1
+        self._count_answer(now, now - solve.submitted_mono)
         self._submits -= 1
-        self._gate.answered(now - solve.submitted_mono)
         parsed = self.guard.judge_page(now, parsed)
         first = solve.attempts == 1 and not solve.is_repeat
         self.guard.submit_answered(now, solve.task_type, parsed, proxy=solve.proxy, first=first)
@@ -435,9 +436,8 @@ class AccountScheduler:
 
     def polled(self, solve: Solve, parsed: ParsedAnswer, now: float) -> tuple[Action, ...]:
         """getTaskResult was answered, or was not."""
-        self._in_progress -= 1
         solve.poll_ended_age_s = now - solve.accepted_mono
-        self._gate.answered(solve.poll_ended_age_s - solve.poll_sent_age_s)
+        self._count_answer(now, solve.poll_ended_age_s - solve.poll_sent_age_s)
         pacer = solve.pacer
         stale = pacer.may_be_gone(solve.poll_sent_age_s, solve.processing_age_s)
         self.guard.poll_answered(now, solve.task_type, parsed, proxy=solve.proxy, stale=stale)
@@ -508,19 +508,22 @@ class AccountScheduler:
 
     def called(self, call: Call, parsed: ParsedAnswer, now: float, *, rtt_s: float) -> None:
         """A call was answered, or was not."""
-        self._in_progress -= 1
+        self._count_answer(now, rtt_s)
         self._calls -= 1
-        self._gate.answered(rtt_s)
         self.guard.call_answered(now, call.method, parsed)
         self.look_again()
 
     def probed(self, parsed: ParsedAnswer, now: float, *, rtt_s: float) -> None:
         """A probe of the account was answered; the guard has been told by the caller what the balance is."""
         method, self._probing = self._probing, None
-        self._in_progress -= 1
-        self._gate.answered(rtt_s)
+        self._count_answer(now, rtt_s)
         self.guard.call_answered(now, method or "", parsed)
         self.look_again()
+
+    def _count_answer(self, now: float, rtt_s: float) -> None:
+        self._in_progress -= 1
+        self._gate.answered(now, rtt_s, full=self._gate_was_full)
+        self._gate_was_full = False
 
     # -- callers
 

@@ -1,4 +1,4 @@
-"""Slow start, the task window and the gate: how many at once."""
+"""Slow start and the task window: how many at once."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from anycap.core.admission.decisions import (
     POLL_WINDOW_FULL,
     SUBMIT_WINDOW_FULL,
 )
-from anycap.core.admission.guard import ADMITTED, Deferred, Gate, Guard
+from anycap.core.admission.guard import ADMITTED, Deferred, Guard
 from anycap.core.admission.windows import SlowStart, TaskWindow
 from anycap.settings import GuardSettings
 from anycap.taxonomy import Code
@@ -235,43 +235,3 @@ def test_slow_start_restarts_at_one() -> None:
         window.good()
     window.restart()
     assert window.size == 1
-
-
-def test_the_gate_is_sized_by_the_polls_that_fall_due_and_the_round_trip() -> None:
-    gate = Gate(1000)
-    gate.answered(0.2)
-    gate.planned(3.0)
-    # 3,000 tasks every 3 s are 1,000 polls a second, 200 of them on their way at 0.2 s; twice that, and 16 for the rest
-    assert gate.limit(3000) == 416
-    assert gate.limit(0) == 16
-    assert Gate(64).limit(100_000) == 64
-    assert Gate(64).limit(3) == 17  # nothing measured yet: a guess of 0.5 s and of a poll every 3 s
-
-
-def test_the_gate_takes_the_gaps_that_are_planned_not_those_that_the_vendor_advises() -> None:
-    gate = Gate(10_000)
-    gate.answered(0.2)
-    for _ in range(300):  # six times the memory of the mean
-        gate.planned(8.0)
-    # 10,000 tasks every 8 s are 1,250 a second, 250 on their way at 0.2 s
-    assert gate.limit(10_000) == pytest.approx(16 + 2 * 250, abs=1)
-    gate.planned(0.0)  # a callback: as soon as possible
-    assert gate.limit(10_000) < 540
-
-
-def test_the_gate_follows_a_slower_vendor_fast_and_a_faster_one_slowly() -> None:
-    gate = Gate(10_000)
-    gate.answered(0.1)
-    for _ in range(10):
-        gate.answered(1.0)
-    assert gate.rtt_s > 0.9
-    for _ in range(10):
-        gate.answered(0.1)
-    assert gate.rtt_s > 0.5
-
-
-def test_a_clock_that_goes_back_does_not_close_the_gate() -> None:
-    gate = Gate(64)
-    for _ in range(100):
-        gate.answered(-60.0)
-    assert gate.limit(1000) == 16

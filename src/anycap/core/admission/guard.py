@@ -38,10 +38,11 @@ from anycap.core.admission.decisions import (
 )
 from anycap.core.admission.firewall import FirewallPages
 from anycap.core.admission.fleet import FleetView
+from anycap.core.admission.gate import Gate
 from anycap.core.admission.neighbours import KeyGate
 from anycap.core.admission.open_breakers import OpenBreakers, problem_of
 from anycap.core.admission.retry_budget import RetryBudget
-from anycap.core.admission.windows import Gate, SlowStart, TaskWindow
+from anycap.core.admission.windows import SlowStart, TaskWindow
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.vendor_limits import BanRule
 from anycap.settings import REQUESTS_MAX, GuardSettings, RetrySettings
