@@ -71,8 +71,8 @@ class Client(VendorMethods):
 
     accounts: `Account`s, or provider names whose key is in the environment.
     journal: None keeps tickets in memory; the path of a SQLite file, or a `Journal` of your own, keeps them for good.
-    shared: the server of a fleet, which keeps the tickets of all its clients and the limits of their accounts, but no budgets:
-        with `budget` it is a ConfigurationError. See `Shared`.
+    shared: the server of a fleet, which keeps the tickets of all its clients, the limits of their accounts and what they
+        spend. See `Shared`.
     http: None for anycap's own connections, or an `httpx.AsyncClient`, an `aiohttp.ClientSession`, a `Transport` of yours;
         what you pass in is never closed.
     on_event: called with every `anycap.events.Event`; one function, or several in a list.
@@ -182,7 +182,7 @@ class Client(VendorMethods):
         from anycap.shared.store import Store
 
         store = Store(shared, elapsed=self._runtime.elapsed, poll_timeout_s=self._settings.http.poll_timeout_s)
-        return ValkeyJournal(store, self._settings.journal)
+        return ValkeyJournal(store, self._settings.journal, wall=self._runtime.wall)
 
     def _join(self, journal: ValkeyJournal) -> None:
         from anycap.engine.fleet_limits import FleetLimits

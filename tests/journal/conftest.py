@@ -74,8 +74,6 @@ def store_named(name: str, path: Path) -> Journal:
 def journal(request: pytest.FixtureRequest, path: Path) -> Journal:
     """A journal that is not open yet; closed entries and undated solutions are kept for 100 s."""
     if request.param == "valkey":
-        if request.module.__name__.endswith("test_spending"):
-            pytest.skip("the shared journal does not offer Capability.BUDGETS")
         shared = Shared(request.getfixturevalue("valkey").url, namespace=namespace())
         return ValkeyJournal(
             Store(shared, elapsed=time.monotonic, poll_timeout_s=20.0), settings=JournalSettings(keep_s=100.0)

@@ -145,7 +145,7 @@ async def test_of_unknown_price_one_at_a_time_until_its_end_is_known(journal: Sh
 
 async def test_at_midnight_a_new_day_begins_and_yesterdays_tasks_stay_yesterdays(journal: SharedJournal) -> None:
     await journal.open()
-    before, after = 20_001 * DAY - 1, 20_001 * DAY
+    before, after = 20_001 * DAY - 60, 20_001 * DAY  # a store may count by its own clock
     await journal.claim([spend(f"t{number}", before) for number in range(5)])
     assert await left(journal, before) == 0
     assert await left(journal, after) == Decimal("0.01")

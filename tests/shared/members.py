@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from anycap.journal import Record, RecordKind
@@ -39,10 +41,11 @@ def member(
     clock: Clock | None = None,
     observe: bool = False,
     keep_s: float = 100.0,
+    wall: Callable[[], float] = time.time,
 ) -> ValkeyJournal:
     shared = Shared(url, namespace=namespace, lease_s=lease_s, durability=durability)
     store = Store(shared, elapsed=clock or Clock(), poll_timeout_s=grace_s)
-    return ValkeyJournal(store, JournalSettings(keep_s=keep_s), observe=observe)
+    return ValkeyJournal(store, JournalSettings(keep_s=keep_s), observe=observe, wall=wall)
 
 
 def record(kind: RecordKind | str, ticket_id: str = "t1", at: float = 1_000_000.0, **fields: Any) -> Record:

@@ -29,7 +29,7 @@ async def main(orders: dict[str, Any]) -> None:
     )
     account = Account(
         orders.get("provider", "anti-captcha"), orders["key"], base_url=orders["vendor"],
-        polling=Polling(fixed=(orders.get("first_s", 0.05), orders.get("gap_s", 0.05))),
+        polling=Polling(fixed=(orders.get("first_s", 0.05), orders.get("gap_s", 0.05))), prices=orders.get("prices"),
     )  # fmt: skip
     settings = Settings(
         guard=GuardSettings(**orders.get("guard", {})),
@@ -50,7 +50,7 @@ async def main(orders: dict[str, Any]) -> None:
             else:
                 say("solved", page, solution.ticket.id, solution.ticket.task_id)
 
-    async with Client(account, shared=shared, settings=settings) as client:
+    async with Client(account, shared=shared, settings=settings, budget=orders.get("budget")) as client:
         say("open")
         if orders.get("go"):
             await anyio.to_thread.run_sync(sys.stdin.readline)

@@ -7,7 +7,7 @@ counts for the UTC day of its INTENT, whenever it ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
@@ -217,21 +217,16 @@ class DayTotals:
             )
             if more is None:
                 continue
-            counted = self._sum((self._spent, self._reserved), limit.account, limit.currency, budget.rates)
+            counted = self.counted(limit.account, limit.currency, budget.rates)
             used_up = counted >= limit.amount if reserve.price is None else counted + more > limit.amount
             if used_up or (reserve.price is None and self._any_unpriced(limit.account, limit.currency, budget.rates)):
                 return OverBudget(limit.currency, limit.amount, counted, limit.account, waits=not used_up)
         return None
 
-    @staticmethod
-    def _sum(
-        parts: Iterable[Mapping[tuple[str, str], Decimal]],
-        account: str | None,
-        currency: str,
-        rates: Mapping[str, Decimal],
-    ) -> Decimal:
+    def counted(self, account: str | None, currency: str, rates: Mapping[str, Decimal]) -> Decimal:
+        """What counts against a limit of this account (None: of all) in this currency."""
         total = _NOTHING
-        for part in parts:
+        for part in (self._spent, self._reserved):
             for (of, its_currency), amount in part.items():
                 if account is None or account == of:
                     total += converted(amount, its_currency, currency, rates) or _NOTHING

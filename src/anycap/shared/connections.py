@@ -48,7 +48,8 @@ def script(name: str) -> tuple[str, str]:
     """The text of a script in `lua/`, behind what the scripts share, and its SHA-1, by which the server knows it."""
     folder = Path(__file__).with_name("lua")
     text = "".join(
-        folder.joinpath(part).read_text(encoding="utf-8") for part in ("common.lua", "slots.lua", f"{name}.lua")
+        folder.joinpath(part).read_text(encoding="utf-8")
+        for part in ("common.lua", "slots.lua", "money.lua", f"{name}.lua")
     )
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 

@@ -10,16 +10,16 @@ again before anything else.
 
 from __future__ import annotations
 
-import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, assert_never
+from typing import Any
 
 import anyio
-from attrs import define, field, frozen
 
 from anycap.errors import Fenced, JournalError, StoreError
+from anycap.journal.budgets import DAYS_KEPT, day_number
 from anycap.journal.fields import RecordRefused
 from anycap.journal.port import (
     Capability,
@@ -30,16 +30,17 @@ from anycap.journal.port import (
     NoSlot,
     Obstacle,
     Record,
-    RecordKind,
-    SlotClaim,
     SpendClaim,
     TicketClaim,
 )
-from anycap.journal.projection import TicketProjection, kind_of
-from anycap.journal.rows import ROW_CHARS_MAX, Row, UnreadableRow, read_record, read_ticket_id, row_of
+from anycap.journal.projection import TicketProjection
+from anycap.journal.rows import ROW_CHARS_MAX, Row, UnreadableRow, read_ticket_id, row_of
+from anycap.results import SpendingLine
 from anycap.settings import JournalSettings
 from anycap.shared.connections import Arg, Unanswered, text_of
 from anycap.shared.durability import check_replies, commands_behind
+from anycap.shared.money import SpentHere, over_budget, spending_lines
+from anycap.shared.operations import OpenTicket, Operation, expired_line, record_from
 from anycap.shared.store import Store
 
 logger = logging.getLogger("anycap.shared")
@@ -48,22 +49,11 @@ LOOK_S = 5.0
 """Messages may be lost with a connection: whoever waits for others' tickets looks this often all the same."""
 PAGE = 200
 """Tickets in one answer: about 200 kB, which holds the server up for a millisecond."""
+SPENDING_PAGE = 1_000
 REPLAY_PAGE = 100
 TIDY_MOST = 500
 """Tickets erased in one script, which stops the server meanwhile."""
 READ_TIMEOUT_S = 20.0
-
-
-@define
-class _Open:
-    """What the records of one open ticket say, as it was written: for a store that has lost them."""
-
-    lines: list[str] = field(factory=list)
-    body: str = ""
-    erase_at: float = 0.0
-    key: str = ""
-    wish: str = ""
-    """For its slot; empty when it has none any more."""
 
 
 class ValkeyJournal:
@@ -72,14 +62,23 @@ class ValkeyJournal:
     With `observe` it only looks: nothing is owned, and nobody is a member (for tools).
     """
 
-    capabilities = frozenset({Capability.CLAIMS, Capability.CHANGES, Capability.SLOTS})
+    capabilities = frozenset({Capability.CLAIMS, Capability.CHANGES, Capability.SLOTS, Capability.BUDGETS})
 
-    def __init__(self, store: Store, settings: JournalSettings | None = None, *, observe: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: JournalSettings | None = None,
+        *,
+        observe: bool = False,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.store = store
+        self._wall = wall
         self._settings = settings or JournalSettings()
         self._observe = observe
         self._open = False
-        self._mine: dict[str, _Open] = {}
+        self._mine: dict[str, OpenTicket] = {}
+        self._spent = SpentHere()
         # INTENTs of which nobody knows whether they were carried out. Nothing was sent for them.
         self._unconfirmed: dict[str, float] = {}
         # Whether the store may have lost what is ours, or given it to others, since this was last looked at.
@@ -119,6 +118,7 @@ class ValkeyJournal:
         member.on_orphans = self._orphans_found
         await store.open(join=not self._observe)
         self._open = True
+        self._spent.generation = member.generation
         if not self._observe:
             await self._take_over("")
             store.quick.subscribe(member.names.room)
@@ -182,15 +182,15 @@ class ValkeyJournal:
         await self._replay_if_needed()
         durability = self.store.shared.durability
         unconfirmed = dict(self._unconfirmed)
-        ops = [_Op.of_unconfirmed(ticket_id, at) for ticket_id, at in unconfirmed.items()]
-        ops += [_Op.of_row(row) for row in rows]
-        of_claims = [_Op.of_claim(claim, row, self.wish_for) for claim, row in claims]
+        ops = [Operation.of_unconfirmed(ticket_id, at) for ticket_id, at in unconfirmed.items()]
+        ops += [Operation.of_row(row) for row in rows]
+        of_claims = [Operation.of_claim(claim, row, self.wish_for) for claim, row in claims]
         member = self.store.member
-        intents = [op for op in (*ops, *of_claims) if op.what in "ikn"]
+        intents = [op for op in (*ops, *of_claims) if op.is_intent]
         for _ in range(3):
             args: list[Arg] = [
                 *member.identity, member.names.changes, len(ops), len(of_claims), member.grace_ms, member.names.room,
-                *(value for op in (*ops, *of_claims) for value in op.values()),
+                self._wall_ms(), *(value for op in (*ops, *of_claims) for value in op.values()),
             ]  # fmt: skip
             try:
                 answer, *replies = await self.store.durable.run_script(
@@ -219,9 +219,9 @@ class ValkeyJournal:
                 for raw in await self._read("ids", op.ticket_id):
                     self._mine[op.ticket_id] = self._open_of(raw)
         self._remember(ops, refused)
-        answers = [self._obstacle(one) for one in answer[2]]
+        answers = [self._obstacle(claim, one) for (claim, _), one in zip(claims, answer[2], strict=True)]
         self._remember(
-            [op for op, one in zip(of_claims, answers, strict=True) if one is None and op.what in "kn"], refused
+            [op for op, one in zip(of_claims, answers, strict=True) if one is None and op.is_intent], refused
         )
         lost = frozenset(self._mine.keys() & refused)
         if refused:
@@ -235,28 +235,35 @@ class ValkeyJournal:
             raise fenced
         return answers
 
-    def _obstacle(self, answer: Any) -> Obstacle | None:
-        """What the script says of a claim: carried out, a ticket in its way, or no slot."""
+    def _obstacle(self, claim: Claim, answer: Any) -> Obstacle | None:
+        """What the script says of a claim: carried out, a ticket in its way, no slot, or no money."""
         if answer == 1:
             return None
-        return NoSlot(*map(text_of, answer)) if len(answer) == 2 else self._entry(answer)
+        if len(answer) == 2:
+            return NoSlot(*map(text_of, answer))
+        if len(answer) == 3 and isinstance(claim, KeyClaim | SpendClaim) and claim.budget is not None:
+            number, waits, totals = answer
+            return over_budget(claim.budget, number, bool(waits), text_of(totals))
+        return self._entry(answer)
 
-    def _remember(self, ops: Iterable[_Op], refused: frozenset[str]) -> None:
-        """Keep what is open by record, in case that the store loses it."""
-        for op in ops:
+    def _remember(self, operations: Iterable[Operation], refused: frozenset[str]) -> None:
+        """Keep what is open by record, and what is spent, in case that the store loses it."""
+        for op in operations:
             ticket_id = op.ticket_id
             if ticket_id in refused:
                 continue
-            if op.what in "dscv":
-                self._mine.pop(ticket_id, None)
-            elif op.what in "ikn":
-                self._mine[ticket_id] = _Open([op.line], key=op.key, wish=op.wish)
-            elif (kept := self._mine.get(ticket_id)) is not None:
-                kept.lines.append(op.line)
-                if op.what == "q":
-                    kept.wish = ""
-                elif op.what == "r":
-                    kept.body, kept.erase_at = op.body, op.erase_at
+            kept = self._mine.get(ticket_id)
+            if op.is_intent:
+                self._mine[ticket_id] = OpenTicket.begun_by(op)
+            elif kept is not None:
+                if op.what == "r" or op.closes:
+                    self._spent.add(kept.money, op.money)
+                kept.add(op)
+                if op.closes:
+                    del self._mine[ticket_id]
+
+    def _wall_ms(self) -> int:
+        return int(self._wall() * 1000)
 
     async def _write_unconfirmed(self) -> None:
         if self._unconfirmed:
@@ -313,30 +320,30 @@ class ValkeyJournal:
             mine = list(self._mine.items())
             for start in range(0, len(mine), REPLAY_PAGE):
                 page = mine[start : start + REPLAY_PAGE]
-                args: list[Arg] = [*member.identity, len(page)]
+                args: list[Arg] = [len(page)]
                 for ticket_id, kept in page:
-                    args += [
-                        ticket_id,
-                        "".join(line + "\n" for line in kept.lines),
-                        kept.body,
-                        kept.erase_at,
-                        kept.key,
-                        kept.wish,
-                    ]
-                durability = self.store.shared.durability
-                answer, *replies = await self.store.durable.run_script(
-                    "replay", member.names.keys, args, *commands_behind(durability)
-                )
-                if answer[0] != b"OK":
-                    await member.renew()
-                    raise StoreError("The shared server has changed again; the next write tries again.")
-                check_replies(durability, replies)
-                lost = frozenset(map(text_of, answer[1]))
-                for ticket_id in lost:
-                    self._mine.pop(ticket_id, None)
-                if lost:
-                    self.on_lost(lost)
+                    args += [ticket_id, *kept.values()]
+                await self._replay(args)
+            generation, spent = member.generation, list(self._spent.lines())
+            if spent and self._spent.generation != generation:
+                await self._replay([0, *spent])
+            self._spent.generation = generation
             self._must_replay = False
+
+    async def _replay(self, args: Sequence[Arg]) -> None:
+        member, durability = self.store.member, self.store.shared.durability
+        answer, *replies = await self.store.durable.run_script(
+            "replay", member.names.keys, [*member.identity, self._wall_ms(), *args], *commands_behind(durability)
+        )
+        if answer[0] != b"OK":
+            await member.renew()
+            raise StoreError("The shared server has changed again; the next write tries again.")
+        check_replies(durability, replies)
+        lost = frozenset(map(text_of, answer[1]))
+        for ticket_id in lost:
+            self._mine.pop(ticket_id, None)
+        if lost:
+            self.on_lost(lost)
 
     # -- taking over
 
@@ -372,16 +379,9 @@ class ValkeyJournal:
         if answer[1]:
             logger.info("took over %d tickets of %s", len(answer[1]), dead or "members that have left")
 
-    def _open_of(self, raw: list[Any]) -> _Open:
+    def _open_of(self, raw: list[Any]) -> OpenTicket:
         """What is remembered of a ticket that was taken over."""
-        kept = _Open(text_of(raw[4]).splitlines(), body=text_of(raw[5]) if raw[5] else "")
-        for kind, at, fields in map(json.loads, kept.lines):
-            if kind == RecordKind.INTENT:
-                kept.key = fields.get("key") or ""
-            elif kind == RecordKind.RESULT:
-                expires_at = fields.get("expires_at")
-                kept.erase_at = at + self._settings.keep_s if expires_at is None else expires_at
-        return kept
+        return OpenTicket.taken_over(text_of(raw[4]), text_of(raw[5]) if raw[5] else "", self._settings.keep_s)
 
     # -- reading
 
@@ -403,6 +403,17 @@ class ValkeyJournal:
                 continue
             found.append(entry)
         return found
+
+    async def spending(self, since: float) -> list[SpendingLine]:
+        """What the fleet has spent and holds back, from the UTC day of the wall second `since` on."""
+        self._check()
+        names, found = self.store.member.names, list[tuple[str, str]]()
+        while True:
+            args: list[Arg] = [day_number(since), len(found), SPENDING_PAGE]
+            (page,) = await self.store.quick.run_script("spending", names.keys, args, timeout_s=READ_TIMEOUT_S)
+            found += [(text_of(place), text_of(numbers)) for place, numbers in page]
+            if len(page) < SPENDING_PAGE:
+                return spending_lines(found)
 
     async def _read(self, what: str, value: str) -> list[list[Any]]:
         last = 0
@@ -434,7 +445,7 @@ class ValkeyJournal:
         try:
             ticket_id = read_ticket_id(text_of(ticket_id))
             text = text_of(body) if body and len(body) <= ROW_CHARS_MAX else None
-            records = [_record(line, text) for line in text_of(log).splitlines()]
+            records = [record_from(line, text) for line in text_of(log).splitlines()]
             first, *later = records
         except (UnreadableRow, ValueError) as error:
             why = str(error)
@@ -500,10 +511,10 @@ class ValkeyJournal:
         if self._observe:
             return 0
         member = self.store.member
-        line = _line(RecordKind.EXPIRED, now, "{}")
+        line, oldest = expired_line(now), day_number(now) - DAYS_KEPT
         erased, more = 0, 1
         while more:
-            args: list[Arg] = [*member.identity, now, now - self._settings.keep_s, line, TIDY_MOST]
+            args: list[Arg] = [*member.identity, now, now - self._settings.keep_s, line, TIDY_MOST, oldest]
             (answer,) = await self.store.quick.run_script("tidy", member.names.keys, args)
             if answer[0] != b"OK":
                 await self._sign_in_again()
@@ -515,82 +526,3 @@ class ValkeyJournal:
     def _check(self) -> None:
         if not self._open:
             raise JournalError("The journal is not open: open the client first. Nothing was written.")
-
-
-@frozen
-class _Op:
-    """One record, or claim, as the script takes it."""
-
-    ticket_id: str
-    what: str
-    line: str = ""
-    at: float = 0.0
-    body: str = ""
-    erase_at: float = 0.0
-    key: str = ""
-    after: str = ""
-    wish: str = ""
-
-    def values(self) -> tuple[Arg, ...]:
-        return (
-            self.ticket_id, self.what, self.line, self.at, self.body, self.erase_at, self.key, self.after, self.wish,
-        )  # fmt: skip
-
-    @classmethod
-    def of_row(cls, row: Row, what: str | None = None, after: str = "", wish: str = "") -> _Op:
-        kind = kind_of(row.kind)
-        if what is None:
-            match kind:
-                case RecordKind.INTENT:
-                    what = "i"
-                case RecordKind.RESULT:
-                    what = "r"
-                case RecordKind.DELIVERED | RecordKind.REPORTED:
-                    what = "d"
-                case RecordKind.SETTLED:
-                    what = "s"
-                case RecordKind.ACCEPTED:
-                    what = "a"
-                case RecordKind.IN_DOUBT:
-                    what = "q"
-                case RecordKind():
-                    what = "c" if kind.closes else "o"
-                case _:
-                    what = "f"
-        line = _line(row.kind, row.at, row.fields)
-        return cls(row.ticket_id, what, line, row.at, row.body or "", row.erase_at, row.key or "", after, wish)
-
-    @classmethod
-    def of_claim(cls, claim: Claim, row: Row | None, wish_for: Callable[[Record], str]) -> _Op:
-        match claim:
-            case KeyClaim():
-                assert row is not None  # noqa: S101 - the claim of a new task comes with the row of its INTENT
-                return cls.of_row(row, "k", claim.after or "", wish_for(claim.intent))
-            case SlotClaim():
-                assert row is not None  # noqa: S101 - likewise
-                return cls.of_row(row, "n", "", wish_for(claim.intent))
-            case TicketClaim():
-                return cls(claim.ticket_id, "t")
-            case SpendClaim():
-                raise JournalError("A shared journal counts no budgets. Nothing was written.")
-            case _:
-                assert_never(claim)
-
-    @classmethod
-    def of_unconfirmed(cls, ticket_id: str, at: float) -> _Op:
-        """Closes an INTENT of which nobody knows whether it was written; nothing was sent for it."""
-        return cls(ticket_id, "v", _line(RecordKind.NOT_CREATED, at, '{"charged":"no"}'), at)
-
-
-def _line(kind: str, at: float, fields: str) -> str:
-    return f"[{json.dumps(str(kind))},{at!r},{fields}]"
-
-
-def _record(line: str, body: str | None) -> tuple[str, float, dict[str, Any]]:
-    if len(line) > ROW_CHARS_MAX:
-        raise UnreadableRow("a record is too long")
-    read = json.loads(line)
-    if not isinstance(read, list) or len(read) != 3 or not isinstance(read[2], dict):
-        raise UnreadableRow("a line is no record")
-    kind, at, fields = read
-    return read_record(kind, at, json.dumps(fields), body)

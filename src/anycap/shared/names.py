@@ -6,7 +6,8 @@ from attrs import field, frozen
 
 _OF_TICKETS = (
     "meta", "members", "fences", "about", "owners", "logs", "bodies", "all", "open", "closed", "erase", "keys", "key_of", "kept",
-    "foreign", "slots", "lapses", "counts", "windows", "stops", "versions", "bad", "probes",
+    "foreign", "slots", "lapses", "counts", "windows", "stops", "versions", "bad", "probes", "held", "days", "places",
+    "totals",
 )  # fmt: skip
 """In the order in which `lua/common.lua` takes them."""
 

@@ -37,6 +37,7 @@ else
   if left == 0 then
     call('ZREM', MEMBERS, dead)
     call('HDEL', ABOUT, dead)
+    call('HDEL', META, 'spent ' .. dead)
   end
 end
 return {'OK', taken, left}

@@ -8,5 +8,6 @@ for _, id in ipairs(call('ZRANGE', OPEN, 0, -1)) do
 end
 call('ZREM', MEMBERS, me)
 call('HDEL', FENCES, me)
+call('HDEL', META, 'spent ' .. me)
 call('HDEL', ABOUT, me)
 return {'OK'}

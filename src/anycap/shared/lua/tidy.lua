@@ -1,5 +1,6 @@
 -- Erase solutions whose validity is over, and closed tickets whose keeping time is. ARGV: generation, owner, fence, the wall
--- second, the wall second up to whose ends tickets are forgotten, the line of an EXPIRED record, how many at most.
+-- second, the wall second up to whose ends tickets are forgotten, the line of an EXPIRED record, how many at most, the day before
+-- which nobody asks any more what was spent.
 -- Answers: 'OK', how many were erased, whether there may be more.
 local reason = why_not(ARGV[1], ARGV[2], ARGV[3])
 if reason then return {reason} end
@@ -29,5 +30,10 @@ for _, id in ipairs(old) do
     call('ZREM', CLOSED, id)
     call('SREM', KEPT, id)
   end
+end
+for _, place in ipairs(call('ZRANGEBYSCORE', PLACES, '-inf', '(' .. ARGV[8], 'LIMIT', 0, most)) do
+  call('HDEL', DAYS, place)
+  call('ZREM', PLACES, place)
+  call('HDEL', TOTALS, string.match(place, '^%d+'))
 end
 return {'OK', #lapsed + forgotten, (#lapsed == most or #old == most) and 1 or 0}

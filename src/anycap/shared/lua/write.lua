@@ -1,15 +1,19 @@
 -- Append records and carry out claims, each of them or none of it.
 --
--- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds, channel for slots; then for each record nine values: ticket,
--- what it is (a letter), its line, its wall second, its solution, the wall second from which that is erased, its key, the
--- ticket after which the key is claimed, the wish for a slot (slots.lua; empty: none is needed). The records of claims are the last.
+-- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds, channel for slots, the
+-- caller's wall clock in milliseconds; then for each record eleven values: ticket, what it is (a letter), its line, its wall second,
+-- its solution, the wall second from which that is erased, its key, what an INTENT holds back or the end of a task costs (money.lua),
+-- the ticket after which the key is claimed, the wish for a slot (slots.lua; empty: none is needed), the budget (empty: none). The
+-- records of claims are the last.
 --   i intent  r result  d delivered or reported  s settled  c another closing one  a accepted  q in doubt  o another  f of a later release
 --   v closing, of an INTENT whose write was not confirmed: of no meaning if it was never carried out
 --   k intent that claims its key  n intent that claims a slot only  t claims the ticket itself (no line)
--- Answers: 'OK', the tickets whose records were refused, for each claim 1, the ticket in its way, or the limit and what it is of.
+-- Answers: 'OK', the tickets whose records were refused, for each claim 1 or what is in its way: a ticket (six values), a limit and what
+-- it is of (two), or a budget (three).
 local reason = why_not(ARGV[1], ARGV[2], ARGV[3])
 if reason then return {reason} end
 local me, channel, records, claims, grace = ARGV[2], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local wall = tonumber(ARGV[9])
 local refused, answers, told = {}, {}, {}
 
 local function append(id, line)
@@ -46,7 +50,7 @@ local function may_write(id, what)
   return false
 end
 
-local function write(id, what, line, at, body, erase_at, key)
+local function write(id, what, line, at, body, erase_at, key, money)
   if what == 'v' then
     if call('HGET', OWNERS, id) ~= me or call('ZSCORE', CLOSED, id) then return true end
     what = 'c'
@@ -58,6 +62,7 @@ local function write(id, what, line, at, body, erase_at, key)
     call('ZREM', CLOSED, id)
     call('ZADD', OPEN, number(id), id)
     erase_body(id)
+    hold_back(id, money, wall)
     if key == '' then
       call('SREM', KEPT, id)
     else
@@ -69,6 +74,7 @@ local function write(id, what, line, at, body, erase_at, key)
   else
     ensure(id)
     if what == 'a' then accepted(id) elseif what ~= 'o' and what ~= 'f' then free(id) end
+    if what == 'r' or what == 'd' or what == 's' or what == 'c' then settle(id, money) end
     if what == 'r' then
       if not call('ZSCORE', CLOSED, id) and body ~= '' then
         call('HSET', BODIES, id, body)
@@ -92,14 +98,12 @@ local function latest_of(key)
   return tickets and string.match(tickets, '([^\n]+)$')
 end
 
-local function claim_intent(id, what, line, at, body, erase_at, key, after, wish)
+local function claim_intent(id, what, line, at, body, erase_at, key, money, after, wish, budget)
   local latest = what == 'k' and latest_of(key)
   if latest and latest ~= after then return ticket_of(latest) end
-  if wish ~= '' then
-    local held = take_slot(id, wish)
-    if held then return held end
-  end
-  if not write(id, what, line, at, body, erase_at, key) then return ticket_of(id) end
+  local held = budget ~= '' and money ~= '' and over_budget(money, budget, wall) or wish ~= '' and take_slot(id, wish)
+  if held then return held end
+  if not write(id, what, line, at, body, erase_at, key, money) then return ticket_of(id) end
   return 1
 end
 
@@ -119,11 +123,11 @@ local function claim_ticket(id)
 end
 
 for i = 0, records + claims - 1 do
-  local at = 8 + 9 * i
+  local at = 9 + 11 * i
   local id, what = ARGV[at + 1], ARGV[at + 2]
   if i >= records then
-    answers[#answers + 1] = what == 't' and claim_ticket(id) or what ~= 't' and claim_intent(unpack(ARGV, at + 1, at + 9)) or false
-  elseif not write(unpack(ARGV, at + 1, at + 7)) then
+    answers[#answers + 1] = what == 't' and claim_ticket(id) or what ~= 't' and claim_intent(unpack(ARGV, at + 1, at + 11)) or false
+  elseif not write(unpack(ARGV, at + 1, at + 8)) then
     refused[#refused + 1] = id
   end
 end
