@@ -34,6 +34,8 @@ PAGES = """{"type": "Turnstile", "website_url": "https://example.com/1", "websit
 """
 PAGE = Turnstile("https://example.com", "0x4AAAAAAADnP")
 ENDLESS = {"emulator"}
+SHARED = "redis://127.0.0.1:6379"
+"""The shared server of the docs."""
 HELP = [f"anycap {name} --help".replace("  ", " ") for name in ("", *COMMANDS)]
 
 
@@ -92,10 +94,15 @@ def in_terminal(command: str, folder: Path, *, endless: bool = False) -> tuple[i
 
 
 @pytest.mark.parametrize("command", [*PRINTED, *HELP])
-def test_a_printed_command_works_and_fits_80_columns(command: str, vendor: str, folder: Path) -> None:
+def test_a_printed_command_works_and_fits_80_columns(
+    command: str, vendor: str, folder: Path, request: pytest.FixtureRequest
+) -> None:
     name = shlex.split(command)[1]
+    run = command.replace("http://127.0.0.1:8100", f"http://127.0.0.1:{vendor}").replace("--port 8100", "--port 0")
+    if SHARED in command:
+        run = run.replace(SHARED, request.getfixturevalue("valkey").url)
     code, lines = in_terminal(
-        command.replace("http://127.0.0.1:8100", f"http://127.0.0.1:{vendor}").replace("--port 8100", "--port 0"),
+        run,
         folder,
         endless=name in ENDLESS and "--help" not in command,
     )

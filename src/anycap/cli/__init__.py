@@ -24,6 +24,10 @@ COMMANDS = {
     "spending": ("anycap.cli.spending", "show what was spent, by day, account, type or tag; sends nothing"),
     "balance": ("anycap.cli.balance", "show what is left on an account"),
     "doctor": ("anycap.cli.doctor", "check address, key, balance and clock of the accounts; creates no task"),
+    "fleet": (
+        "anycap.cli.fleet",
+        "show who shares an account through a server, and how it is; sends nothing to a vendor",
+    ),
     "errors": ("anycap.cli.errors", "list or explain vendor error codes"),
     "emulator": ("anycap.cli.emulator", "serve emulated vendors on a loopback port"),
     "completion": ("anycap.cli.completion", "print a completion script for bash, zsh or tcsh"),

@@ -1,7 +1,8 @@
 """`anycap doctor`: can this machine work with these accounts? Address, key, balance, clock, and the guard's state.
 
 Costs nothing: one GET without a key for address and clock, one getBalance for the key. Tasks are never created. With `--route`
-nothing is sent at all: which accounts a solve would ask, in which order, and what speaks against each.
+nothing is sent at all: which accounts a solve would ask, in which order, and what speaks against each. With `--shared` it looks
+at the server that many machines share, and at no account (`doctor_shared.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import anycap
 from anycap.cli.arguments import read_account
 from anycap.cli.exits import FAULT, OK, USAGE, exit_code
 from anycap.cli.output import Output, error_fields, table
+from anycap.cli.shared import add_shared_options
 from anycap.errors import AnycapError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -54,6 +56,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--routing", metavar="HOW", default="ordered", help="with --route: ordered (default), weighted or cheapest"
     )
+    add_shared_options(parser, what="look at the server that a fleet shares, and at its rights and speed")
+    parser.add_argument(
+        "--durability", metavar="HOW", default="fsync", help="with --shared: fsync (default), replica or memory"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -61,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
     """Look at everything; the exit code is that of the first problem."""
     output = Output(as_json=options.json)
     try:
+        if options.shared is not None:
+            return _shared(options, output)
         accounts = _accounts(options)
         if options.route is not None:
             return asyncio.run(explain_route(accounts, options.route, options.routing, output))
@@ -73,6 +81,14 @@ def run(options: argparse.Namespace) -> int:
         result, "\n\n".join([f"anycap {anycap.__version__}, Python {platform.python_version()}", *map(_text, found)])
     )
     return next((int(account["exit_code"]) for account in found if account["exit_code"]), OK)
+
+
+def _shared(options: argparse.Namespace, output: Output) -> int:
+    from anycap.cli.doctor_shared import run
+
+    if options.provider is not None or options.route is not None:
+        raise ConfigurationError("--shared looks at the server alone: ask for --provider or --route without it")
+    return run(options, output)
 
 
 def _accounts(options: argparse.Namespace) -> list[Account]:

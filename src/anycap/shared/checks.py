@@ -8,6 +8,9 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from collections.abc import Mapping
+
+from attrs import frozen
 
 from anycap.errors import ConfigurationError
 from anycap.shared.connections import Link, Refused, text_of
@@ -20,8 +23,33 @@ VERSION_MIN = (7, 2)
 """WAITAOF came with Redis 7.2; Valkey began there."""
 
 
+@frozen
+class Findings:
+    """What there is to say about a server."""
+
+    wrong: list[str]
+    """With this it cannot be used."""
+    unseen: list[str]
+    """What it does not let us look at."""
+    info: Mapping[str, str]
+    """The answer to INFO; empty where that is not allowed."""
+    appendfsync: str | None
+    """None: CONFIG GET is not allowed."""
+
+
 async def check(shared: Shared, link: Link, names: Names) -> list[str]:
     """Raise ConfigurationError for everything that is wrong; what could not be looked at is logged, and returned."""
+    found = await examine(shared, link, names)
+    if found.wrong:
+        listed = "".join(f"\n- {what}" for what in found.wrong)
+        raise ConfigurationError(f"The shared server {shared.url} cannot be used:{listed}\nNothing was sent.")
+    if found.unseen:
+        logger.warning("the shared server %s does not let us check: %s", shared.url, "; ".join(found.unseen))
+    return found.unseen
+
+
+async def examine(shared: Shared, link: Link, names: Names) -> Findings:
+    """Look at everything that `shared` needs. Raises StoreError."""
     wrong: list[str] = []
     unseen: list[str] = []
     info = await _info(link)
@@ -29,15 +57,15 @@ async def check(shared: Shared, link: Link, names: Names) -> list[str]:
         wrong += _of_info(shared, info, unseen)
     else:
         unseen.append("INFO is not allowed: version, append-only file, eviction")
+    appendfsync = await _appendfsync(link)
     if shared.durability != "memory":
-        wrong += await _appendfsync(link, unseen)
+        if appendfsync is None:
+            unseen.append("appendfsync, as CONFIG GET is not allowed; it should be always")
+        elif appendfsync != "always":
+            advice = 'Set appendfsync always, or say durability="memory" and accept what a crash of the server loses'
+            wrong.append(f"appendfsync is {appendfsync}: each step of a solve would wait for it. {advice}")
     wrong += await _commands(shared, link, names)
-    if wrong:
-        listed = "".join(f"\n- {what}" for what in wrong)
-        raise ConfigurationError(f"The shared server {shared.url} cannot be used:{listed}\nNothing was sent.")
-    if unseen:
-        logger.warning("the shared server %s does not let us check: %s", shared.url, "; ".join(unseen))
-    return unseen
+    return Findings(wrong, unseen, info, appendfsync)
 
 
 async def _info(link: Link) -> dict[str, str]:
@@ -75,19 +103,13 @@ def _of_info(shared: Shared, info: dict[str, str], unseen: list[str]) -> list[st
     return wrong
 
 
-async def _appendfsync(link: Link, unseen: list[str]) -> list[str]:
+async def _appendfsync(link: Link) -> str | None:
     try:
         (answer,) = await link.ask(("CONFIG", "GET", "appendfsync"))
     except Refused:
-        answer = {}
+        return None
     values = {text_of(name): text_of(value) for name, value in answer.items()} if isinstance(answer, dict) else {}
-    value = values.get("appendfsync")
-    if value is None:
-        unseen.append("appendfsync, as CONFIG GET is not allowed; it should be always")
-    elif value != "always":
-        advice = 'Set appendfsync always, or say durability="memory" and accept what a crash of the server loses'
-        return [f"appendfsync is {value}: each step of a solve would wait for it. {advice}"]
-    return []
+    return values.get("appendfsync")
 
 
 async def _commands(shared: Shared, link: Link, names: Names) -> list[str]:
