@@ -260,6 +260,13 @@ def torture(session: nox.Session) -> None:
 
 
 @nox.session
+def fleet(session: nox.Session) -> None:
+    """Kills and stops processes that share a real server, and the server, compares with the ledger: `nox -s fleet -- 200`."""
+    sync(session, "test")
+    session.run("python", "-m", "tests.fleet.dose", *(session.posargs or ["200"]))
+
+
+@nox.session
 def clients(session: nox.Session) -> None:
     """Run the vendors' and other people's public clients on the emulator (PyPI and npm): `nox -s clients -- unicaps`."""
     sync(session, "test")

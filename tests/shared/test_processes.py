@@ -51,6 +51,23 @@ def test_tasks_are_polled_on_while_the_store_is_away_and_the_records_follow(own_
         assert Counter(it.pages_paid) == Counter(PAGES)
 
 
+def test_a_call_with_a_key_waits_for_a_store_that_is_away(own_valkey: Valkey) -> None:
+    with fleet(own_valkey, namespace()) as it:
+        patient = it.start(PAGES[:1], keyed=True, go=True)
+        hasty = it.start(PAGES[1:2], keyed=True, go=True, wait_for_capacity=False)
+        for worker in (patient, hasty):
+            worker.wait_for("open")
+        own_valkey.kill()
+        for worker in (patient, hasty):
+            worker.go()
+        hasty.wait_for("failed")
+        assert hasty.said("failed")[0][2:4] == ["Unanswered", None]  # nothing was sent, as it says
+        patient.wait_for("asks")
+        own_valkey.start()
+        patient.wait_for("solved")
+        assert it.pages_paid == PAGES[:1]
+
+
 def test_a_store_that_comes_back_empty_in_the_middle_loses_no_paid_task(own_valkey: Valkey) -> None:
     with fleet(own_valkey, namespace(), solve_time=2.0) as it:
         workers = [it.start(PAGES[place::2], lease_s=1.0, poll_timeout_s=0.2) for place in range(2)]

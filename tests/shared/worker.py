@@ -39,11 +39,13 @@ async def main(orders: dict[str, Any]) -> None:
 
     async def one(client: Client, page: str) -> None:
         async with at_once:
+            say("asks", page)
             try:
                 solution = await client.solve(
                     RecaptchaV2(page, "6Le-site-key"),
                     timeout=orders.get("timeout_s", 60),
                     wait_for_capacity=orders.get("wait_for_capacity"),
+                    idempotency_key=page if orders.get("keyed") else None,
                 )
             except AnycapError as error:
                 say("failed", page, type(error).__name__, getattr(error, "sent", None), str(error)[:200])

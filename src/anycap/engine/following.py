@@ -6,20 +6,33 @@ died is not a change. A dead owner's ticket becomes ours. What its records mean 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from anycap.errors import ConfigurationError
+from anycap.errors import ConfigurationError, StoreError
 from anycap.journal.port import Capability, Entry, RecordKind, SharedJournal, TicketClaim, offers
 
 if TYPE_CHECKING:
     from anycap.engine.engine import Engine
     from anycap.tickets import Ticket
 
+T = TypeVar("T")
+
 LOOK_S = 1.0
 """A look at least this often: whether the owner lives is asked of the operating system, which costs microseconds."""
+STORE_LOOK_S = 0.25
+"""Between two questions to a shared server that does not answer."""
+
+
+async def once_it_answers(ask: Callable[..., Awaitable[T]], *args: object) -> T:
+    """What `ask(*args)` gives, once the shared server answers. Cancel it to end the waiting."""
+    while True:
+        try:
+            return await ask(*args)
+        except StoreError:
+            await anyio.sleep(STORE_LOOK_S)
 
 
 class Follower:
@@ -51,7 +64,7 @@ class Follower:
         changed = anyio.Event()
         self._watch(journal, ticket_id, changed)
         try:
-            found: Entry | None = await self._claim(ticket_id)
+            found: Entry | None = await once_it_answers(self._claim, ticket_id)
             while found is not None and not (found.owned or done(found)):
                 with anyio.move_on_after(LOOK_S):
                     await changed.wait()
@@ -60,9 +73,9 @@ class Follower:
                     heard, changed = changed, anyio.Event()
                     self._watch(journal, ticket_id, changed)
                     self._unwatch(ticket_id, heard)
-                found = await journal.find(ticket_id)
+                found = await once_it_answers(journal.find, ticket_id)
                 if found is not None and not found.closed and not found.held:
-                    found = await self._claim(ticket_id)
+                    found = await once_it_answers(self._claim, ticket_id)
         finally:
             self._unwatch(ticket_id, changed)
         return found

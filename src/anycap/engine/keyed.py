@@ -18,7 +18,7 @@ from anycap.core.machine import State
 from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession
 from anycap.engine.engine import is_done
-from anycap.engine.following import has_ended, is_accepted
+from anycap.engine.following import has_ended, is_accepted, once_it_answers
 from anycap.engine.recovery import catalog_row, ticket_of
 from anycap.engine.solve_errors import KeyTaken, in_doubt
 from anycap.engine.solving import Call, Solving, Want
@@ -126,7 +126,11 @@ class KeyedSolving(Solving):
         """Look what has become of the key, and do what the table says, until there is an answer."""
         followed = False
         while True:
-            entry = await self._in_time(self._latest(journal, key), call, None)
+            if call.wait_for_capacity is False:
+                looking = self._latest(journal, key)
+            else:
+                looking = once_it_answers(self._latest, journal, key)
+            entry = await self._in_time(looking, call, None)
             step = self._step(entry, key)
             if entry is None or step is KeyStep.START:
                 key.after = None if entry is None else entry.ticket_id

@@ -55,10 +55,10 @@ def script(name: str) -> tuple[str, str]:
 
 
 class Unanswered(StoreError):
-    """No answer came. `sent`: whether the request may have been carried out."""
+    """No answer came. `unclear`: whether the server may have done what was asked."""
 
-    def __init__(self, message: str = "", *, sent: bool = True) -> None:
-        self.sent = sent
+    def __init__(self, message: str = "", *, unclear: bool = True) -> None:
+        self.unclear = unclear
         super().__init__(message)
 
 
@@ -90,6 +90,8 @@ class Link:
         """Subscribed to, now and after a reconnection."""
         self.trouble = ""
         """Why there is no connection."""
+        self.answer_timeout_s = ANSWER_TIMEOUT_S
+        """For a connection on which answers wait for a disk or a replica it is longer."""
         self.rejected = False
         """Whether the server does not accept the user or the password."""
 
@@ -226,14 +228,15 @@ class Link:
             return True
         return False
 
-    async def ask(self, *commands: Sequence[Arg], timeout_s: float = ANSWER_TIMEOUT_S) -> list[Any]:
+    async def ask(self, *commands: Sequence[Arg], timeout_s: float | None = None) -> list[Any]:
         """The answers to `commands`, which travel together. Raises `Refused` or `Unanswered`.
 
         An error of one is raised after all are answered. Cancelling ends the waiting, never the connection.
         """
         connection = self._connection
         if connection is None or not connection.usable:
-            raise Unanswered(f"{self._place} does not answer ({self.trouble or 'not connected'}).", sent=False)
+            raise Unanswered(f"{self._place} does not answer ({self.trouble or 'not connected'}).", unclear=False)
+        timeout_s = self.answer_timeout_s if timeout_s is None else timeout_s
         requests = [_create(connection, command) for command in commands]
         answers: list[Any] = []
         try:
@@ -255,7 +258,7 @@ class Link:
         keys: Sequence[str],
         args: Sequence[Arg],
         *after: Sequence[Arg],
-        timeout_s: float = ANSWER_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> list[Any]:
         """The answer of a script, and of the commands that travel behind it. It is loaded when the server has lost it."""
         text, sha = script(name)
@@ -278,13 +281,13 @@ class Link:
             case theirs.MovedError():
                 self._address = (error.host, error.port)
                 connection.invalidate("moved")
-                return Unanswered(f"{self._place} has moved this namespace to another node.", sent=False)
+                return Unanswered(f"{self._place} has moved this namespace to another node.", unclear=False)
             case theirs.ReadOnlyError():
                 # A primary that was demoted: the name leads to its successor soon.
                 connection.invalidate("read only")
-                return Unanswered(f"{self._place} is a replica now.", sent=False)
+                return Unanswered(f"{self._place} is a replica now.", unclear=False)
             case theirs.BusyLoadingError() | theirs.ClusterDownError() | theirs.TryAgainError():
-                return Unanswered(f"{self._place} is not ready yet ({type(error).__name__}).", sent=False)
+                return Unanswered(f"{self._place} is not ready yet ({type(error).__name__}).", unclear=False)
             case theirs.ConnectionError():
                 return Unanswered(f"{self._place} has dropped the connection.")
             case theirs.AuthorizationError():

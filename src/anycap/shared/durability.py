@@ -28,6 +28,11 @@ def commands_behind(durability: Durability) -> tuple[Sequence[Arg], ...]:
             return ()
 
 
+def longest_wait_s(durability: Durability) -> float:
+    """How long answers may take for that; twice, as one write may stand behind another."""
+    return 2 * len(commands_behind(durability)) * WAIT_MS / 1000
+
+
 def check_replies(durability: Durability, replies: Sequence[Any]) -> None:
     """Raise StoreError when the counts say that the write may be lost."""
     if durability == "memory":

@@ -199,7 +199,7 @@ class ValkeyJournal:
                 if answer[0] == b"OK":
                     check_replies(durability, replies)
             except StoreError as error:
-                if not (isinstance(error, Unanswered) and not error.sent):
+                if not (isinstance(error, Unanswered) and not error.unclear):
                     self._unconfirmed.update({op.ticket_id: op.at for op in intents})
                 raise
             except BaseException:

@@ -7,6 +7,7 @@ from typing import Any
 
 from anycap.shared.checks import check
 from anycap.shared.connections import Connections, Link
+from anycap.shared.durability import longest_wait_s
 from anycap.shared.membership import Membership
 from anycap.shared.settings import Shared
 
@@ -19,6 +20,7 @@ class Store:
     def __init__(self, shared: Shared, *, elapsed: Callable[[], float], poll_timeout_s: float) -> None:
         self.shared = shared
         self._connections = Connections(shared)
+        self._connections.durable.answer_timeout_s += longest_wait_s(shared.durability)
         self.member = Membership(shared, self._connections, elapsed=elapsed, takeover_grace_s=poll_timeout_s)
 
     @property
