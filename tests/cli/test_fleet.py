@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,8 @@ async def fill(server: Valkey, name: str) -> None:
     works, killed = member(server.url, name), member(server.url, name)
     for journal in (works, killed):
         await journal.open()
-    await works.write([record(K.INTENT, "t1"), record(K.ACCEPTED, "t1", task_id=7)])
+    money = {"currency": "USD", "price": "0.002"}
+    await works.write([record(K.INTENT, "t1", time.time(), **money), record(K.ACCEPTED, "t1", task_id=7)])
     await killed.write([record(K.INTENT, "t2")])
     limits = ValkeyLimits(works.store)
     no_funds = {"name": None, "blocks": ["submit"], "code": "no_funds", "vendor_code": "ERROR_ZERO_BALANCE"}
@@ -83,6 +85,7 @@ def test_what_a_fleet_looks_like(valkey: Valkey, command: Callable[..., tuple[in
     assert "ImageToText" in dry and "when you mend it" in dry
     assert "no_funds: api.anti-captcha.com says ERROR_ZERO_BALANCE" in out
     assert "\x1b" not in out  # the vendor's words reach no terminal as commands
+    assert ["main", "0", "0", "0.002", "USD"] in lines  # nothing is spent yet
     (rule,) = [line for line in out.splitlines() if "no-worker-answers" in line]
     assert "anti-captcha" in rule and " 1 " in rule
 
@@ -99,6 +102,18 @@ def test_the_same_as_json(valkey: Valkey, command: Callable[..., tuple[int, str,
     (account,) = found["accounts"]
     assert account["name"] == "anti-captcha"
     assert {it["code"]: it["ends_in_s"] is None for it in account["stops"]} == {"no_funds": False, "no_workers": True}
+
+
+def test_what_a_fleet_has_spent(valkey: Valkey, command: Callable[..., tuple[int, str, str]]) -> None:
+    name = namespace()
+    asyncio.run(fill(valkey, name))
+    where = ("spending", "--shared", valkey.url, "--namespace", name)
+    code, out, _ = command(*where, "--by", "type")
+    assert code == 0
+    assert ["RecaptchaV2", "0", "0", "0.002", "USD"] in [line.split() for line in out.splitlines()]
+    (line,) = json.loads(command(*where, "--json")[1])
+    assert (line["account"], line["reserved"]) == ("main", "0.002")
+    assert command("spending", "--shared", "redis://127.0.0.1:1")[0] == 29
 
 
 def test_a_namespace_that_nobody_uses(valkey: Valkey, command: Callable[..., tuple[int, str, str]]) -> None:

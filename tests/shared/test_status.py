@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -113,6 +115,21 @@ async def test_slots_windows_stops_and_bad_answers(valkey: Valkey) -> None:
     assert (stops["no_workers"].covers, stops["no_workers"].probed_by) == ("ImageToText", None)
     assert list(account.bad_answers) == ["no-worker"]
     assert 0 <= account.bad_answers["no-worker"][0] < 10
+    await a.aclose()
+
+
+async def test_what_is_spent_today_and_held_back(valkey: Valkey) -> None:
+    name = namespace()
+    a = member(valkey.url, name)
+    await a.open()
+    money = {"currency": "USD", "price": "0.002"}
+    at = time.time()
+    await a.write([record(K.INTENT, "t1", at, **money), record(K.ACCEPTED, "t1", at, task_id=1)])
+    await a.write([record(K.RESULT, "t1", at, body=BODY, expires_at=9e9, cost="0.0017")])
+    await a.write([record(K.INTENT, "t2", at, **money)])
+    (line,) = (await status_of(valkey, name)).spending
+    assert (line.account, line.currency, line.tasks) == ("main", "USD", 1)
+    assert (line.spent, line.reserved) == (Decimal("0.0017"), Decimal("0.002"))
     await a.aclose()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from anycap.cli.exits import OK, exit_code
 from anycap.cli.output import Output, jsonable, table
 from anycap.cli.shared import add_shared_options, read_shared
+from anycap.cli.spending import spending_text
 from anycap.errors import AnycapError
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def _text(shared: Shared, status: FleetStatus) -> str:
     names = {member.owner: _name(member.host, member.process, member.owner) for member in status.members}
     stops = [(account, stop) for account in status.accounts for stop in account.stops]
     parts.append(_stops(stops, names) if stops else "no account is stopped or paused")
+    if status.spending:
+        parts.append("today (UTC):\n" + spending_text(status.spending, ("account",)))
     bad = list(_bad_answers(status.accounts))
     if bad:
         parts.append(table(("account", "ban rule", "bad answers", "the last"), bad, right=(2,)))

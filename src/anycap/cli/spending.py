@@ -1,12 +1,13 @@
 """`anycap spending`: what the tasks of a journal have cost, by day, account, challenge type or tag.
 
-Only looks at the file: it works beside a running service, takes nothing over and sends nothing. What counts as spent is said
-in `journal/budgets.py`.
+Only looks at the file, or at the server that a fleet shares: it works beside a running service, takes nothing over and sends
+nothing. What counts as spent is said in `journal/budgets.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from anycap.cli.exits import OK, exit_code
 from anycap.cli.output import Output, table
+from anycap.cli.shared import add_shared_options, read_shared
 from anycap.cli.tickets import JOURNAL_DEFAULT, JOURNAL_VARIABLE, look
 from anycap.errors import AnycapError, ConfigurationError
 
@@ -41,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="day,account",
         help=f"add up by these, with commas between: {', '.join(BY)} (default: day,account)",
     )
+    add_shared_options(parser, what="instead of a file, what the fleet on this server has spent")
     parser.add_argument("--json", action="store_true", help="print JSON: every line, whatever --by says")
 
 
@@ -52,15 +55,28 @@ def run(options: argparse.Namespace) -> int:
     try:
         by = _by(options.by)
         since = start_of_day(options.since, time.time())
-        lines = look(options.journal, lambda journal: journal.spending(since))
+        if options.shared is not None:
+            lines = asyncio.run(_shared(options, since))
+        else:
+            lines = look(options.journal, lambda journal: journal.spending(since))
     except AnycapError as error:
         output.error(error)
         return exit_code(error)
     if not lines:
         output.result([], f"nothing was spent since {options.since or 'the beginning of this UTC day'}")
         return OK
-    output.result(lines, _text(lines, by))
+    output.result(lines, spending_text(lines, by))
     return OK
+
+
+async def _shared(options: argparse.Namespace, since: float) -> Sequence[SpendingLine]:
+    from anycap.journal.budgets import day_number
+    from anycap.shared.names import Names
+    from anycap.shared.status import connected, read_spending
+
+    shared = read_shared(options)
+    async with connected(shared) as link:
+        return await read_spending(link, Names(shared.namespace), day_number(since))
 
 
 def _by(text: str) -> list[str]:
@@ -71,7 +87,7 @@ def _by(text: str) -> list[str]:
     return by
 
 
-def _text(lines: Sequence[SpendingLine], by: Sequence[str]) -> str:
+def spending_text(lines: Sequence[SpendingLine], by: Sequence[str]) -> str:
     """A table of the sums, with one line more for each currency where there are several lines."""
     cells = [(*place, *amounts) for place, amounts in _sums(lines, by)]
     totals = [("total", *[""] * (len(by) - 1), *amounts) for _, amounts in _sums(lines, ())] if len(cells) > 1 else []

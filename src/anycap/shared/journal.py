@@ -39,8 +39,9 @@ from anycap.results import SpendingLine
 from anycap.settings import JournalSettings
 from anycap.shared.connections import Arg, Unanswered, text_of
 from anycap.shared.durability import check_replies, commands_behind
-from anycap.shared.money import SpentHere, over_budget, spending_lines
+from anycap.shared.money import SpentHere, over_budget
 from anycap.shared.operations import OpenTicket, Operation, expired_line, record_from
+from anycap.shared.status import read_spending
 from anycap.shared.store import Store
 
 logger = logging.getLogger("anycap.shared")
@@ -49,7 +50,6 @@ LOOK_S = 5.0
 """Messages may be lost with a connection: whoever waits for others' tickets looks this often all the same."""
 PAGE = 200
 """Tickets in one answer: about 200 kB, which holds the server up for a millisecond."""
-SPENDING_PAGE = 1_000
 REPLAY_PAGE = 100
 TIDY_MOST = 500
 """Tickets erased in one script, which stops the server meanwhile."""
@@ -407,13 +407,7 @@ class ValkeyJournal:
     async def spending(self, since: float) -> list[SpendingLine]:
         """What the fleet has spent and holds back, from the UTC day of the wall second `since` on."""
         self._check()
-        names, found = self.store.member.names, list[tuple[str, str]]()
-        while True:
-            args: list[Arg] = [day_number(since), len(found), SPENDING_PAGE]
-            (page,) = await self.store.quick.run_script("spending", names.keys, args, timeout_s=READ_TIMEOUT_S)
-            found += [(text_of(place), text_of(numbers)) for place, numbers in page]
-            if len(page) < SPENDING_PAGE:
-                return spending_lines(found)
+        return await read_spending(self.store.quick, self.store.member.names, day_number(since))
 
     async def _read(self, what: str, value: str) -> list[list[Any]]:
         last = 0

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from anycap.core.admission.circuit_breaker import FORGOTTEN_AFTER_S
+from anycap.journal.budgets import day_number
 from anycap.journal.port import RecordKind
-from anycap.shared.connections import Connections, Link, text_of
+from anycap.results import SpendingLine
+from anycap.shared.connections import Arg, Connections, Link, text_of
+from anycap.shared.money import spending_lines
 from anycap.shared.names import Names
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from anycap.shared.settings import Shared
 
 PAGE = 1_000
-"""Tickets in one script: the server is held up for about a millisecond."""
+"""Tickets, or lines of what was spent, in one script: the server is held up for about a millisecond."""
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 20.0
 BAD_SHOWN_S = 3600.0
@@ -110,6 +113,8 @@ class FleetStatus:
     unowned: Mapping[str, int]
     """Open tickets that are nobody's, by state: the next heartbeat of a member takes them over."""
     accounts: Sequence[AccountStatus]
+    spending: Sequence[SpendingLine]
+    """Of the UTC day that it is by the server's clock."""
 
     def tickets(self) -> Mapping[str, int]:
         """All open tickets by state."""
@@ -146,7 +151,7 @@ async def read_status(link: Link, namespace: str) -> FleetStatus:
         if sum(int(count) for _, count in tickets) < PAGE:
             break
         last = text_of(number)
-    generation, truce_ms, members, counts, windows, stops, bad, probes = rest
+    now_ms, generation, truce_ms, members, counts, windows, stops, bad, probes = rest
     unowned = held.pop("", Counter())
     return FleetStatus(
         namespace=namespace,
@@ -155,7 +160,19 @@ async def read_status(link: Link, namespace: str) -> FleetStatus:
         members=tuple(_members(members, held)),
         unowned=_by_state(unowned, alive=False),
         accounts=tuple(_accounts(_texts(counts), _texts(windows), stops, bad, probes)),
+        spending=await read_spending(link, names, day_number(now_ms / 1000)),
     )
+
+
+async def read_spending(link: Link, names: Names, day: int) -> list[SpendingLine]:
+    """What the fleet has spent and holds back since the UTC day of this number. Raises StoreError."""
+    found: list[tuple[str, str]] = []
+    while True:
+        args: list[Arg] = [day, len(found), PAGE]
+        (page,) = await link.run_script("spending", names.keys, args, timeout_s=READ_TIMEOUT_S)
+        found += [(text_of(place), text_of(numbers)) for place, numbers in page]
+        if len(page) < PAGE:
+            return spending_lines(found)
 
 
 def _texts(fields: Iterable[Sequence[Any]]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 -- The fleet as it is, for people and metrics; changes nothing. ARGV: where to begin among the open tickets, how many of them.
 -- Answers: the number after the last ticket looked at; how many are whose and in which state (owner, state, count); and on the
--- first page what else there is: generation, milliseconds until members may be taken for dead, members (owner, milliseconds left
+-- first page what else there is: the time in milliseconds, generation, milliseconds until members may be taken for dead, members (owner, milliseconds left
 -- of the lease, what it says of itself), then the fields of `counts`, `windows`, `stops`, `bad` and `probes`, times as
 -- milliseconds from now.
 local from, count = ARGV[1], tonumber(ARGV[2])
@@ -53,6 +53,6 @@ for _, probe in ipairs(probes) do
   probe[2], probe[3] = who or '', (tonumber(ends) or now) - now
 end
 return {
-  last, tickets, call('HGET', META, 'generation') or '', math.max(0, tonumber(call('HGET', META, 'hold') or '0') - now),
+  last, tickets, now, call('HGET', META, 'generation') or '', math.max(0, tonumber(call('HGET', META, 'hold') or '0') - now),
   members, fields_of(COUNTS), fields_of(WINDOWS), stops, bad, probes
 }
