@@ -2,14 +2,21 @@
 
     client = Client("anti-captcha", on_event=Prometheus())
 
-It registers with `prometheus_client` (extra `anycap[prometheus]`); how the registry is shown is the program's own affair.
-`docs/guides/telemetry.md` lists every metric with its labels, of which none varies without bound and none is a secret.
+`FleetMetrics` has gauges of all machines that share a server, and needs no client. Each registers with `prometheus_client`
+(extra `anycap[prometheus]`); how the registry is shown is the program's own affair. `docs/guides/telemetry.md` and
+`docs/guides/many-machines.md` list every metric with its labels, of which none varies without bound and none is a secret.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+from anyio.from_thread import start_blocking_portal
 
 from anycap.contrib.extras import not_installed
 
@@ -32,9 +39,19 @@ from anycap.contrib.telemetry import (
     type_label,
 )
 from anycap.engine.health import Readiness
+from anycap.errors import AnycapError
 from anycap.events import ChargeEvent, Event, EventKind, FailoverEvent, RequestEvent, SolveEvent
+from anycap.shared.connections import check_installed
+from anycap.shared.settings import Shared
+from anycap.shared.status import FleetStatus, connected, read_status
 
-__all__ = ["Prometheus"]
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["FleetMetrics", "Prometheus"]
+
+logger = logging.getLogger("anycap.shared")
 
 _ACCOUNT = ("provider", "account")
 _SHOWN = tuple(each for each in Readiness if each is not Readiness.CLOSED)
@@ -200,3 +217,137 @@ class _Gauges:
             for values, value in self._values[name].items():
                 family.add_metric(values, float(value))
             yield family
+
+
+_FLEET_GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "up": ("1 if the shared server answered when it was asked last.", ()),
+    "members": ("Clients that are members, by whether their lease runs.", ("lease",)),
+    "open_tickets": (
+        "Tickets that are not closed, by state and by whether their owner's lease runs.",
+        ("state", "lease"),
+    ),
+    "slots": ("Unfinished tasks of all members.", ("vendor", "account", "type")),
+    "submitting": ("createTask requests on their way.", ("vendor", "account")),
+    "task_window": (
+        "Unfinished tasks that the vendor takes, as found; none while it was never full.",
+        ("vendor", "account"),
+    ),
+    "submit_window": ("createTask requests at once.", ("vendor", "account")),
+    "stop_seconds": ("What is left of a stop; +Inf until it is mended.", ("vendor", "account", "covers", "code")),
+    "spent_today": ("What tasks of this UTC day have cost.", ("account", "currency")),
+    "reserved_today": ("What is held back for unfinished tasks.", ("account", "currency")),
+}
+
+
+class FleetMetrics(Collector):
+    """Gauges of everything that shares a server, read there: members, tickets, slots, windows, stops, spending.
+
+    One process for a fleet is enough, and it needs no client. A thread of its own asks the server every `every_s` seconds, with
+    a few short scripts that read; a scrape shows the last answer and never waits. `close()`, or leaving `with`, ends that.
+
+    shared: the server and namespace.
+    registry: where the metrics are registered. Default: the library's global registry.
+    every_s: seconds between two looks.
+
+    Raises ConfigurationError where coredis is missing (`anycap[redis]`). A server that does not answer, or does not let us in,
+    shows as `anycap_fleet_up 0`, and as a warning in the log.
+
+    >>> from anycap import Shared
+    >>> with FleetMetrics(Shared("redis://127.0.0.1:1"), CollectorRegistry()) as metrics:
+    ...     up = next(family for family in metrics.collect() if family.name == "anycap_fleet_up")
+    >>> up.samples[0].labels, up.samples[0].value
+    ({'namespace': 'anycap'}, 0.0)
+    """
+
+    def __init__(self, shared: Shared, registry: CollectorRegistry = REGISTRY, *, every_s: float = 15.0) -> None:
+        check_installed()
+        self._shared = shared
+        self._registry: CollectorRegistry | None = registry
+        self._every_s = every_s
+        self._seen: FleetStatus | None = None
+        """Replaced as a whole, never changed: other threads read it."""
+        self._thread = ExitStack()
+        registry.register(self)
+        portal = self._thread.enter_context(start_blocking_portal(name="anycap fleet metrics"))
+        watching = portal.start_task_soon(self._watch)
+        self._thread.callback(watching.cancel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread and take the metrics out of the registry. Safe to call twice."""
+        thread, self._thread = self._thread.pop_all(), ExitStack()
+        with thread:
+            if self._registry is not None:
+                self._registry.unregister(self)
+                self._registry = None
+
+    async def _watch(self) -> None:
+        silent = False
+        while True:
+            try:
+                async with connected(self._shared) as link:
+                    while True:
+                        self._seen = await read_status(link, self._shared.namespace)
+                        silent = False
+                        await anyio.sleep(self._every_s)
+            except AnycapError as error:
+                self._seen = None
+                if not silent:
+                    logger.warning("no metrics of the fleet: %s", error)
+                silent = True
+            await anyio.sleep(self._every_s)
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges without values: the library asks for their names when this is registered."""
+        yield from self._families({})
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges as the server had them when it was asked last."""
+        status = self._seen
+        values: dict[str, dict[tuple[str, ...], float]] = {"up": {(): float(status is not None)}}
+        if status is not None:
+            for name, labels, value in _fleet_samples(status):
+                of_name = values.setdefault(name, {})
+                of_name[labels] = of_name.get(labels, 0.0) + value
+        yield from self._families(values)
+
+    def _families(self, values: Mapping[str, Mapping[tuple[str, ...], float]]) -> Iterator[GaugeMetricFamily]:
+        for name, (text, labels) in _FLEET_GAUGES.items():
+            family = GaugeMetricFamily(f"anycap_fleet_{name}", text, labels=("namespace", *labels))
+            for of, value in values.get(name, {}).items():
+                family.add_metric((self._shared.namespace, *of), value)
+            yield family
+
+
+def _fleet_samples(status: FleetStatus) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    """Name, labels and value; what has the same labels adds up."""
+    for lease, alive in (("runs", True), ("over", False)):
+        members = [member for member in status.members if member.alive is alive]
+        yield "members", (lease,), sum(member.lease_s is not None for member in members)
+        for member in members:
+            for state, count in member.tickets.items():
+                yield "open_tickets", (state, lease), count
+    for state, count in status.unowned.items():
+        yield "open_tickets", (state, "none"), count
+    for account in status.accounts:
+        of = (account.vendor, account.name)
+        for name, of_type in account.types.items():
+            yield "slots", (*of, type_label(name)), of_type.slots
+        yield "submitting", of, account.submitting
+        if account.task_window is not None:
+            yield "task_window", of, account.task_window
+        if account.submit_window is not None:
+            yield "submit_window", of, account.submit_window
+        for stop in account.stops:
+            left_s = math.inf if stop.ends_in_s is None else max(0.0, stop.ends_in_s)
+            yield "stop_seconds", (*of, type_label(stop.covers), stop.code), left_s
+    for line in status.spending:
+        yield "spent_today", (line.account, line.currency), float(line.spent)
+        yield "reserved_today", (line.account, line.currency), float(line.reserved)
