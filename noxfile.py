@@ -15,6 +15,7 @@ Only `lowest`, `latest` and `pairs` do not use the lock file. `.ci/run` calls th
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -230,6 +231,9 @@ def release(session: nox.Session) -> None:
             session.error(f"{first.name} is not the same when it is built again")
     session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
     (wheel,) = dist.glob("*.whl")
+    tag = os.environ.get("GITHUB_REF_NAME", "") if os.environ.get("GITHUB_REF_TYPE") == "tag" else ""
+    if tag and not wheel.name.startswith(f"anycap-{tag.removeprefix('v')}-"):
+        session.error(f"the tag is {tag}, what was built is {wheel.name}")
     clean = Path(session.create_tmp()) / "installed"
     shutil.rmtree(clean, ignore_errors=True)
     session.run_install("uv", "venv", "--quiet", str(clean))
@@ -271,6 +275,13 @@ def clients(session: nox.Session) -> None:
     """Run the vendors' and other people's public clients on the emulator (PyPI and npm): `nox -s clients -- unicaps`."""
     sync(session, "test")
     session.run("python", "-m", "tests.clients.run", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Compare other people's Python clients with this one, fault by fault, on the emulator: `nox -s peers -- --write`."""
+    sync(session, "test")
+    session.run("python", "-m", "tests.clients.compare", *session.posargs)
 
 
 @nox.session

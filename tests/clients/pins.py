@@ -10,6 +10,7 @@ class PublicClient:
     """One client at one version: the script that uses it, for which vendors, and how it is given the address.
 
     `address` is the client's own option; None means that the host stands in its code, and the guard redirects it.
+    `speaks_older_protocol`: in.php and res.php only, which `older_protocol.py` translates.
     `known` says, by "vendor kind", what does not work with the client and why; such a failure is expected.
     """
 
@@ -20,6 +21,7 @@ class PublicClient:
     address: str | None = None
     extra: str = ""
     known: tuple[tuple[str, str], ...] = ()
+    speaks_older_protocol: bool = False
 
     @property
     def is_node(self) -> bool:
@@ -44,6 +46,7 @@ CLIENTS = (
     PublicClient("python-anticaptcha", "2.0.0", "python_anticaptcha.py", ("anti-captcha",), "host, use_ssl", "[async]"),
     PublicClient("python3-capsolver", "1.2.2", "python3_capsolver.py", ("capsolver",)),
     PublicClient("python-rucaptcha", "6.8.2", "python_rucaptcha.py", ("2captcha",)),
+    PublicClient("2captcha-python", "2.1.2", "twocaptcha.py", ("2captcha",), speaks_older_protocol=True),
     PublicClient("unicaps", "1.3.0", "unicaps.py", ("anti-captcha",)),
     PublicClient(
         "unicaptcha", "0.2.0", "unicaptcha.py", ("anti-captcha", "capmonster", "2captcha", "capsolver"), "base_url"
@@ -52,7 +55,7 @@ CLIENTS = (
         "captchatools",
         "1.5.0",
         "captchatools.py",
-        ("anti-captcha", "capmonster", "capsolver"),
+        ("capmonster", "anti-captcha", "capsolver"),
         known=(
             *((f"anti-captcha {kind}", _BLANK_IN_PATH) for kind in ("image", "v2", "v3")),
             ("capsolver v3", "sends `RecaptchaV3TaskProxyless`; CapSolver's type is `ReCaptchaV3TaskProxyLess`"),

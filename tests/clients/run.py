@@ -14,9 +14,11 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from anycap.emulator import DEFAULT_KEY, Emulator
 from anycap.emulator.server import Urls
 from anycap.emulator.thread import serve_in_thread
 from anycap.emulator.vendor_rules import catalog_of, rules_of
+from tests.clients.older_protocol import serve_older_protocol
 from tests.clients.pins import CLIENTS, KINDS, PublicClient
 
 HERE = Path(__file__).parent
@@ -47,6 +50,7 @@ class Result:
     vendor: str
     answers: Mapping[str, tuple[Any, str | None]] = field(factory=dict)
     log: str = ""
+    took_s: Mapping[str, float] = field(factory=dict)
 
     def works(self, kind: str) -> bool | None:
         """Whether the client did what was asked; None when it has no way to ask for it."""
@@ -78,9 +82,14 @@ def _is_right(kind: str, value: Any) -> bool:
 # -- environments ------------------------------------------------------------------------------------------------------
 
 
+def home_of(client: PublicClient, root: Path) -> Path:
+    """The folder of the client's own environment."""
+    return root / f"{client.package.replace('/', '+')}-{client.version}"
+
+
 def environment(client: PublicClient, root: Path) -> list[str]:
     """Install the client where it is not installed yet; gives the command that runs a script with it."""
-    home = root / f"{client.package.replace('/', '+')}-{client.version}"
+    home = home_of(client, root)
     done = home / ".installed"
     if not done.exists():
         shutil.rmtree(home, ignore_errors=True)
@@ -107,8 +116,8 @@ def _install(command: list[str]) -> None:
 # -- running -----------------------------------------------------------------------------------------------------------
 
 
-def run(client: PublicClient, vendor: str, command: list[str], urls: Urls, root: Path) -> Result:
-    """Run the client's script for one vendor."""
+def run(client: PublicClient, vendor: str, command: list[str], urls: Urls, root: Path, **wanted: str) -> Result:
+    """Run the client's script for one vendor. `wanted` are settings for `guard/client_run.py`: KINDS, CALLERS."""
     hosts = {
         host: urls.own_port[name]
         for name in urls
@@ -116,28 +125,37 @@ def run(client: PublicClient, vendor: str, command: list[str], urls: Urls, root:
         if host.startswith("api.")
     }
     script = HERE / "scripts" / client.script
-    home = root / f"{client.package.replace('/', '+')}-{client.version}"
-    settings = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(root),
-        "PYTHONPATH": str(HERE / "guard"),
-        "NODE_PATH": str(home / "node_modules"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "ANYCAP_CLIENT_HOSTS": json.dumps(hosts),
-        "ANYCAP_CLIENT_VENDOR": vendor,
-        "ANYCAP_CLIENT_ADDRESS": urls.own_port[vendor],
-        "ANYCAP_CLIENT_KEY": DEFAULT_KEY,
-        "ANYCAP_CLIENT_PICTURE": base64.b64encode(PICTURE).decode("ascii"),
-    }
-    try:
-        done = subprocess.run(
-            [*command, str(script)], env=settings, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
-        )
-        out, log = done.stdout, done.stderr
-    except subprocess.TimeoutExpired as late:
-        out, log = _text(late.stdout), f"gave no result within {TIME_LIMIT_S:g} s"
+    with ExitStack() as held:
+        if client.speaks_older_protocol:
+            hosts[client.vendors[0] + ".com"] = held.enter_context(serve_older_protocol(urls.own_port[vendor]))
+        settings = {
+            "PATH": os.environ["PATH"],
+            "HOME": held.enter_context(tempfile.TemporaryDirectory()),
+            "PYTHONPATH": str(HERE / "guard"),
+            "NODE_PATH": str(home_of(client, root) / "node_modules"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "ANYCAP_CLIENT_HOSTS": json.dumps(hosts),
+            "ANYCAP_CLIENT_VENDOR": vendor,
+            "ANYCAP_CLIENT_ADDRESS": urls.own_port[vendor],
+            "ANYCAP_CLIENT_KEY": DEFAULT_KEY,
+            "ANYCAP_CLIENT_PICTURE": base64.b64encode(PICTURE).decode("ascii"),
+            **{f"ANYCAP_CLIENT_{name}": value for name, value in wanted.items()},
+        }
+        try:
+            done = subprocess.run(
+                [*command, str(script)], env=settings, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
+            )
+            out, log = done.stdout, done.stderr
+        except subprocess.TimeoutExpired as late:
+            out, log = _text(late.stdout), f"gave no result within {TIME_LIMIT_S:g} s"
     lines = [json.loads(line.removeprefix("RESULT ")) for line in out.splitlines() if line.startswith("RESULT ")]
-    return Result(client, vendor, {line["kind"]: (line["value"], line["error"]) for line in lines}, log)
+    return Result(
+        client,
+        vendor,
+        {line["kind"]: (line["value"], line["error"]) for line in lines},
+        log,
+        {line["kind"]: line.get("took_s", 0.0) for line in lines},
+    )
 
 
 def _text(output: bytes | str | None) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
 
 import anycap
@@ -29,9 +30,11 @@ def test_a_system_that_ci_does_not_run_on_is_called_untested() -> None:
     assert "Other systems, macOS and Windows among them, are untested." in README
 
 
-def test_the_changelog_has_a_section_for_what_is_not_released() -> None:
-    heads = re.findall(r"^## \[(.*?)\]", ROOT.joinpath("CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert heads[0] in {"Unreleased", anycap.__version__}
+def test_the_changelog_has_a_dated_section_for_this_version_below_the_unreleased_one() -> None:
+    text = ROOT.joinpath("CHANGELOG.md").read_text(encoding="utf-8")
+    heads = re.findall(r"^## \[(.*?)\](?: - (.*))?$", text, re.MULTILINE)
+    assert heads[0] == ("Unreleased", "")
+    assert date.fromisoformat(dict(heads)[anycap.__version__]) <= date.today()  # noqa: DTZ011 - as whoever released it
 
 
 def test_the_readme_can_be_read_in_two_minutes() -> None:

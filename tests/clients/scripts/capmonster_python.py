@@ -8,9 +8,15 @@ def solve(task, name, key=KEY):
     return CapmonsterClient(key).solve(task)[name]
 
 
+async def v2_async():
+    task = RecaptchaV2Task(websiteURL=PAGE, websiteKey=SITE_KEY, nocache=True)
+    return (await CapmonsterClient(KEY).solve_async(task))["gRecaptchaResponse"]
+
+
 run(
     image=lambda: solve(ImageToTextTask(body=PICTURE_TEXT, capMonsterModule="universal"), "text"),
     v2=lambda: solve(RecaptchaV2Task(websiteURL=PAGE, websiteKey=SITE_KEY, nocache=True), "gRecaptchaResponse"),
+    v2_async=v2_async,
     v3=lambda: solve(
         RecaptchaV3Task(websiteURL=PAGE, websiteKey=SITE_KEY, minScore=0.7, pageAction="login"), "gRecaptchaResponse"
     ),

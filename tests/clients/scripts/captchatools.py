@@ -17,5 +17,5 @@ run(
     v2=lambda: harvester("v2").get_token(),
     v3=lambda: harvester("v3").get_token(),
     balance=lambda: harvester("v2").get_balance(),
-    wrong_key=lambda: harvester("v2", WRONG_KEY).get_balance(),
+    wrong_key=lambda: harvester("v2", WRONG_KEY).get_token(),
 )

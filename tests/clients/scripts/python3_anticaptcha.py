@@ -19,11 +19,17 @@ def v2(key=KEY):
     return token(ReCaptchaV2(api_key=key, captcha_type=Type.RecaptchaV2TaskProxyless, **PLACE).captcha_handler())
 
 
+async def v2_async():
+    made = ReCaptchaV2(api_key=KEY, captcha_type=Type.RecaptchaV2TaskProxyless, **PLACE)
+    return token(await made.aio_captcha_handler())
+
+
 run(
     image=lambda: told(
         ImageToText(api_key=KEY).captcha_handler(captcha_base64=PICTURE), lambda value: value["solution"]["text"]
     ),
     v2=v2,
+    v2_async=v2_async,
     v3=lambda: token(ReCaptchaV3(api_key=KEY, minScore=0.7, pageAction="login", **PLACE).captcha_handler()),
     turnstile=lambda: token(
         Turnstile(api_key=KEY, captcha_type=Type.TurnstileTaskProxyless, **PLACE).captcha_handler()

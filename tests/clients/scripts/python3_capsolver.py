@@ -18,9 +18,17 @@ def v2(key=KEY):
     return solve(ReCaptcha(api_key=key, captcha_type=Type.ReCaptchaV2TaskProxyLess), "gRecaptchaResponse", **PLACE)
 
 
+async def v2_async():
+    made = ReCaptcha(api_key=KEY, captcha_type=Type.ReCaptchaV2TaskProxyLess)
+    return told(
+        await made.aio_captcha_handler(task_payload=PLACE), lambda value: value["solution"]["gRecaptchaResponse"]
+    )
+
+
 run(
     image=lambda: solve(ImageToText(api_key=KEY), "text", body=PICTURE_TEXT, module="common"),
     v2=v2,
+    v2_async=v2_async,
     v3=lambda: solve(
         ReCaptcha(api_key=KEY, captcha_type=Type.ReCaptchaV3TaskProxyLess),
         "gRecaptchaResponse",

@@ -18,12 +18,17 @@ def v2(key=KEY):
     return token(ReCaptcha(rucaptcha_key=key, **PLACE).captcha_handler())
 
 
+async def v2_async():
+    return token(await ReCaptcha(rucaptcha_key=KEY, **PLACE).aio_captcha_handler())
+
+
 run(
     image=lambda: told(
         ImageCaptcha(rucaptcha_key=KEY).captcha_handler(captcha_base64=PICTURE),
         lambda value: value["solution"]["text"],
     ),
     v2=v2,
+    v2_async=v2_async,
     v3=lambda: token(
         ReCaptcha(
             rucaptcha_key=KEY, method=ReCaptchaEnm.RecaptchaV3TaskProxyless, minScore=0.3, pageAction="login", **PLACE

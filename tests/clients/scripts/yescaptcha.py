@@ -11,5 +11,6 @@ run(
         Client(KEY).create_task(RecaptchaV3TaskProxyless(PAGE, SITE_KEY, "login")).get_solution_recaptcha_response()
     ),
     balance=lambda: Client(KEY).get_balance(),
+    limit=lambda: Client(KEY, timeout_join=8).create_task(NoCaptchaTaskProxyless(PAGE, SITE_KEY)),
     wrong_key=lambda: Client(WRONG_KEY).create_task(NoCaptchaTaskProxyless(PAGE, SITE_KEY)),
 )
