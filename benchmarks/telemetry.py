@@ -3,7 +3,12 @@
 Three processes beside this one: an emulated vendor and two replicas, one on aiohttp, one on Starlette under uvicorn. This
 one sends 200 requests a second to both together, keeps a viewer on each status page and scrapes each `/metrics` every 5 s.
 The replicas have every hook at once: OpenTelemetry's SDK with a batch processor (all traces sampled), Prometheus and the
-status page. First they soak; then, in the same run, slices with and without the hooks alternate, for the ratio of CPU.
+status page. First they soak; then, in the same run, slices without any hook, with them at several rates of sampling, and
+with the SDK alone alternate, for the ratios of CPU. In the last of these the service itself makes the same five spans a
+solve and records the same four histograms, without a hook of ours: the least that such traces can cost.
+
+Last, in this process alone, the same hooks are given the events of recorded solves again and again. That leaves out what
+the machine's other work does to a service, and tells what is ours from what is the SDK's.
 """
 
 from __future__ import annotations
@@ -22,13 +27,19 @@ from typing import Any
 
 from attrs import evolve
 
-from benchmarks.harness import ROOT, Report, Sample
+from benchmarks.harness import ROOT, Report, Run, Sample, interleaved, measured
 
 RATE_PER_S = 200
 SOAK_S, WARM_UP_S = 180.0, 60.0
-SLICE_S, SETTLE_S, SLICES = 15.0, 5.0, 8
+SLICE_S, SETTLE_S, ROUNDS = 10.0, 8.0, 6
+SOLVES = 400
 SHARE_MAX = 0.10
 """Of the service's CPU, telemetry included; as a ratio to the service without it: 1 / 0.9."""
+OFF, METRICS, TENTH, ALL = "off", "metrics", "traces of 10%", "traces of 100%"
+ONE_SPAN, SDK = "100%, one span each", "bare SDK, 100%"
+WATCHED = {METRICS: None, TENTH: 0.1, ALL: 1.0, ONE_SPAN: 1.0}
+"""The cases with all hooks: the part of the traces that is sampled; None: no tracer at all."""
+CASES = (OFF, *WATCHED, SDK)
 LAG_P99_MAX_MS = 20.0
 SOLVE_S = 3.0
 SCRAPE_S = 5.0
@@ -55,37 +66,35 @@ async def vendor() -> None:
 
 
 class Replica:
-    """Two clients of one service, with and without telemetry, and what the process used."""
+    """The clients of one service, one for each case, and what the process used."""
 
     def __init__(self, vendor_url: str) -> None:
-        from opentelemetry.sdk.metrics import MeterProvider
-        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from prometheus_client import CollectorRegistry
 
         from anycap import Account, Client
-        from anycap.contrib.opentelemetry import OpenTelemetry
         from anycap.contrib.prometheus import Prometheus
         from anycap.contrib.status import Status
         from anycap.contrib.status.distribution import Distribution
         from anycap.emulator import DEFAULT_KEY
 
         self.spans, metrics = _nowhere()
-        tracers = TracerProvider()
-        tracers.add_span_processor(BatchSpanProcessor(self.spans))
-        meters = MeterProvider([PeriodicExportingMetricReader(metrics, export_interval_millis=10_000)])
         self.registry, self.status = CollectorRegistry(), Status("benchmark")
-        hooks = [OpenTelemetry(tracer_provider=tracers, meter_provider=meters), Prometheus(self.registry), self.status]
+        prometheus = Prometheus(self.registry)
         account = Account("anti-captcha", DEFAULT_KEY, base_url=vendor_url)
-        self.watched, self.plain = Client(account, on_event=hooks), Client(account)
+        self.clients = {OFF: Client(account), SDK: Client(account)}
+        for case in WATCHED:
+            hooks = [_opentelemetry(case, self.spans, metrics), prometheus, self.status]
+            self.clients[case] = Client(account, on_event=hooks)
+        self.by_hand = ByHand(_tracers(self.spans, 1.0), _meters(metrics))
         self.lag = Distribution()
         self.solved = self.failed = 0
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Both clients, and the meter of the loop's lag."""
-        async with self.watched, self.plain:
+        """All clients, and the meter of the loop's lag."""
+        async with AsyncExitStack() as stack:
+            for client in self.clients.values():
+                await stack.enter_async_context(client)
             meter = asyncio.create_task(self._measure_lag())
             yield
             meter.cancel()
@@ -97,17 +106,20 @@ class Replica:
             await asyncio.sleep(LAG_STEP_S)
             self.lag.add(max(clock() - before - LAG_STEP_S, 0.0))
 
-    async def solve(self, *, watched: bool) -> dict[str, str]:
+    async def solve(self, case: str) -> dict[str, str]:
         """One request of the service."""
         from anycap import AnycapError, RecaptchaV2
 
-        client = self.watched if watched else self.plain
+        began_ns = time.time_ns()
         try:
-            solution = await client.solve(RecaptchaV2("https://example.com/login", "6Le-site-key"), timeout=60)
+            challenge = RecaptchaV2("https://example.com/login", "6Le-site-key")
+            solution = await self.clients[case].solve(challenge, timeout=60)
         except AnycapError as error:
             self.failed += 1
             return {"error": type(error).__name__}
         self.solved += 1
+        if case == SDK:
+            self.by_hand.solved(began_ns, solution.ticket)
         return {"token": solution.token}
 
     def numbers(self) -> dict[str, float]:
@@ -132,6 +144,61 @@ class Replica:
         return generate_latest(self.registry)
 
 
+class ByHand:
+    """What `OpenTelemetry` leaves in the SDK for a solve, in the fewest calls: five spans, four histograms, no event."""
+
+    def __init__(self, tracers: Any, meters: Any) -> None:
+        self._tracer = tracers.get_tracer("benchmark")
+        meter = meters.get_meter("benchmark")
+        self._histograms = [meter.create_histogram(name, "s") for name in ("operation", "queue", "task", "notice")]
+        self._labels = {"provider": "anti-captcha", "account": "anti-captcha", "type": "RecaptchaV2"}
+
+    def solved(self, began_ns: int, ticket: Any) -> None:
+        """A solve came to its end."""
+        from opentelemetry import trace
+        from opentelemetry.context import Context
+
+        ended_ns = time.time_ns()
+        attributes = {"operation": "solve", **self._labels, "ticket": ticket.id}
+        span = self._tracer.start_span(
+            "solve RecaptchaV2", kind=trace.SpanKind.CLIENT, attributes=attributes, start_time=began_ns
+        )
+        context = trace.set_span_in_context(span, Context())
+        for stage in ("queue", "submit", "waiting", "delivery"):
+            self._tracer.start_span(stage, context, start_time=began_ns).end(ended_ns)
+        span.set_attributes({"outcome": "solved", "attempts": 1, "polls": 1, "task": str(ticket.task_id)})
+        span.end(ended_ns)
+        for histogram in self._histograms:
+            histogram.record((ended_ns - began_ns) / 1e9, self._labels)
+
+
+def _opentelemetry(case: str, spans: Any, metrics: Callable[[], Any]) -> Any:
+    from opentelemetry.trace import NoOpTracerProvider
+
+    from anycap.contrib.opentelemetry import OpenTelemetry
+
+    sampled = WATCHED[case]
+    tracers = NoOpTracerProvider() if sampled is None else _tracers(spans, sampled)
+    return OpenTelemetry(tracer_provider=tracers, meter_provider=_meters(metrics), stages=case != ONE_SPAN)
+
+
+def _tracers(spans: Any, sampled: float) -> Any:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    tracers = TracerProvider(sampler=ParentBased(TraceIdRatioBased(sampled)))
+    tracers.add_span_processor(BatchSpanProcessor(spans, max_queue_size=20_000))
+    return tracers
+
+
+def _meters(metrics: Callable[[], Any]) -> Any:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    return MeterProvider([PeriodicExportingMetricReader(metrics(), export_interval_millis=10_000)])
+
+
 def _nowhere() -> tuple[Any, Any]:
     """Exporters that count and forget: what a backend costs is not ours."""
     from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
@@ -154,7 +221,7 @@ def _nowhere() -> tuple[Any, Any]:
         def force_flush(self, timeout_millis: float = 10_000) -> bool:
             return True
 
-    return Spans(), Metrics()
+    return Spans(), Metrics
 
 
 def _rss_mb() -> float:
@@ -171,7 +238,7 @@ async def aiohttp_replica(vendor_url: str) -> None:
     replica = Replica(vendor_url)
 
     async def solve(request: web.Request) -> web.Response:
-        return web.json_response(await replica.solve(watched=request.query["telemetry"] == "1"))
+        return web.json_response(await replica.solve(request.query["case"]))
 
     async def numbers(request: web.Request) -> web.Response:
         return web.json_response(replica.numbers())
@@ -205,7 +272,7 @@ async def starlette_replica(vendor_url: str) -> None:
     replica = Replica(vendor_url)
 
     async def solve(request: Request) -> Response:
-        return JSONResponse(await replica.solve(watched=request.query_params["telemetry"] == "1"))
+        return JSONResponse(await replica.solve(request.query_params["case"]))
 
     async def numbers(request: Request) -> Response:
         return JSONResponse(replica.numbers())
@@ -275,7 +342,7 @@ class Load:
     def __init__(self, session: Any, replicas: Sequence[str], rate_per_s: float) -> None:
         self._session, self._replicas, self._rate = session, replicas, rate_per_s
         self._tasks: set[asyncio.Task[None]] = set()
-        self.watched = True
+        self.case = ALL
         self.sent = self.troubles = 0
 
     async def run(self) -> None:
@@ -291,7 +358,7 @@ class Load:
             task.add_done_callback(self._tasks.discard)
 
     async def _request(self, replica: str) -> None:
-        async with self._session.post(f"{replica}/solve?telemetry={int(self.watched)}") as answer:
+        async with self._session.post(f"{replica}/solve", params={"case": self.case}) as answer:
             self.troubles += "token" not in await answer.json()
 
     async def drain(self) -> None:
@@ -340,7 +407,7 @@ class Service:
         self._looking.clear()
 
 
-async def measure(*, soak_s: float, warm_up_s: float, slices: int, slice_s: float, settle_s: float) -> list[Report]:
+async def measure(*, soak_s: float, warm_up_s: float, rounds: int, slice_s: float, settle_s: float) -> list[Report]:
     """The soak, then the slices."""
     import aiohttp
 
@@ -354,7 +421,7 @@ async def measure(*, soak_s: float, warm_up_s: float, slices: int, slice_s: floa
         sending = asyncio.create_task(load.run())
         try:
             soak = await _soak(service, names, soak_s=soak_s, warm_up_s=warm_up_s)
-            cost = await _slices(service, load, slices=slices, slice_s=slice_s, settle_s=settle_s)
+            cost = await _slices(service, load, rounds=rounds, slice_s=slice_s, settle_s=settle_s)
         finally:
             sending.cancel()
             with suppress(asyncio.CancelledError):
@@ -400,33 +467,79 @@ async def _soak(service: Service, names: Sequence[str], *, soak_s: float, warm_u
     return Report("telemetry_soak", samples, notes=notes, data=data)
 
 
-async def _slices(service: Service, load: Load, *, slices: int, slice_s: float, settle_s: float) -> Report:
-    samples: dict[str, list[Sample]] = {"without": [], "with": []}
-    for turn in range(slices):
-        watched = turn % 2 == 1
-        load.watched = watched
-        if watched:
+async def _slices(service: Service, load: Load, *, rounds: int, slice_s: float, settle_s: float) -> Report:
+    samples: dict[str, list[Sample]] = {case: [] for case in CASES}
+    await service.look_away()
+    for turn in range(-len(CASES), rounds * len(CASES)):
+        case = CASES[turn % len(CASES)]
+        load.case = case
+        if case in WATCHED:
             service.look()
-        else:
-            await service.look_away()
         await asyncio.sleep(settle_s)  # the tasks of the slice before are still on their way
         before, began = await service.numbers(), time.monotonic()
         await asyncio.sleep(slice_s)
         after = await service.numbers()
+        await service.look_away()
         solved = sum(each["solved"] for each in after) - sum(each["solved"] for each in before)
         cpu_s = sum(each["cpu_s"] for each in after) - sum(each["cpu_s"] for each in before)
         values = {"solved": solved, "spans": sum(a["spans"] - b["spans"] for a, b in zip(after, before, strict=True))}
-        samples["with" if watched else "without"].append(Sample(time.monotonic() - began, cpu_s / solved, values))
+        if turn >= 0:  # each client learns in its first slice how long tasks take
+            samples[case].append(Sample(time.monotonic() - began, cpu_s / solved, values))
     limit = 1 / (1 - SHARE_MAX)
     notes = [f"{SHARE_MAX:.0%} of the service's CPU is {limit:.2f} x the service without; CPU is that of one request"]
-    return Report("telemetry", samples, base="without", notes=notes, limits={"with": round(limit, 3)})
+    return Report("telemetry", samples, base=OFF, notes=notes, limits=dict.fromkeys(WATCHED, round(limit, 3)))
+
+
+def _hooks(rounds: int) -> Report:
+    """The hooks by themselves, with the events of recorded solves."""
+    from prometheus_client import CollectorRegistry
+
+    from anycap import RecaptchaV2
+    from anycap.contrib.prometheus import Prometheus
+    from anycap.contrib.status import Status
+    from anycap.emulator import Emulator
+    from anycap.events import Event, EventKind
+    from anycap.testing import VirtualTime
+
+    events: list[Event] = []
+
+    async def solves(client: Any) -> None:
+        for _ in range(SOLVES // 20):
+            challenge = RecaptchaV2("https://example.com/login", "6Le-site-key")
+            await asyncio.gather(*(client.solve(challenge) for _ in range(20)))
+
+    VirtualTime(Emulator(seed=1, solve_time=SOLVE_S), "anti-captcha", on_event=events.append)(solves)
+    delivered = [event for event in events if event.kind is EventKind.DELIVERED]
+    spans, metrics = _nowhere()
+    by_hand = ByHand(_tracers(spans, 1.0), _meters(metrics))
+
+    def fed(hook: Any) -> Run:
+        wanted = [event for event in events if event.kind in hook.kinds]
+
+        def run() -> Sample:
+            return measured(lambda: [hook(event) for event in wanted] and None, per=SOLVES)
+
+        return run
+
+    def spans_by_hand() -> Sample:
+        return measured(
+            lambda: [by_hand.solved(time.time_ns(), event.ticket) for event in delivered] and None, per=SOLVES
+        )
+
+    cases: dict[str, Run] = {SDK: spans_by_hand}
+    for case in WATCHED:
+        cases[f"OpenTelemetry, {case}"] = fed(_opentelemetry(case, spans, metrics))
+    cases |= {"Prometheus": fed(Prometheus(CollectorRegistry())), "status page": fed(Status())}
+    notes = ["CPU of one solve, exporter threads included; nothing is sent and nobody looks"]
+    return interleaved("telemetry_hooks", cases, rounds=rounds, base=SDK, notes=notes)
 
 
 def run(quick: bool) -> list[Report]:
-    """The whole of it takes six minutes, with `quick` one."""
+    """The whole of it takes a quarter of an hour, with `quick` four minutes."""
     if quick:
-        return asyncio.run(measure(soak_s=20, warm_up_s=10, slices=4, slice_s=6, settle_s=4))
-    return asyncio.run(measure(soak_s=SOAK_S, warm_up_s=WARM_UP_S, slices=SLICES, slice_s=SLICE_S, settle_s=SETTLE_S))
+        return [_hooks(5), *asyncio.run(measure(soak_s=20, warm_up_s=10, rounds=1, slice_s=6, settle_s=8))]
+    whole = measure(soak_s=SOAK_S, warm_up_s=WARM_UP_S, rounds=ROUNDS, slice_s=SLICE_S, settle_s=SETTLE_S)
+    return [_hooks(40), *asyncio.run(whole)]
 
 
 if __name__ == "__main__":

@@ -134,6 +134,8 @@ def test_an_unknown_provider_is_exit_code_2(capsys: pytest.CaptureFixture[str]) 
 def test_ctrl_c_leaves_cleanly_and_names_the_open_ticket(vendors: Served, tmp_path: Path, with_journal: bool) -> None:
     vendors.emulator["capmonster"].solve_time = 600.0
     journal = ["--journal", str(tmp_path / "tasks.db")] if with_journal else []
+    # A shell's background job ignores SIGINT, and so would its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [
             sys.executable, "-m", "anycap", "solve", "--provider", "capmonster", "--base-url", vendors.urls["capmonster"],
@@ -141,6 +143,7 @@ def test_ctrl_c_leaves_cleanly_and_names_the_open_ticket(vendors: Served, tmp_pa
         ],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy(),
     )  # fmt: skip
+    signal.signal(signal.SIGINT, before)
     tasks = vendors.emulator["capmonster"].ledger.tasks
     give_up = time.monotonic() + 20
     while not tasks and time.monotonic() < give_up:

@@ -32,13 +32,12 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "telemetry.md"
 class Sdk:
     """A real SDK, and the hook on it."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, stages: bool = True, **options: Any) -> None:
         self.exporter, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
         self.tracers = TracerProvider(shutdown_on_exit=False, **options)
         self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.hook = OpenTelemetry(
-            tracer_provider=self.tracers, meter_provider=MeterProvider([self.reader], shutdown_on_exit=False)
-        )
+        meters = MeterProvider([self.reader], shutdown_on_exit=False)
+        self.hook = OpenTelemetry(tracer_provider=self.tracers, meter_provider=meters, stages=stages)
 
     @property
     def spans(self) -> list[ReadableSpan]:
@@ -123,6 +122,21 @@ async def test_a_solve_is_a_span_of_its_stages_below_the_callers_span(world: Wor
     )
     assert [stage.start_time for stage in stages[1:]] == [stage.end_time for stage in stages[:3]]
     assert (solve.start_time, solve.end_time) == (stages[0].start_time, stages[3].end_time)
+
+
+@in_virtual_time
+async def test_without_spans_for_its_stages_a_solve_is_one_span_that_has_their_seconds(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 7.0
+    world.fault("slow", method="createTask", delay_s=0.5)
+    sdk = Sdk(stages=False)
+    settings = Settings(polling=Polling(fixed=(8, 3)))
+    async with world.client(on_event=hooks(world, sdk), settings=settings, runtime=world.runtime()) as client:
+        await client.solve(PAGE)
+    (solve,) = sdk.spans
+    assert solve.attributes["captcha.outcome"] == "solved"
+    stages = [solve.attributes[f"captcha.{name}.duration"] for name in ("queue", "submit", "waiting", "delivery")]
+    assert stages == pytest.approx([0, 0.55, 8.05, 0], abs=0.06)
+    assert sum(stages) == pytest.approx(seconds(solve), abs=1e-5)
 
 
 @in_virtual_time

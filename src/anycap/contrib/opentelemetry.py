@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 
-from attrs import define
+from attrs import define, field
 
 from anycap.contrib.extras import not_installed
 
@@ -69,12 +69,16 @@ class _OpenSpan:
     solved_ns: int | None = None
     """The end of the task; what follows is the delivery."""
     solved_at: float = 0.0
+    attributes: dict[str, str | int | float] = field(factory=dict)
+    """Set when it ends, all at once: each call of the SDK costs more than an attribute."""
 
 
 class OpenTelemetry(Watched):
     """A hook that turns events into spans and metrics: `Client(..., on_event=OpenTelemetry())`.
 
     tracer_provider, meter_provider: those of your SDK. Default: the global ones.
+    stages: whether queue, submit, waiting and delivery are spans of their own. With False a solve is one span, which has their
+        seconds as attributes (`captcha.queue.duration` and so on): half the CPU where every trace is sampled.
 
     The span of a solve is a child of the span in which `solve`, `submit` or `wait` was called. One hook may be given to
     several clients.
@@ -96,9 +100,14 @@ class OpenTelemetry(Watched):
     """
 
     def __init__(
-        self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        stages: bool = True,
     ) -> None:
         super().__init__()
+        self._stages_are_spans = stages
         self._tracer = trace.get_tracer("anycap", anycap.__version__, tracer_provider)
         self._spans: OrderedDict[str, _OpenSpan] = OrderedDict()
         """By ticket id, oldest first."""
@@ -214,10 +223,10 @@ class OpenTelemetry(Watched):
             ended_ns = self._stages(found, event, outcome)
         else:  # solved, and its solution abandoned
             ended_ns = found.solved_ns
-            span.set_attribute("captcha.outcome", outcome)
+            found.attributes["captcha.outcome"] = outcome
         if event.kind is not EventKind.ABANDONED:
             error = event.error or event.kind.value
-            span.set_attributes({ERROR: error, **_error_of(event)})
+            found.attributes |= {ERROR: error, **_error_of(event)}
             span.set_status(StatusCode.ERROR, error)
         self._end(_id_of(event), ended_ns)
 
@@ -248,20 +257,22 @@ class OpenTelemetry(Watched):
             waited_ns = at_ns + _ns(event.solve_s or 0.0) if waited else max(now_ns, at_ns)
             self._stage(found, "waiting", at_ns, waited_ns)
             at_ns = waited_ns
-        attributes: dict[str, str | int] = {
-            "captcha.outcome": outcome,
-            "captcha.attempts": event.attempts,
-            "captcha.polls": event.polls,
-        }
+        attributes = found.attributes
+        attributes["captcha.outcome"] = outcome
+        attributes["captcha.attempts"] = event.attempts
+        attributes["captcha.polls"] = event.polls
         task_id = None if event.ticket is None else event.ticket.task_id
         if task_id is not None:
             attributes["captcha.task.id"] = printable(str(task_id), VENDOR_CODE_CHARS_MAX)
-        found.span.set_attributes(attributes)
         return at_ns
 
     def _stage(self, found: _OpenSpan, name: str, start_ns: int, end_ns: int) -> None:
-        if found.context is not None:
+        if found.context is None:
+            return
+        if self._stages_are_spans:
             self._tracer.start_span(name, found.context, start_time=start_ns).end(end_ns)
+        else:
+            found.attributes[f"captcha.{name}.duration"] = (end_ns - start_ns) / 1e9
 
     def _span_of(self, event: Event) -> _OpenSpan | None:
         return None if event.ticket is None else self._spans.get(event.ticket.id)
@@ -269,6 +280,8 @@ class OpenTelemetry(Watched):
     def _end(self, ticket_id: str, ended_ns: int | None) -> None:
         found = self._spans.pop(ticket_id)
         self._undelivered.pop(ticket_id, None)
+        if found.context is not None and found.attributes:
+            found.span.set_attributes(found.attributes)
         found.span.end(ended_ns)
         self._ended[ticket_id] = found.span.get_span_context()
         if len(self._ended) > ENDED_MAX:
@@ -363,9 +376,8 @@ class OpenTelemetry(Watched):
         found = self._span_of(event)
         if found is not None:  # still queued: it goes to another account without having failed here
             ended_ns = found.started_ns + _ns(event.waited_s or 0.0)
-            if found.span.is_recording():
-                found.span.set_attribute("captcha.outcome", "failover")
-                self._stage(found, "queue", found.started_ns, ended_ns)
+            found.attributes["captcha.outcome"] = "failover"
+            self._stage(found, "queue", found.started_ns, ended_ns)
             self._end(_id_of(event), ended_ns)
 
     # -- read when metrics are collected, in the reader's thread
