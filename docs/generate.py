@@ -275,6 +275,10 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "browser_form.py": partial(example, "browser_form.py"),
     },
     "guides/crawlers.md": {"crawlee_crawl.py": partial(example, "crawlee_crawl.py")},
+    "guides/many-machines.md": {
+        "taskiq_worker.py": partial(example, "taskiq_worker.py"),
+        "processes_crawl.py": partial(example, "processes_crawl.py"),
+    },
     "guides/services.md": {"litestar_service.py": partial(example, "litestar_service.py")},
     "guides/blocking.md": {"blocking.py": partial(example, "blocking.py")},
     "guides/several-vendors.md": {"failover table": failover_table},

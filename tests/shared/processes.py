@@ -86,12 +86,12 @@ class Fleet:
         self.namespace = namespace
         self.emulator = emulator
         self.vendor = emulator["anti-captcha"]
-        self._url = url
+        self.url = url
         self.workers: list[Worker] = []
 
     def start(self, pages: Sequence[str], **more: Any) -> Worker:
         orders = {
-            "shared": self.server.url, "namespace": self.namespace, "vendor": self._url, "key": DEFAULT_KEY, "pages": pages,
+            "shared": self.server.url, "namespace": self.namespace, "vendor": self.url, "key": DEFAULT_KEY, "pages": pages,
             **more,
         }  # fmt: skip
         worker = Worker(orders)
