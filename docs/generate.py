@@ -275,7 +275,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "browser_form.py": partial(example, "browser_form.py"),
     },
     "guides/crawlers.md": {"crawlee_crawl.py": partial(example, "crawlee_crawl.py")},
-    "guides/many-machines.md": {
+    "guides/workers.md": {
         "taskiq_worker.py": partial(example, "taskiq_worker.py"),
         "processes_crawl.py": partial(example, "processes_crawl.py"),
     },

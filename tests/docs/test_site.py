@@ -122,6 +122,12 @@ def has(page: Page, fragment: str, target: Path) -> bool:
         ("python-anticaptcha", "guides/moving/"),
         ("2captcha-python", "explanation/comparison/"),
         ("rolling restart", "guides/services/"),
+        ("Valkey", "guides/many-machines/"),
+        ("ACL", "guides/many-machines/"),
+        ("taskiq", "guides/workers/"),
+        ("multiprocessing", "guides/workers/"),
+        ("Kubernetes", "guides/workers/"),
+        ("systemd", "guides/workers/"),
         ("BudgetError", "guides/troubleshooting/"),
     ],
 )
