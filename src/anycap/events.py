@@ -262,7 +262,11 @@ class ClientWatcher(Protocol):
 class EventSink(Protocol):
     """A consumer of anycap's own, such as the log, that says which kinds it wants."""
 
-    def wants(self, kind: EventKind) -> bool: ...
+    @property
+    def is_enabled(self) -> Mapping[EventKind, Callable[[], bool]]:
+        """For each kind that it may want: whether it wants it now."""
+        ...
+
     def __call__(self, event: Event) -> None: ...
 
 
@@ -280,25 +284,31 @@ class Events:
                     "events into a queue of yours and await there."
                 )
         hooks_given: tuple[Hook, ...] = given  # type: ignore[assignment] # just looked at
-        self._hooks = tuple((hook, frozenset(getattr(hook, "kinds", EventKind))) for hook in hooks_given)
-        self._wanted = frozenset(kind for _, kinds in self._hooks for kind in kinds)
+        self._hooks = hooks_given
+        kinds_of = [(hook, frozenset(getattr(hook, "kinds", EventKind))) for hook in hooks_given]
+        wanted = {kind: tuple(hook for hook, kinds in kinds_of if kind in kinds) for kind in EventKind}
+        self._hooks_of = {kind: hooks for kind, hooks in wanted.items() if hooks}
         self._log = log
+        self._is_logged: Mapping[EventKind, Callable[[], bool]] = {} if log is None else log.is_enabled
         self._reported: set[type[BaseException]] = set()
 
     def wants(self, kind: EventKind) -> bool:
         """Whether anybody wants events of this kind: without a listener an event must cost nothing."""
-        return kind in self._wanted or (self._log is not None and self._log.wants(kind))
+        if kind in self._hooks_of:
+            return True
+        is_logged = self._is_logged.get(kind)
+        return is_logged is not None and is_logged()
 
     def send(self, event: Event) -> None:
         """Log it and call the hooks. Raises nothing but KeyboardInterrupt and SystemExit.
 
         Not a CancelledError either: `future.result()` of a cancelled future raises one, and it would end the engine's worker.
         """
-        if self._log is not None and self._log.wants(event.kind):
+        kind = event.kind
+        is_logged = self._is_logged.get(kind)
+        if is_logged is not None and is_logged() and self._log is not None:
             self._log(event)
-        for hook, kinds in self._hooks:
-            if event.kind not in kinds:
-                continue
+        for hook in self._hooks_of.get(kind, ()):
             try:
                 hook(event)
             except (KeyboardInterrupt, SystemExit):
@@ -315,7 +325,7 @@ class Events:
         self._tell_watchers(lambda watcher: watcher.client_closed(client))
 
     def _tell_watchers(self, tell: Callable[[ClientWatcher], None]) -> None:
-        for hook, _ in self._hooks:
+        for hook in self._hooks:
             if isinstance(hook, ClientWatcher):
                 try:
                     tell(hook)

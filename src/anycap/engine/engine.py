@@ -14,6 +14,7 @@ import asyncio
 import contextvars
 import math
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -244,7 +245,7 @@ class Engine:
 
     def _start_on_asyncio(self, started: anyio.Event) -> None:
         loop = asyncio.get_running_loop()
-        self._use_clock(loop.time)
+        self._use_clock(_clock_of(loop))
         self._new_notifier = partial(LoopNotifier, loop)
         self._loop_tasks = LoopTasks(loop)
         self._wake_up = self._new_notifier()
@@ -640,8 +641,9 @@ class Engine:
         sent = self.clock()
         outcome, parsed, not_built = await exchange(
             self.transport,
-            lambda: session.submit_request(solve, self._sending),
-            lambda outcome: session.read_submit(outcome, solve),
+            session.submit_request if self._sending is None else partial(session.submit_request, sending=self._sending),
+            session.read_submit,
+            solve,
             session.catalog.name,
         )
         if not_built:
@@ -705,8 +707,9 @@ class Engine:
         sent = self.clock()
         outcome, parsed, _ = await exchange(
             self.transport,
-            lambda: session.poll_request(solve),
-            lambda outcome: session.read_poll(outcome, solve),
+            session.poll_request,
+            session.read_poll,
+            solve,
             session.catalog.name,
         )
         parsed = session.scrub(parsed, solve.secrets)
@@ -722,8 +725,9 @@ class Engine:
         timeout_s = session.settings.http.request_timeout_s
         outcome, parsed, _ = await exchange(
             self.transport,
-            lambda: session.call_request(method, {}, needs_key=True, timeout_s=timeout_s),
-            lambda outcome: session.adapter.read_call(method, outcome),
+            lambda method: session.call_request(method, {}, needs_key=True, timeout_s=timeout_s),
+            lambda outcome, method: session.adapter.read_call(method, outcome),
+            method,
             session.catalog.name,
         )
         parsed = session.scrub(parsed)
@@ -741,8 +745,9 @@ class Engine:
         try:
             call.outcome, parsed, _ = await exchange(
                 self.transport,
-                lambda: call.request,
-                lambda outcome: session.adapter.read_call(call.method, outcome),
+                lambda call: call.request,
+                lambda outcome, call: session.adapter.read_call(call.method, outcome),
+                call,
                 session.catalog.name,
             )
             call.parsed = parsed = session.scrub(parsed)
@@ -793,6 +798,12 @@ class Engine:
 
 async def _raise(error: Exception) -> None:
     raise error
+
+
+def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """The loop's clock. asyncio's own is `time.monotonic` in a frame of Python, and a solve asks for the time twenty times."""
+    is_plain = isinstance(loop, asyncio.BaseEventLoop) and type(loop).time is asyncio.BaseEventLoop.time
+    return time.monotonic if is_plain else loop.time
 
 
 def _runs_on_trio() -> bool:

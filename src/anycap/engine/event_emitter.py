@@ -45,6 +45,8 @@ _EVENT_OF = {
 
 _COST_IS_CLEAR = frozenset({EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT})
 """Events after which it is known what the task cost, or that nobody will say."""
+_PROGRESS = frozenset({AnswerKind.PROCESSING, AnswerKind.READY})
+_TROUBLE = frozenset({AnswerKind.ERROR, AnswerKind.LOST})
 _TASK_ENDED = frozenset({EventKind.SOLVED, EventKind.DELIVERED, EventKind.FAILED})
 
 CANCELLED = "cancelled"
@@ -87,26 +89,34 @@ class EventEmitter:
         """Something happened to a solve; `answer` says why, where it went wrong."""
         if not self._events.wants(kind):
             return
-        if kind is EventKind.FAILED and solve.rejected_as_too_late:
+        if solve.rejected_as_too_late and kind is EventKind.FAILED:
             self._send(kind, solve, answer, DeadlineError.__name__, _held_by(solve))
         else:
             self._send(kind, solve, answer, None if answer is None else _error_of(answer))
 
     def _send(
-        self, kind: EventKind, solve: Solve, answer: ParsedAnswer | None, error: str | None, cause: str | None = None
+        self,
+        kind: EventKind,
+        solve: Solve,
+        answer: ParsedAnswer | None,
+        error: str | None = None,
+        cause: str | None = None,
     ) -> None:
-        queued_s = submit_s = solve_s = notice_s = None
-        if solve.queued_mono is not None:
-            if not solve.attempts:
-                queued_s = self.clock() - solve.queued_mono
-            else:
-                queued_s = solve.submitted_mono - solve.queued_mono
-                if solve.task_id is not None:
+        queued_s = submit_s = solve_s = notice_s = http_status = vendor_code = None
+        attempts, queued_mono, task_id = solve.attempts, solve.queued_mono, solve.task_id
+        if queued_mono is not None:
+            if attempts:
+                queued_s = solve.submitted_mono - queued_mono
+                if task_id is not None:
                     submit_s = solve.accepted_mono - solve.submitted_mono
-        if kind in _TASK_ENDED and (solve.task_id is not None or solve.body is not None):
+            else:
+                queued_s = self.clock() - queued_mono
+        if kind in _TASK_ENDED and (task_id is not None or solve.body is not None):
             solve_s = solve.poll_ended_age_s
             took = took_s(solve.body)
             notice_s = None if took is None else max(solve_s - took, 0.0)
+        if answer is not None:
+            http_status, vendor_code = _status_of(answer), _vendor_code_of(answer)
         self._events.send(
             SolveEvent(
                 kind=kind,
@@ -115,14 +125,14 @@ class EventEmitter:
                 provider=solve.provider,
                 ticket=solve.ticket(),
                 error=error,
-                attempts=solve.attempts,
+                attempts=attempts,
                 polls=solve.polls,
                 queued_s=queued_s,
                 submit_s=submit_s,
                 solve_s=solve_s,
                 notice_s=notice_s,
-                http_status=None if answer is None else _status_of(answer),
-                vendor_code=None if answer is None else _vendor_code_of(answer),
+                http_status=http_status,
+                vendor_code=vendor_code,
                 cause=cause,
                 follows=solve.follows,
             )
@@ -140,6 +150,9 @@ class EventEmitter:
         """A request came to its end, `duration_s` after it was handed to the transport."""
         if not self._events.wants(EventKind.REQUEST):
             return
+        error = vendor_code = None
+        if answer.problem is not None or answer.failure is not None:
+            error, vendor_code = _error_of(answer), _vendor_code_of(answer)
         self._events.send(
             RequestEvent(
                 kind=EventKind.REQUEST,
@@ -147,20 +160,19 @@ class EventEmitter:
                 account=session.name,
                 provider=session.catalog.name,
                 ticket=None if ticket is None else ticket(),
-                error=_error_of(answer),
+                error=error,
                 method=method,
                 outcome=str(answer.kind),
                 duration_s=duration_s,
                 delivery="answered" if isinstance(outcome, Answer) else str(outcome.delivery),
                 http_status=outcome.status,
-                vendor_code=_vendor_code_of(answer),
+                vendor_code=vendor_code,
             )
         )
 
     def polled(self, session: AccountSession, solve: Solve, answer: ParsedAnswer, now: float) -> None:
         """A poll was answered, or came to nothing."""
-        kind = answer.kind
-        if kind is AnswerKind.PROCESSING or kind is AnswerKind.READY or solve.state is State.FAILED:
+        if answer.kind in _PROGRESS or solve.state is State.FAILED:
             self.emit(EventKind.POLLED, solve)
         else:
             self.emit(EventKind.POLL_LOST, solve, answer)
@@ -213,7 +225,7 @@ class EventEmitter:
 
     def account_may_have_changed(self, session: AccountSession, answer: ParsedAnswer, now: float) -> None:
         """An event when a stop or cool-down of the account begins or ends, as far as `answer` may have done that."""
-        if answer.kind is not AnswerKind.ERROR and answer.kind is not AnswerKind.LOST and not session.stops:
+        if not session.stops and answer.kind not in _TROUBLE:
             return
         if not self._events.wants(EventKind.ACCOUNT_STATE):
             return

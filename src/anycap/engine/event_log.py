@@ -17,8 +17,9 @@ happen. `record.anycap` is a mapping of plain values, the same as the event's fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 
 from attrs import fields
 
@@ -64,20 +65,18 @@ _LEVELS: Mapping[EventKind, tuple[logging.Logger, int]] = {
     EventKind.REPORT_MAY_NOT_COUNT: (WARNINGS, logging.WARNING),
     EventKind.WARNING: (WARNINGS, logging.WARNING),
 }
+# Asked for every event. Stops are looked at from INFO on: whether one is a warning is known only then.
+_IS_ENABLED: Mapping[EventKind, Callable[[], bool]] = {
+    kind: partial(logger.isEnabledFor, logging.WARNING if kind is EventKind.ACCOUNT_STATE else level)
+    for kind, (logger, level) in _LEVELS.items()
+}
 _ACCOUNT_LEVELS = {Category.ACCOUNT, Category.BLOCKED, Category.SERVICE}
 
 
 class EventLog:
     """The consumer of events that writes them to `logging`."""
 
-    def wants(self, kind: EventKind) -> bool:
-        """Whether a line of this kind would be written."""
-        found = _LEVELS.get(kind)
-        if found is None:
-            return False
-        # Stops are looked at from INFO on: whether one is a warning is known only then.
-        level = logging.WARNING if kind is EventKind.ACCOUNT_STATE else found[1]
-        return found[0].isEnabledFor(level)
+    is_enabled = _IS_ENABLED
 
     def __call__(self, event: Event) -> None:
         """Write the event's line."""

@@ -7,13 +7,15 @@ not built was not sent, one that a transport gave up on may have been, and an an
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.credentials import NotEncodable
 from anycap.engine.faults import log_fault
 from anycap.taxonomy import Code, ErrorAnswer, row_of_ours
 from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Request, Transport
+
+T = TypeVar("T")
 
 
 class Exchange(NamedTuple):
@@ -27,16 +29,17 @@ class Exchange(NamedTuple):
 
 async def exchange(
     transport: Transport,
-    build: Callable[[], Request],
-    read: Callable[[Answer | Failure], ParsedAnswer],
+    build: Callable[[T], Request],
+    read: Callable[[Answer | Failure, T], ParsedAnswer],
+    about: T,
     provider: str,
 ) -> Exchange:
-    """Do one exchange. `provider` names the vendor in what is logged and said."""
+    """Do one exchange `about` a solve, a call or a method. `provider` names the vendor in what is logged and said."""
     # One coroutine for all of it: a second one would be resumed and left with the first, three times a solve.
     outcome: Answer | Failure
     not_built = ""
     try:
-        request = build()
+        request = build(about)
     except Exception as error:  # noqa: BLE001 - code of others: see above
         names = log_fault(f"a request to {provider} could not be built", error)
         outcome, not_built = _never_sent(f"the adapter of {provider} could not build the request ({names})")
@@ -49,7 +52,7 @@ async def exchange(
             names = log_fault("a transport raised, which no transport should", error)
             outcome = Failure(Delivery.MAYBE_SENT, FailureKind.PROTOCOL, f"the transport failed with {names}")
     try:
-        return Exchange(outcome, read(outcome), not_built)
+        return Exchange(outcome, read(outcome, about), not_built)
     except Exception as error:  # noqa: BLE001 - code of others
         names = log_fault(f"the adapter of {provider} could not read an answer", error)
         return Exchange(outcome, _unreadable(outcome, provider, names), not_built)

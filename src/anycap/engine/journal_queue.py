@@ -104,7 +104,20 @@ class JournalQueue:
             part = self._gathering.add(records, keep=keep)
             await self._write_gathered()
         else:
-            await self._write_alone(records, keep=keep)
+            # Nothing is before it: no task has to be woken, and a journal in memory is never waited for.
+            self._writing = True
+            try:
+                await self._store(records)
+            except BaseException as error:
+                if keep and not isinstance(error, RecordRefused | Fenced):
+                    # When cancelled, the journal may have it after all. A record that is there twice says nothing new.
+                    self._keep([_Part(records, keep)])
+                if isinstance(error, JournalError):
+                    self._report(error)
+                raise
+            finally:
+                self._writing = False
+                self._wake()
             return
         if part.error is not None:
             raise copy.copy(part.error)  # its own: one exception raised in many tasks would gather their frames
@@ -121,22 +134,6 @@ class JournalQueue:
                 part.records, part.claim = (), None
             raise
         return part
-
-    async def _write_alone(self, records: Sequence[Record], *, keep: bool) -> None:
-        """Nothing is before it: no task has to be woken, and a journal in memory is never waited for."""
-        self._writing = True
-        try:
-            await self._store(records)
-        except BaseException as error:
-            if keep and not isinstance(error, RecordRefused | Fenced):
-                # When cancelled, the journal may have it after all. A record that is there twice says nothing new.
-                self._keep([_Part(records, keep)])
-            if isinstance(error, JournalError):
-                self._report(error)
-            raise
-        finally:
-            self._writing = False
-            self._wake()
 
     async def claim(self, claim: Claim) -> Obstacle | None:
         """Have a claim carried out, in one commit with what has gathered; None, or what is in its way.

@@ -110,6 +110,8 @@ class Router:
         self._wall = wall
         self.budgets: Budgets | None = None
         """The client's, where one is set."""
+        self._alone: dict[str, Sequence[Candidate]] = {}
+        """By name: the order of those solves that one account is named for, or that have no other."""
         self._warned: dict[str, Code] = {}
         """Accounts whose stop was logged, so that it is one warning a stop and not one a solve."""
 
@@ -131,11 +133,14 @@ class Router:
             raise ConfigurationError("max_attempts is a number of tasks, at least 1. Nothing was sent.")
         limit = None if limit is None else read_amount(limit, "max_cost")
         left_out: dict[str, Exclusion] = {}
+        order: Sequence[Candidate] | None
         named = account if account is not None else next(iter(self._sessions)) if len(self._sessions) == 1 else None
         if named is not None and accounts is None:
-            session = self._named(named)
             _kind_of(challenge)  # that it has the field is the adapter's business: it says what it lacks
-            order = [Candidate(session.name, session.family)]
+            order = self._alone.get(named)
+            if order is None:
+                session = self._named(named)
+                order = self._alone[named] = (Candidate(session.name, session.family),)
         else:
             candidates = self.candidates(_kind_of(challenge), accounts)
             order = in_order(candidates, self._routing, rates=self._rates, chance=self._chance)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 import anyio
-from attrs import define, evolve, frozen
+from attrs import define, evolve
 
 from anycap.challenges import Challenge
 from anycap.core.idempotency import KEY_CHARS_MAX, KeyUse, Reuse, hash_of_key
@@ -72,8 +73,7 @@ class Call(Generic[S]):
     """Called with the solve of each attempt, for others who ask for the same key."""
 
 
-@frozen
-class Want(Generic[T]):
+class Want(NamedTuple, Generic[T]):
     """What a caller waits for: the solution, or (`accepted`) the ticket once the vendor has made its task."""
 
     accepted: bool
@@ -158,16 +158,12 @@ class Solving:
 
     async def solve(self, call: Call[S], deliver: Callable[[Solve], None]) -> S:
         """Submit, wait, return the solution; `deliver` is called with no await between it and the return."""
-
-        def take(session: AccountSession, solve: Solve) -> S:
-            return cast("S", self._taken(session, solve, deliver))
-
-        want = Want(accepted=False, take=take, of_delivered=lambda solution: cast("S", solution))
-        return await self._answer(call, want)
+        want: Want[Solution] = Want(False, partial(self._taken, deliver), _solution_of_delivered)
+        return cast("S", await self._answer(call, want))
 
     async def submit(self, call: Call[Any]) -> Ticket:
         """Submit, and return the ticket once a vendor has accepted it."""
-        want = Want(accepted=True, take=self._accepted, of_delivered=_ticket_of_delivered)
+        want = Want(True, self._accepted, _ticket_of_delivered)
         return await self._answer(call, want)
 
     async def _answer(self, call: Call[Any], want: Want[T]) -> T:
@@ -200,7 +196,7 @@ class Solving:
             )
         session = self._engine.sessions[solve.account]
         await self._wait_until_done(session, solve, deadline)
-        return self._taken(session, solve, self._engine.deliver)
+        return self._taken(self._engine.deliver, session, solve)
 
     # -- from account to account
 
@@ -275,7 +271,7 @@ class Solving:
             deadline=call.deadline,
             wait_policy=call.wait_for_capacity,
             priority=call.priority,
-            may_go_elsewhere=bool(call.journey.route.others(session.name)),
+            may_go_elsewhere=len(call.journey.route.order) > 1 and bool(call.journey.route.others(session.name)),
             has_image=prepared.has_image,
             summary=prepared.summary,
             tag=call.tag,
@@ -304,7 +300,7 @@ class Solving:
 
     # -- waiting
 
-    def _taken(self, session: AccountSession, solve: Solve, deliver: Callable[[Solve], None]) -> Solution:
+    def _taken(self, deliver: Callable[[Solve], None], session: AccountSession, solve: Solve) -> Solution:
         """The solution of a solve that has an outcome. Raises its error."""
         solution = solve.solution
         if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
@@ -416,6 +412,10 @@ def _key_use(key: object, reuse: object) -> KeyUse:
     if not isinstance(key, str) or not 1 <= len(key) <= KEY_CHARS_MAX:
         raise ConfigurationError(f"idempotency_key is a text of 1 to {KEY_CHARS_MAX} characters. Nothing was sent.")
     return KeyUse(hash_of_key(key), "", allowed)
+
+
+def _solution_of_delivered(solution: Solution) -> Solution:
+    return solution
 
 
 def _ticket_of_delivered(solution: Solution) -> Ticket:

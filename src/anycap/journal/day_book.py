@@ -5,7 +5,7 @@ What is counted, and when, is in `budgets.py`; the file has tables for it (`sqli
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -22,15 +22,22 @@ Place = tuple[int, str, str, str | None, str]
 
 
 class DayBook:
-    """The totals of each day, and what they are made of."""
+    """The totals of each day, and what they are made of. `unfinished`: what is held back for these, once somebody asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, unfinished: Callable[[], Iterable[TicketProjection]]) -> None:
+        self._unfinished = unfinished
         self._totals: dict[int, DayTotals] = {}
+        # Without a budget nobody asks what is held back, so it is counted from the first question on.
+        self._holds_back = False
         # In the order in which they were first spent on: what was spent, and by how many tasks.
         self._lines: dict[Place, tuple[Decimal, int]] = {}
 
     def check(self, budget: Budget, intent: Record, kept: TicketProjection) -> OverBudget | None:
         """Whether the task of `intent`, summed up in `kept`, fits."""
+        if not self._holds_back:
+            self._holds_back = True
+            for each in self._unfinished():
+                self.reserved(each)
         reserve = kept.reserve
         if reserve is None:
             return None
@@ -38,13 +45,13 @@ class DayBook:
 
     def reserved(self, kept: TicketProjection) -> None:
         """A ticket's INTENT was written."""
-        reserve = kept.reserve
+        reserve = kept.reserve if self._holds_back else None
         if reserve is not None:
             self._of(kept.spends_as[0]).reserve(reserve)
 
     def released(self, kept: TicketProjection) -> None:
         """The ticket begins anew."""
-        reserve = kept.reserve
+        reserve = kept.reserve if self._holds_back else None
         if reserve is not None:
             self._of(kept.spends_as[0]).release(reserve)
 
@@ -55,7 +62,8 @@ class DayBook:
             return
         day, kind_of_challenge, tag = kept.spends_as
         totals = self._of(day)
-        totals.release(reserve)
+        if self._holds_back:
+            totals.release(reserve)
         cost = end_cost(kind, fields, reserve.price)
         if cost is None:
             return

@@ -51,7 +51,7 @@ class MemoryJournal:
         self._closed_keyed: dict[str, TicketProjection] = {}
         # Every key's tickets that are still here, the latest last.
         self._of_key: dict[str, list[str]] = {}
-        self._days = DayBook()
+        self._days = DayBook(self._unfinished)
         self._ready = False
 
     async def open(self) -> None:
@@ -105,7 +105,7 @@ class MemoryJournal:
 
     async def spending(self, since: float) -> list[SpendingLine]:
         """What was spent since then; never suspends."""
-        return self._days.lines(since, [kept for kept in self._open.values() if kept.unfinished])
+        return self._days.lines(since, self._unfinished())
 
     def on_change(self, wake: Callable[[frozenset[str] | None], None]) -> Callable[[], None]:
         """Nobody else writes here."""
@@ -156,6 +156,9 @@ class MemoryJournal:
 
     # -- inside
 
+    def _unfinished(self) -> list[TicketProjection]:
+        return [kept for kept in self._open.values() if kept.unfinished]
+
     def _check(self) -> None:
         if not self._ready:
             raise JournalError("The journal is not open: open the client first. Nothing was written.")
@@ -165,13 +168,15 @@ class MemoryJournal:
         return None if kept is None else kept.entry(ticket_id)
 
     def _take(self, record: Record, fields: Mapping[str, Any]) -> None:
-        ticket_id = record.ticket_id
+        ticket_id, kind = record.ticket_id, record.kind
         kept = self._open.get(ticket_id)
-        if kept is not None and record.kind is not RecordKind.INTENT:  # as nearly always
+        if kept is not None and kind is not RecordKind.INTENT:  # as nearly always
             was_unfinished = kept.unfinished
-            kept.add(record.kind, record.at, fields)
+            kept.add(kind, record.at, fields)
+            if kind is RecordKind.ACCEPTED:
+                return
             if was_unfinished and not kept.unfinished:
-                self._days.ended(kept, record.kind, fields)
+                self._days.ended(kept, kind, fields)
             if kept.kind in CLOSING:
                 self._close(ticket_id, kept)
             return

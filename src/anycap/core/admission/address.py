@@ -38,6 +38,8 @@ POLL_FAILURES_MAX = 10
 # wanted back soon.
 _SUBMITS_FAIL = RecoveryPolicy(BlockScope.ADDRESS, SUBMITS, Recovery.WAIT, 5.0, 60.0)
 _POLLS_FAIL = RecoveryPolicy(BlockScope.ADDRESS, ALL, Recovery.WAIT, 2.0, POLL_PAUSE_LONGEST_S)
+_ROW_OF = {kind: RequestKind.SUBMIT if kind is RequestKind.SUBMIT else RequestKind.POLL for kind in RequestKind}
+"""In which row the failures of a kind of request are counted: a vendor may fail on createTask alone."""
 
 
 class AddressGuard:
@@ -75,13 +77,13 @@ class AddressGuard:
 
     def answered_well(self, action: RequestKind) -> None:
         """A usable answer came: the failures of its kind are no longer in a row."""
-        self._failures_in_a_row[_row_of(action)] = 0
+        self._failures_in_a_row[_ROW_OF[action]] = 0
 
     def answered(
         self, now: float, action: RequestKind, parsed: ParsedAnswer, provider: str, chance: Callable[[], float]
     ) -> None:
         """Count failures in a row; too many, or one with a stated wait, put the vendor aside for a growing time."""
-        row = _row_of(action)
+        row = _ROW_OF[action]
         if not is_vendor_failure(parsed):
             self._failures_in_a_row[row] = 0
             return
@@ -97,10 +99,6 @@ class AddressGuard:
         if breaker is None:
             breaker = self.breakers[key] = CircuitBreaker(policy, None, problem)
         breaker.trip(now, action, problem, policy, stated_s, chance())
-
-
-def _row_of(action: RequestKind) -> RequestKind:
-    return RequestKind.SUBMIT if action is RequestKind.SUBMIT else RequestKind.POLL
 
 
 def is_vendor_failure(parsed: ParsedAnswer) -> bool:

@@ -129,6 +129,15 @@ class SlidingWindowCounter:
             self.others -= 1
             self.stale -= stale
 
+    def answered_well(self, *, submit: bool, stale: bool = False) -> None:
+        """A request was answered, and nothing was wrong: the same as `answered` without a problem."""
+        if submit:
+            self.submits -= 1
+        else:
+            self.others -= 1
+            self.stale -= stale
+        self._last_bad = None
+
     def answered(
         self, now: float, *, submit: bool, problem: ErrorAnswer | None, lost: bool, stale: bool = False
     ) -> None:

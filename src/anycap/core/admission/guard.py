@@ -103,6 +103,9 @@ class Guard:
         self._task_window = TaskWindow(settings.max_in_flight)
         self._task_types: dict[str, _TaskType] = {}
         self.breakers = OpenBreakers(address, settings, self._in_flight, chance)
+        # Two dicts that are nearly always empty, looked at three times for each request.
+        self._own_stops = self.breakers.of_account
+        self._stops_of_address = address.breakers
         self.fleet: FleetView | None = None
         """Set where other machines share the account (`join`)."""
 
@@ -132,7 +135,7 @@ class Guard:
         """Whether a createTask for `task_type` may go. `repeat`: it must come out of the retry budget."""
         if self._address.neighbours is not None:
             self._address.neighbours.look(now)
-        if self.breakers:
+        if self._own_stops or self._stops_of_address:
             stopped = self._stopped(now, RequestKind.SUBMIT, task_type)
             if stopped is not None:
                 return stopped
@@ -248,7 +251,7 @@ class Guard:
         """Whether a getTaskResult may go. `stale`: the vendor may have dropped the task by now."""
         if self._address.neighbours is not None:
             self._address.neighbours.look(now)
-        if self.breakers:
+        if self._own_stops or self._stops_of_address:
             stopped = self._stopped(now, RequestKind.POLL, task_type)
             if stopped is not None:
                 return stopped
@@ -282,7 +285,7 @@ class Guard:
         """Whether another method (getBalance, a report, statistics) may be called."""
         if self._address.neighbours is not None:
             self._address.neighbours.look(now)
-        if self.breakers:
+        if self._own_stops or self._stops_of_address:
             stopped = self._stopped(now, RequestKind.CALL, method)
             if stopped is not None:
                 return stopped
@@ -439,7 +442,7 @@ class Guard:
         # Another process was told so: it holds here as if we had asked.
         answer = ParsedAnswer(AnswerKind.ERROR, problem=held)
         self.breakers.open_for(now, RequestKind.SUBMIT, name, answer, None, old_key=False)
-        return self._stopped(now, action, name) if self.breakers else None
+        return self._stopped(now, action, name) if self._own_stops or self._stops_of_address else None
 
     def _stopped(self, now: float, action: RequestKind, name: str) -> Deferred | None:
         """The deferral of the strictest stop; where it wants a probe that is itself held, without the probe."""
@@ -454,7 +457,8 @@ class Guard:
 
     def _sent(self, now: float, action: RequestKind, name: str) -> None:
         self._address.in_flight[action] += 1
-        self.breakers.sent(now, action, name)
+        if self._own_stops or self._stops_of_address:
+            self.breakers.sent(now, action, name)
 
     def _answered(
         self,
@@ -476,10 +480,15 @@ class Guard:
             and (name == BALANCE_METHOD or action is not RequestKind.CALL)
         ):
             self.key_gate.answered(now, parsed)
-        if parsed.kind in _NOTHING_WRONG and parsed.http_status is None and not self.breakers:
+        if (
+            parsed.kind in _NOTHING_WRONG
+            and parsed.http_status is None
+            and not self._own_stops
+            and not self._stops_of_address
+        ):
             # Nearly every answer: nothing is wrong, nothing was. The long way below comes to the same.
             for rule in rules:
-                rule.answered(now, submit=submit, problem=None, lost=False, stale=stale)
+                rule.answered_well(submit=submit, stale=stale)
             if self._with_old_key:
                 self._with_old_key -= 1
             self._address.answered_well(action)

@@ -28,7 +28,7 @@ PROXIES_MAX = 1024
 class OpenBreakers:
     """What is stopped for one account. `in_flight(action, name)` counts its requests without an answer."""
 
-    __slots__ = ("_address", "_chance", "_in_flight", "_of_account", "_of_proxies", "_settings", "fleet")
+    __slots__ = ("_address", "_chance", "_in_flight", "_of_proxies", "_settings", "fleet", "of_account")
 
     def __init__(
         self,
@@ -43,16 +43,12 @@ class OpenBreakers:
         self._settings = settings
         self._in_flight = in_flight
         self._chance = chance
-        # By code, or by code and name where only a task type or method is stopped.
-        self._of_account: dict[str, CircuitBreaker] = {}
+        self.of_account: dict[str, CircuitBreaker] = {}
+        """By code, or by code and name where only a task type or method is stopped."""
         self._of_proxies: dict[str, CircuitBreaker] = {}
 
-    def __bool__(self) -> bool:
-        """Whether anything but a proxy is stopped."""
-        return bool(self._of_account or self._address.breakers)
-
     def __iter__(self) -> Iterator[CircuitBreaker]:
-        yield from self._of_account.values()
+        yield from self.of_account.values()
         yield from self._address.breakers.values()
         yield from self._of_proxies.values()
 
@@ -60,13 +56,13 @@ class OpenBreakers:
 
     def check(self, now: float, action: RequestKind, name: str) -> Deferred | None:
         """The deferral of the strictest breaker that covers the request; None when none holds it."""
-        for breakers in (self._of_account, self._address.breakers):
+        for breakers in (self.of_account, self._address.breakers):
             for key in [key for key, it in breakers.items() if it.is_forgotten(now) and not it.covers(action, name)]:
                 del breakers[key]
         strictest: Deferred | None = None
         # Another account's answer does not wake this one's solves: without a request of its own it must look again.
         wake = UNTIL_AN_ANSWER if self._in_flight(action, None) else now + RECHECK_S
-        for key, it in self._of_account.items():
+        for key, it in self.of_account.items():
             if it.covers(action, name):
                 # A poll is told apart from a createTask that hangs, so a rejected key need not wait for those.
                 covered = (action,) if it.policy.way is Recovery.POLL else it.blocks
@@ -105,9 +101,7 @@ class OpenBreakers:
 
     def sent(self, now: float, action: RequestKind, name: str) -> None:
         """A request goes out; it is the probe of every breaker that covers it."""
-        if not self:
-            return
-        for it in (*self._of_account.values(), *self._address.breakers.values()):
+        for it in (*self.of_account.values(), *self._address.breakers.values()):
             if it.covers(action, name):
                 it.sent(now, action)
 
@@ -119,13 +113,13 @@ class OpenBreakers:
 
     def not_sent(self, action: RequestKind, name: str) -> None:
         """A request that was counted as sent never left."""
-        for it in (*self._of_account.values(), *self._address.breakers.values()):
+        for it in (*self.of_account.values(), *self._address.breakers.values()):
             if it.probe is action and it.covers(action, name):
                 it.probe_undecided()
 
     def balance_probe_sent(self, now: float) -> None:
         """A getBalance goes out that a deferral asked for."""
-        for it in self._of_account.values():
+        for it in self.of_account.values():
             if it.policy.way is Recovery.BALANCE and now >= it.until:
                 it.probe_sent()
 
@@ -147,7 +141,7 @@ class OpenBreakers:
             return None
         covers: str | None = None
         key: str = problem.code
-        breakers = self._of_account
+        breakers = self.of_account
         match policy.scope:
             case BlockScope.ACCOUNT:
                 pass
@@ -176,13 +170,12 @@ class OpenBreakers:
 
     def judge_probes(self, now: float, action: RequestKind, name: str, parsed: ParsedAnswer, *, well: bool) -> None:
         """Decide about the breakers whose probe this answer is. One that the answer has just tripped has none any more."""
-        if self:
-            self._judge(self._of_account, now, action, name, parsed, well=well)
-            self._judge(self._address.breakers, now, action, name, parsed, well=well)
+        self._judge(self.of_account, now, action, name, parsed, well=well)
+        self._judge(self._address.breakers, now, action, name, parsed, well=well)
 
     def balance_seen(self, now: float, amount: Decimal) -> None:
         """A getBalance showed `amount`. A positive one ends the wait for money, any one that for the end of a suspension."""
-        for it in self._of_account.values():
+        for it in self.of_account.values():
             if it.policy.way is Recovery.BALANCE and (amount > 0 or it.problem.code not in FUNDS):
                 it.balance_answered_well(now)
 
@@ -192,7 +185,7 @@ class OpenBreakers:
 
     def clear(self) -> None:
         """Lift what belongs to the account; what belongs to the address stays."""
-        self._of_account.clear()
+        self.of_account.clear()
         self._of_proxies.clear()
         if self.fleet is not None:
             self.fleet.reset()
@@ -212,7 +205,7 @@ class OpenBreakers:
         well: bool,
     ) -> None:
         ended: list[str] = []
-        fleet = self.fleet if breakers is self._of_account else None
+        fleet = self.fleet if breakers is self.of_account else None
         for key, it in breakers.items():
             if it.probe is not action or not (it.covers(action, name) or it.policy.way is Recovery.BALANCE):
                 continue
@@ -246,14 +239,14 @@ class OpenBreakers:
         `unsaid` are the keys of ours that the fleet does not know yet. A breaker whose probe is on its way here stays as it is.
         """
         over = [
-            key for key, it in self._of_account.items() if key not in breakers and key not in unsaid and is_shared(it)
+            key for key, it in self.of_account.items() if key not in breakers and key not in unsaid and is_shared(it)
         ]
         for key in over:
-            del self._of_account[key]
+            del self.of_account[key]
         for key, theirs in breakers.items():
-            ours = self._of_account.get(key)
+            ours = self.of_account.get(key)
             if ours is None or (key not in unsaid and ours.probe is None and is_later(theirs.until, ours.until)):
-                self._of_account[key] = theirs
+                self.of_account[key] = theirs
 
 
 def problem_of(parsed: ParsedAnswer) -> ErrorAnswer | None:

@@ -109,7 +109,7 @@ class Route:
     only as `may_return` says (its own new-task rule), never because it was the only one left.
     """
 
-    order: list[Candidate]
+    order: Sequence[Candidate]
     attempts_max: int
     attempts: int = 0
     excluded: dict[str, Exclusion] = field(factory=dict)
