@@ -196,8 +196,8 @@ class Client(VendorMethods):
             disown=self._engine.disown,
             slow_down=self._slow_down,
         )
-        self._engine.fleet = fleet
-        limits = self._engine.limits = FleetLimits(ValkeyLimits(journal.store), self._sessions, self._now)
+        limits = FleetLimits(ValkeyLimits(journal.store), self._sessions, self._now)
+        self._engine.share(fleet, limits)
         journal.wish_for = limits.wish_for
         journal.on_room = self._room
         journal.on_silence = limits.silent

@@ -5,7 +5,7 @@ id cannot be lost with it. On asyncio the owner is a task of its own, on trio a 
 task: `open` and `aclose` may be called from different tasks, and a fault in here never cancels its host.
 
 Decisions are not taken here: `core/scheduler.py` says what to send and what an answer does, `account_session.py` builds the
-requests, `actions.py` carries out what was decided.
+requests, `job_runner.py` sends each and reads its answer, `actions.py` carries out what was decided.
 """
 
 from __future__ import annotations
@@ -18,52 +18,39 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from anycap.core.admission.decisions import Limit
 from anycap.core.jobs import Job, JobKind
 from anycap.core.machine import ENDS, Action, State
-from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
-from anycap.core.records import record_for
 from anycap.core.solve import Solve
-from anycap.engine.account_session import AccountSession, VendorCall, balance_amount, send_by
+from anycap.engine.account_session import AccountSession, VendorCall
 from anycap.engine.actions import ActionRunner, wake_callers
 from anycap.engine.budgets import Budgets
 from anycap.engine.event_emitter import EventEmitter
-from anycap.engine.exchange import exchange
 from anycap.engine.faults import log_fault
 from anycap.engine.fleet import Fleet, taken_over
 from anycap.engine.home import Home
+from anycap.engine.job_runner import JobRunner
 from anycap.engine.job_tasks import GroupTasks, JobTasks, LoopTasks
 from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.key_rotation import KEY_RECHECK_S, read_again, watch
 from anycap.engine.lifecycle import Phase, not_open
 from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
-from anycap.engine.solve_errors import KeyTaken, transport_error
-from anycap.errors import ClientClosed, ConfigurationError, DeadlineError, EngineBroken, JournalError, StoreError
+from anycap.errors import ClientClosed, ConfigurationError
 from anycap.events import EventKind, Events
 from anycap.journal.port import (
     Capability,
-    Entry,
     Journal,
-    KeyClaim,
-    NoSlot,
-    Obstacle,
-    OverBudget,
-    Record,
-    SlotClaim,
-    SpendClaim,
     offers,
 )
-from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT
 from anycap.results import Solution
 from anycap.taxonomy import Code
 from anycap.tickets import Ticket
-from anycap.transport.port import Delivery, Transport
+from anycap.transport.port import Transport
 
 if TYPE_CHECKING:
     import trio
@@ -147,7 +134,9 @@ class Engine:
         self.fleet: Fleet | None = None
         """Set where other processes may take over this client's tickets."""
         self._delivered_max = delivered_max
-        self._budgets: Budgets | None = None
+        self._jobs = JobRunner(
+            transport, self.journal_queue, self.emitter, self._actions, wall=wall, let_go=self._let_go
+        )
         self._calls: set[VendorCall] = set()
         """Requests of other methods that a caller waits for."""
 
@@ -175,25 +164,25 @@ class Engine:
         """What the dispatcher sleeps on. Made by `open`."""
         self._sleep_until = math.inf
         """When the dispatcher will wake by itself."""
-        self._sending: Callable[[str], None] | None = None
-        """Marks a request as about to leave, where the journal can: after a kill it is known which ones never did."""
-        self._submitting = 0
-        """createTask requests in flight: on closing they are waited for, as each may have been paid for."""
-        self._submits_ended: anyio.Event
 
     @property
     def budgets(self) -> Budgets | None:
         """What its accounts may spend; None: nobody has set a budget."""
-        return self._budgets
+        return self._jobs.budgets
 
     def use_budgets(self, budgets: Budgets) -> None:
         """Have every task fit into these from now on."""
-        self._budgets = self._actions.budgets = budgets
+        self._jobs.budgets = self._actions.budgets = budgets
         for session in self.sessions.values():
             session.scheduler.waits_for_price = partial(self._waits_for_price, session, budgets)
 
     def _waits_for_price(self, session: AccountSession, budgets: Budgets, task_type: str) -> bool:
         return session.price_to_reserve(task_type) is None and budgets.teaches(session.name, self.wall())
+
+    def share(self, fleet: Fleet, limits: FleetLimits) -> None:
+        """Other machines have the same accounts, and may take over this client's tickets."""
+        self.fleet = self._jobs.fleet = fleet
+        self.limits = self._jobs.limits = limits
 
     # -- opening and closing
 
@@ -207,7 +196,7 @@ class Engine:
         self.phase = Phase.OPEN
         self.home = Home()
         self._wake_up = AnyNotifier()
-        self._submits_ended = anyio.Event()
+        self._jobs.submits_ended = anyio.Event()
         self._closed = anyio.Event()
         started = anyio.Event()
         ready = False
@@ -229,7 +218,7 @@ class Engine:
             await session.keys.refresh(self.offload)
         await self.journal_queue.open()
         if offers(self.journal, Capability.SENDING):
-            self._sending = self.journal.sending
+            self._jobs.sending = self.journal.sending
         await self.transport.open()
 
     def _start_on_trio(self, nursery: trio.Nursery | None, started: anyio.Event) -> None:
@@ -256,7 +245,7 @@ class Engine:
         self._owner = owner
 
     def _use_clock(self, clock: Callable[[], float]) -> None:
-        self.clock = self._actions.clock = self.emitter.clock = clock
+        self.clock = self._jobs.clock = self._actions.clock = self.emitter.clock = clock
 
     async def _undo_open(self) -> None:
         if self._owner is not None:
@@ -292,9 +281,9 @@ class Engine:
                 started.set()
                 await self._dispatch()
                 with anyio.move_on_after(self._grace_s * CLOSE_SHARE):
-                    while self._submitting:
-                        self._submits_ended = anyio.Event()
-                        await self._submits_ended.wait()
+                    while self._jobs.submitting:
+                        self._jobs.submits_ended = anyio.Event()
+                        await self._jobs.submits_ended.wait()
                 self.journal_queue.finish_by(self.clock() + self._close_parts_s())
                 await self._tasks.aclose()
                 tasks.cancel_scope.cancel()
@@ -439,8 +428,8 @@ class Engine:
         self._let_go(solve, self.sessions[solve.account].scheduler.abandon(solve, self.clock()))
 
     def _let_go(self, solve: Solve, actions: Sequence[Action], *, timed_out: bool = False) -> None:
-        if self._budgets is not None and actions:
-            self._budgets.ended(solve)
+        if self.budgets is not None and actions:
+            self.budgets.ended(solve)
         self.journal_queue.write_steps_later(solve, actions)
         self.emitter.let_go(solve, actions, timed_out=timed_out)
         if solve.state is State.FAILED or solve.state is State.ABANDONED:
@@ -507,7 +496,7 @@ class Engine:
 
     def _begin(self, session: AccountSession, job: Job) -> None:
         if job.kind is JobKind.SUBMIT:
-            self._submitting += 1
+            self._jobs.submitting += 1
         self._tasks.start_soon(self._run_jobs, session, job)
 
     async def _run_jobs(self, session: AccountSession, job: Job) -> None:
@@ -519,9 +508,9 @@ class Engine:
         try:
             while following is not None:
                 try:
-                    await self._run_job(session, following)
+                    await self._jobs.run(session, following)
                 except Exception as error:  # noqa: BLE001 - a fault of ours ends this job; the others know nothing of it
-                    self._job_failed(following, error)
+                    self._jobs.failed(following, error)
                 following = self._next_job(session)
         except Exception as error:  # noqa: BLE001 - nobody is left who could say what to send: the owner ends with it
             assert self._group is not None  # noqa: S101 - the owner runs
@@ -534,7 +523,7 @@ class Engine:
         now, scheduler = self.clock(), session.scheduler
         job = scheduler.next_job(now)
         if job is not None and job.kind is JobKind.SUBMIT:
-            self._submitting += 1
+            self._jobs.submitting += 1
         if scheduler.has_rejected or session.key_rejected:
             self._end_rejected(session, now)
         if session.fleet is not None and session.fleet.has_news:
@@ -543,220 +532,6 @@ class Engine:
         if look_again_at <= now or look_again_at < self._sleep_until - WAKE_GRID_S:
             self._wake_up.notify()
         return job
-
-    def _run_job(self, session: AccountSession, job: Job) -> Awaitable[None]:
-        match job.kind:
-            case JobKind.POLL:
-                assert job.solve is not None  # noqa: S101 - polls and submits are of a solve
-                return self._poll(session, job.solve)
-            case JobKind.SUBMIT:
-                assert job.solve is not None  # noqa: S101 - the same
-                return self._submit(session, job.solve)
-            case JobKind.PROBE:
-                return self._probe(session, job.method)
-            case JobKind.CALL:
-                assert isinstance(job.call, VendorCall)  # noqa: S101 - `call` queues no other kind
-                return self._call(session, job.call)
-            case _:
-                assert_never(job.kind)
-
-    def _job_failed(self, job: Job, error: Exception) -> None:
-        """End a job that a fault of ours has ended. What its scheduler counts for it stays counted: that is on the safe side."""
-        names = log_fault(f"a {job.kind.value} of an anycap client failed", error)
-        solve = job.solve
-        if solve is None or solve.state in ENDS:
-            return
-        if solve.task_id is not None:
-            solve.state = State.STALLED  # the task is paid for: the next `wait` has it polled again
-        elif solve.state is State.QUEUED or solve.state is State.RECORDING:
-            solve.state = State.FAILED
-        else:
-            solve.state = State.IN_DOUBT
-        if solve.state is not State.IN_DOUBT:
-            solve.error = EngineBroken(
-                f"a fault inside anycap ended this request ({names}); the client works on. Please report the frames in the "
-                "log as a bug.",
-                ticket=solve.ticket(),
-            )
-        self._actions.announce(solve)
-
-    async def _submit(self, session: AccountSession, solve: Solve) -> None:
-        try:
-            await self._record_and_submit(session, solve)
-        finally:
-            self._submitting -= 1
-            if not self._submitting:
-                self._submits_ended.set()
-
-    async def _record_and_submit(self, session: AccountSession, solve: Solve) -> None:
-        scheduler = session.scheduler
-        price = session.price_to_reserve(solve.task_type)
-        solve.price = None if price is None else str(price)
-        intent = record_for(Action.WRITE_INTENT, solve, self.wall(), marked=self._sending is not None)
-        assert intent is not None  # noqa: S101 - an intent is always a record
-        over: Obstacle | None = None
-        rooms = 0
-        if session.fleet is not None and self.limits is not None:
-            rooms = session.fleet.rooms
-            self.limits.admitted(intent)
-        try:
-            if self.budgets is None and solve.key is None and session.fleet is None:
-                await self.journal_queue.write((intent,), keep=False)
-            else:
-                over = await self._admit(solve, intent)
-        except JournalError as error:
-            if session.fleet is not None and isinstance(error, StoreError) and solve.wait_policy is not False:
-                deferral = session.fleet.hold(self.clock(), Limit.STORE)
-                await self._actions.perform(session, solve, scheduler.without_slot(solve, self.clock(), deferral))
-                return
-            solve.error = error
-            await self._actions.perform(session, solve, scheduler.stored(solve, self.clock(), ok=False))
-            return
-        finally:
-            if self.limits is not None:
-                self.limits.decided(intent)
-        if isinstance(over, NoSlot):
-            assert self.limits is not None  # noqa: S101 - who shares no account asks for no slot
-            deferral = await self.limits.held(session, over, rooms)
-            await self._actions.perform(session, solve, scheduler.without_slot(solve, self.clock(), deferral))
-            return
-        if isinstance(over, Entry):
-            self._let_go(solve, scheduler.stored(solve, self.clock(), ok=False))
-            return
-        if over is not None:
-            await self._actions.perform(session, solve, scheduler.over_budget(solve, self.clock(), waits=over.waits))
-            return
-        now = self.clock()
-        if now >= solve.deadline:
-            # The journal took its time. Whether the caller's timer has fired by now is up to the event loop.
-            solve.caller_gave_up = solve.rejected_as_too_late = True
-            solve.error = DeadlineError(
-                "the journal was not written before the timeout; nothing was sent", ticket=solve.ticket(), sent=False
-            )
-        actions = scheduler.stored(solve, now)
-        if Action.SEND_SUBMIT not in actions:
-            await self._actions.perform(session, solve, actions)
-            return
-        self.emitter.emit(EventKind.SUBMITTING, solve)
-        sent = self.clock()
-        outcome, parsed, not_built = await exchange(
-            self.transport,
-            session.submit_request if self._sending is None else partial(session.submit_request, sending=self._sending),
-            session.read_submit,
-            solve,
-            session.catalog.name,
-        )
-        if not_built:
-            # Nothing was sent, and the next try would fail in the same way.
-            solve.caller_gave_up = True
-            solve.error = ConfigurationError(f"{not_built}. Nothing was sent.", ticket=solve.ticket())
-        parsed = session.scrub(parsed, solve.secrets)
-        now = self.clock()
-        if parsed.delivery is Delivery.NOT_SENT and now >= send_by(solve):
-            # The name look-up, or the connection, took its time: as above.
-            solve.caller_gave_up = solve.rejected_as_too_late = True
-            ticket = solve.ticket()
-            solve.error = DeadlineError(
-                "no connection came about before the timeout; nothing was sent",
-                ticket=ticket,
-                last_error=transport_error(parsed, session.catalog.name, ticket),
-                sent=False,
-            )
-        self.emitter.requested(session, CREATE_TASK, solve.ticket, outcome, parsed, now - sent)
-        actions = scheduler.submitted(solve, parsed, now)
-        self.emitter.account_may_have_changed(session, parsed, now)
-        if session.fleet is not None and session.fleet.has_news and self.limits is not None:
-            # Before the slot is free again: who gets it next must know why it is.
-            await self.limits.sync(session)
-        if parsed.kind is AnswerKind.ACCEPTED or parsed.kind is AnswerKind.READY:
-            solve.accepted_at = self.wall()
-            session.reports.accepted(solve.task_type, solve.accepted_at)
-        await self._actions.perform(session, solve, actions)
-
-    async def _admit(self, solve: Solve, intent: Record) -> Obstacle | None:
-        """Have an INTENT recorded, if its key is still to be had and its task fits into the budgets; else what is in its way.
-
-        Raises JournalError.
-        """
-        key, budgets = solve.key, self.budgets
-        budget = None if budgets is None else budgets.of(solve.account)
-        if key is not None:
-            over = await self.journal_queue.claim(KeyClaim(key.hash, key.after, intent, budget))
-        elif budget is not None:
-            over = await self.journal_queue.claim(SpendClaim(intent, budget))
-        elif self.limits is not None:
-            return await self.journal_queue.claim(SlotClaim(intent))
-        else:
-            await self.journal_queue.write((intent,), keep=False)
-            return None
-        if over is None:
-            if key is not None:
-                key.after = solve.id
-            if budgets is not None and budget is not None:
-                budgets.admitted(solve, intent.at)
-        elif isinstance(over, Entry):
-            solve.error = KeyTaken()
-        elif isinstance(over, OverBudget) and budgets is not None and not over.waits:
-            solve.error = budgets.refused(solve.account, over, intent.at)
-        return over
-
-    async def _poll(self, session: AccountSession, solve: Solve) -> None:
-        if self.fleet is not None and not await self.fleet.may_poll(solve):
-            session.scheduler.polled(solve, ParsedAnswer(AnswerKind.LOST, Delivery.NOT_SENT), self.clock())
-            return
-        sent = self.clock()
-        outcome, parsed, _ = await exchange(
-            self.transport,
-            session.poll_request,
-            session.read_poll,
-            solve,
-            session.catalog.name,
-        )
-        parsed = session.scrub(parsed, solve.secrets)
-        now = self.clock()
-        self.emitter.requested(session, GET_TASK_RESULT, solve.ticket, outcome, parsed, now - sent)
-        actions = session.scheduler.polled(solve, parsed, now)
-        self.emitter.polled(session, solve, parsed, now)
-        if actions:
-            await self._actions.perform(session, solve, actions)
-
-    async def _probe(self, session: AccountSession, method: str) -> None:
-        sent = self.clock()
-        timeout_s = session.settings.http.request_timeout_s
-        outcome, parsed, _ = await exchange(
-            self.transport,
-            lambda method: session.call_request(method, {}, needs_key=True, timeout_s=timeout_s),
-            lambda outcome, method: session.adapter.read_call(method, outcome),
-            method,
-            session.catalog.name,
-        )
-        parsed = session.scrub(parsed)
-        now = self.clock()
-        self.emitter.requested(session, method, None, outcome, parsed, now - sent)
-        amount = balance_amount(parsed.body) if parsed.kind is AnswerKind.DONE else None
-        if amount is not None:
-            session.guard.balance_seen(now, amount)
-        session.scheduler.probed(parsed, now, rtt_s=now - sent)
-        self.emitter.account_may_have_changed(session, parsed, now)
-
-    async def _call(self, session: AccountSession, call: VendorCall) -> None:
-        sent = self.clock()
-        call.begun = True
-        try:
-            call.outcome, parsed, _ = await exchange(
-                self.transport,
-                lambda call: call.request,
-                lambda outcome, call: session.adapter.read_call(call.method, outcome),
-                call,
-                session.catalog.name,
-            )
-            call.parsed = parsed = session.scrub(parsed)
-        finally:  # on closing, too: the caller must not wait for an answer that nobody reads
-            call.done.set()
-        now = self.clock()
-        self.emitter.requested(session, call.method, None, call.outcome, parsed, now - sent)
-        session.scheduler.called(call, parsed, now, rtt_s=now - sent)
-        self.emitter.account_may_have_changed(session, parsed, now)
 
     def _end_rejected(self, session: AccountSession, now: float) -> None:
         """Give their errors to what was rejected before it was sent; where the key was the cause, see whether it has changed."""
