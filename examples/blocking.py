@@ -1,6 +1,6 @@
-"""anycap in a program that is not asynchronous: a portal runs the event loop in a thread, and blocking calls go through it.
+"""anycap in a program that is not asynchronous: a portal runs the event loop in a thread, and blocking calls use it.
 
-ANYCAP_CAPMONSTER_KEY=... python examples/blocking.py 6Lc_aCMTAAAAABx7u2N0 https://example.com/1 https://example.com/2
+ANYCAP_CAPMONSTER_KEY=... python examples/blocking.py SITE_KEY https://example.com/1 https://example.com/2
 """
 
 import sys
@@ -14,13 +14,13 @@ from anycap import Client, RecaptchaV2
 
 
 def tokens(site_key: str, urls: Sequence[str], client: Client) -> list[str]:
-    """A token for each page. `client` is not open yet: it opens, works and closes in the portal's thread."""
+    """A token for each page. `client` is not open yet: it opens and closes in the portal's thread."""
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(client) as captcha:
 
         def token(url: str) -> str:
             return portal.call(partial(captcha.solve, RecaptchaV2(url, site_key), timeout=120)).token
 
-        with ThreadPoolExecutor(max_workers=20) as threads:  # any thread may call; one client serves them all
+        with ThreadPoolExecutor(max_workers=20) as threads:  # any thread may call
             return list(threads.map(token, urls))
 
 

@@ -1,4 +1,4 @@
-"""A Crawlee crawl that meets a challenge on some pages: it solves it, hands the token in, and stores the page.
+"""A Crawlee crawl that meets a challenge on some pages: it solves it, sends the token, and stores the page.
 
 ANYCAP_CAPMONSTER_KEY=... python examples/crawlee_crawl.py https://example.com/1 https://example.com/2
 """
@@ -23,10 +23,10 @@ SOLVE_S = 180
 async def crawl(urls: Sequence[str], captcha: Client) -> HttpCrawler:
     """Fetch all pages; what was read is in the crawler's dataset."""
     crawler = HttpCrawler(
-        # Crawlee gives a handler one minute, then cancels it and runs the page again, three times at most. A handler needs
-        # longer than the longest solve; without a key, each run would also pay for a task of its own.
+        # Crawlee gives a handler one minute, then cancels it and runs the page again, three times at most.
+        # A handler needs longer than the longest solve; without a key, each run would pay for its own task.
         request_handler_timeout=timedelta(seconds=SOLVE_S + 60),
-        # A page that shows a challenge often has the status 403, which Crawlee takes for a block before we see it.
+        # A page with a challenge often has the status 403, which Crawlee takes for a block before we see it.
         ignore_http_error_status_codes=[403],
         retry_on_blocked=False,
     )
@@ -36,7 +36,7 @@ async def crawl(urls: Sequence[str], captcha: Client) -> HttpCrawler:
             solution = await captcha.solve(
                 RecaptchaV2(context.request.url, site_key),
                 timeout=SOLVE_S,
-                # Names this solve: the page run again, now or after a crash, gets the same task; a new session a new one.
+                # The page run again, now or after a crash, gets the same task; a new session a new one.
                 idempotency_key=sha256(
                     f"{context.request.url} {context.request.session_rotation_count}".encode()
                 ).hexdigest(),

@@ -1,11 +1,11 @@
-"""A small web service that solves challenges for others, with Litestar: one client, opened and closed with the application.
+"""A small web service that solves challenges for others, with Litestar: one client for the application.
 
     ANYCAP_ANTI_CAPTCHA_KEY=... uvicorn examples.litestar_service:app
     curl -H 'Content-Type: application/json' localhost:8000/solve \
          -d '{"website_url": "https://example.com", "website_key": "6Lc..."}'
 
-When it is told to stop, requests that wait are answered with 503; their tasks are in the journal, and the next start goes
-on with them. Needs Litestar 2.23 or later.
+When it is told to stop, requests that wait are answered with 503; their tasks are in the journal, and the
+next start continues them. Needs Litestar 2.23 or later.
 """
 
 import os
@@ -63,7 +63,7 @@ def error_response(request: Request[Any, Any, Any], error: AnycapError) -> Respo
 
 @post("/solve", status_code=200)
 async def solve(data: JSONBody[Order], captcha: NamedDependency[Client]) -> dict[str, str]:
-    """A page's address and site key in, its token out. The timeout is below that of the load balancer in front (60 s)."""
+    """A page's address and site key in, its token out. The timeout is below the load balancer's (60 s)."""
     challenge = RecaptchaV2(data.website_url, data.website_key)
     solution = await captcha.solve(challenge, timeout=50)
     return {"token": solution.token}
@@ -71,7 +71,7 @@ async def solve(data: JSONBody[Order], captcha: NamedDependency[Client]) -> dict
 
 @get("/ready")
 async def ready(captcha: NamedDependency[Client]) -> Response[dict[str, str]]:
-    """A readiness probe: is there an account that a new task would be sent to? Costs no request to a vendor."""
+    """A readiness probe: is there an account for a new task? Costs no request to a vendor."""
     readiness = {name: str(account.readiness) for name, account in captcha.health().items()}
     return Response(readiness, status_code=200 if {"ready", "busy"} & set(readiness.values()) else 503)
 
