@@ -186,6 +186,7 @@ def docs(session: nox.Session) -> None:
     sync(session, "docs")
     session.run("python", "docs/generate.py", *session.posargs)
     session.run("zensical", "build", "--clean", "--strict", env={"CI": "true"})
+    session.run("python", "docs/trim_search.py")
     session.run("python", "-m", "pytest", "-q", "tests/docs/test_site.py")
 
 

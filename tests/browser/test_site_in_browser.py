@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.docs.test_explorer import PAGE, VECTORS
+from tests.docs.test_site import WORDS
 
 SITE = Path(__file__).parents[2] / "site"
 SCREENS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
@@ -96,6 +98,36 @@ def test_the_matrix_of_vendors_and_challenges_needs_no_scrolling(
     ]  # fmt: skip
     context.close()
     assert scrolling == wide
+
+
+def wait(page: Any, true: Callable[[], bool], timeout_s: float = 3.0) -> bool:
+    """Whether it becomes true in time. Playwright's own way needs a condition in the page."""
+    for _ in range(int(timeout_s / 0.05)):
+        if true():
+            return True
+        page.wait_for_timeout(50)
+    return False
+
+
+def test_search_finds_each_guide_by_the_word_a_user_types(chromium: Any, site: str) -> None:
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(site, wait_until="load")
+    page.click(".md-search")
+    field = page.get_by_placeholder("Search")
+
+    def answers() -> list[str]:
+        return page.eval_on_selector_all("dialog a", "links => links.map((link) => link.href)")
+
+    missing = []
+    for word, guide in WORDS:
+        field.fill("")
+        wait(page, lambda: not answers())  # those of the word before
+        field.fill(word)
+        if not wait(page, lambda guide=guide: any(link.startswith(f"{site}/{guide}") for link in answers())):
+            missing.append((word, guide, answers()[:5]))
+    context.close()
+    assert missing == []
 
 
 def test_the_explorer_reads_every_vector_from_a_file_without_a_network(chromium: Any) -> None:

@@ -22,6 +22,65 @@ SITE = ROOT / "site"
 pytestmark = pytest.mark.skipif(not SITE.joinpath("index.html").exists(), reason="the site is not built: nox -s docs")
 
 
+WORDS = [
+    ("crawler", "guides/crawlers/"),
+    ("aiohttp", "guides/services/"),
+    ("SIGTERM", "guides/services/"),
+    ("Litestar", "guides/services/"),
+    ("readiness probe", "guides/services/"),
+    ("Crawlee", "guides/crawlers/"),
+    ("Scrapy", "guides/crawlers/"),
+    ("synchronous", "guides/blocking/"),
+    ("Playwright", "testing/"),
+    ("command line", "guides/command-line/"),
+    ("proxy", "guides/proxies/"),
+    ("report", "guides/reports/"),
+    ("kill", "guides/restart/"),
+    ("resume", "paid-tasks/"),
+    ("pytest", "testing/"),
+    ("failover", "guides/several-vendors/"),
+    ("idempotency", "guides/restart/"),
+    ("budget", "guides/spending/"),
+    ("OpenTelemetry", "guides/telemetry/"),
+    ("Prometheus", "guides/telemetry/"),
+    ("redirect", "guides/troubleshooting/"),
+    ("emulator", "testing/"),
+    ("ban", "explanation/guard/"),
+    ("CPU", "explanation/benchmarks-read/"),
+    ("TOML", "add-a-vendor/"),
+    ("ERROR_ZERO_BALANCE", "vendors/anti-captcha/"),
+    ("anticaptchaofficial", "guides/moving/"),
+    ("python-anticaptcha", "guides/moving/"),
+    ("2captcha-python", "explanation/comparison/"),
+    ("rolling restart", "guides/services/"),
+    ("Valkey", "guides/many-machines/"),
+    ("ACL", "guides/many-machines/"),
+    ("taskiq", "guides/workers/"),
+    ("multiprocessing", "guides/workers/"),
+    ("Kubernetes", "guides/workers/"),
+    ("systemd", "guides/workers/"),
+    ("BudgetError", "guides/troubleshooting/"),
+    ("FastAPI", "guides/services/"),
+    ("structlog", "guides/services/"),
+    ("liveness", "guides/services/"),
+    ("Django", "guides/blocking/"),
+    ("threads", "guides/blocking/"),
+    ("spending", "guides/spending/"),
+    ("priority", "guides/spending/"),
+    ("several machines", "guides/many-machines/"),
+    ("many machines", "guides/workers/"),
+    ("Redis", "guides/many-machines/"),
+    ("callbacks", "tutorial/"),
+    ("install", "get-started/"),
+    ("status page", "guides/telemetry/"),
+    ("in doubt", "paid-tasks/"),
+    ("polling", "explanation/polling/"),
+    ("InDoubtError", "guides/troubleshooting/"),
+    ("upgrade", "project/upgrading/"),
+]
+"""What a user would type, and the page that must be among the answers; `tests/browser` types them."""
+
+
 class Page(HTMLParser):
     """The ids and links of one page."""
 
@@ -89,48 +148,7 @@ def has(page: Page, fragment: str, target: Path) -> bool:
     return unquote(fragment) in page.ids or target.name == "error-explorer.html" or fragment == "__comments"
 
 
-@pytest.mark.parametrize(
-    ("word", "page"),
-    [
-        ("crawler", "guides/crawlers/"),
-        ("aiohttp", "guides/services/"),
-        ("SIGTERM", "guides/services/"),
-        ("Litestar", "guides/services/"),
-        ("readiness probe", "guides/services/"),
-        ("Crawlee", "guides/crawlers/"),
-        ("Scrapy", "guides/crawlers/"),
-        ("synchronous", "guides/blocking/"),
-        ("Playwright", "testing/"),
-        ("command line", "guides/command-line/"),
-        ("proxy", "guides/proxies/"),
-        ("report", "guides/reports/"),
-        ("kill", "paid-tasks/"),
-        ("resume", "paid-tasks/"),
-        ("pytest", "testing/"),
-        ("failover", "guides/several-vendors/"),
-        ("idempotency", "guides/restart/"),
-        ("budget", "guides/spending/"),
-        ("OpenTelemetry", "guides/telemetry/"),
-        ("Prometheus", "guides/telemetry/"),
-        ("redirect", "guides/troubleshooting/"),
-        ("emulator", "testing/"),
-        ("ban", "explanation/guard/"),
-        ("CPU", "explanation/benchmarks-read/"),
-        ("TOML", "add-a-vendor/"),
-        ("ERROR_ZERO_BALANCE", "vendors/anti-captcha/"),
-        ("anticaptchaofficial", "guides/moving/"),
-        ("python-anticaptcha", "guides/moving/"),
-        ("2captcha-python", "explanation/comparison/"),
-        ("rolling restart", "guides/services/"),
-        ("Valkey", "guides/many-machines/"),
-        ("ACL", "guides/many-machines/"),
-        ("taskiq", "guides/workers/"),
-        ("multiprocessing", "guides/workers/"),
-        ("Kubernetes", "guides/workers/"),
-        ("systemd", "guides/workers/"),
-        ("BudgetError", "guides/troubleshooting/"),
-    ],
-)
+@pytest.mark.parametrize(("word", "page"), WORDS)
 def test_search_finds_the_page_by_the_word_a_user_would_type(word: str, page: str) -> None:
     index = json.loads(SITE.joinpath("search.json").read_text(encoding="utf-8"))
     text = " ".join(
@@ -139,6 +157,23 @@ def test_search_finds_the_page_by_the_word_a_user_would_type(word: str, page: st
         if item["location"].startswith(page)
     )
     assert re.search(word, text, re.IGNORECASE), f"nothing under {page} has the word {word}"
+
+
+def test_every_guide_is_found_by_some_word() -> None:
+    guides = {f"{path.parent.name}/{path.stem}/" for path in ROOT.joinpath("docs", "guides").glob("*.md")}
+    assert guides - {page for _, page in WORDS} == set()
+
+
+def test_the_search_has_no_entry_that_only_repeats_a_signature() -> None:
+    index = json.loads(SITE.joinpath("search.json").read_text(encoding="utf-8"))
+    bare = [
+        item["location"]
+        for item in index["items"]
+        if item["location"].startswith("reference/challenges/#")
+        and not re.sub(r"<pre>.*?</pre>|<.*?>|\s", "", item["text"], flags=re.DOTALL)
+    ]
+    assert bare == []
+    assert "reference/challenges/#anycap.Turnstile" in {item["location"] for item in index["items"]}
 
 
 def test_every_page_names_the_social_card_and_the_card_is_published() -> None:
