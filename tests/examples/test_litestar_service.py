@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,9 +23,28 @@ from tests.examples.serving import serving
 
 if not hasattr(litestar.di, "NamedDependency"):
     pytest.skip("this Litestar is older than 2.23", allow_module_level=True)
-from examples.litestar_service import app, make_app
+
+
+@contextmanager
+def same_logging() -> Iterator[None]:
+    """Litestar sets up the root logger whenever an application is made: at INFO, for every test that comes after."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
+with same_logging():
+    from examples.litestar_service import app, make_app
 
 CHALLENGE = {"website_url": "https://example.com/", "website_key": "6Lc_aCMTAAAAABx7u2N0D1XnVbI"}
+
+
+@pytest.fixture(autouse=True)
+def _same_logging() -> Iterator[None]:
+    with same_logging():
+        yield
 
 
 @pytest.fixture
