@@ -84,6 +84,24 @@ def test_the_server_counts_and_decides_as_memory_does(valkey: Valkey, history: l
     asyncio.run(main())
 
 
+@pytest.mark.anyio
+async def test_sums_carry_over_all_their_digits(valkey: Valkey) -> None:
+    now, a = time.time(), member(valkey.url, namespace())
+    await a.open()
+    for number, cost in enumerate(["0.999999999999999999", "1E-18", "999999", "123456.000001"]):
+        await a.claim([spend(f"t{number}", now, Budget((BudgetLimit("USD", Decimal(10**9)),)))])
+        await a.write([record(K.FAILED, f"t{number}", now, charged="yes", cost=cost)])
+    (line,) = await a.spending(now)
+    assert (line.spent, line.tasks, line.reserved) == (Decimal("1123456.000001"), 4, 0)
+    # Those USD are 0.003370368000003 points, and one USD more is all that the limit leaves room for.
+    rates = {"USD": Decimal("3E-9"), "points": Decimal(1)}
+    for price, fits in (("1", True), ("0.001", False)):
+        limit = BudgetLimit("points", Decimal("0.003370371000003"))
+        (over,) = await a.claim([spend(f"p{price}", now, Budget((limit,), rates), price)])
+        assert (over is None) is fits
+    await a.aclose()
+
+
 # -- two members
 
 
@@ -166,7 +184,9 @@ async def test_a_store_that_comes_back_empty_is_told_what_living_members_have_sp
     for journal in (a, b, a, b):
         await journal.open_entries()
     assert await a.spending(now) == before
-    ((line),) = before
+    await a._replay([0, *a._spent.lines()])  # as if the answer had been lost
+    assert await a.spending(now) == before
+    (line,) = before
     assert (line.spent, line.reserved, line.tasks) == (Decimal("0.003"), Decimal("0.002"), 2)
     (over,) = await b.claim([spend("t4", now, price="0.006")])
     assert over == OverBudget("USD", Decimal("0.01"), Decimal("0.005"))
