@@ -201,6 +201,8 @@ class Client(VendorMethods):
         journal.wish_for = limits.wish_for
         journal.on_room = self._room
         journal.on_silence = limits.silent
+        journal.on_emptied = limits.store_lost
+        journal.store.member.on_members = limits.members
         journal.on_lost = fleet.lost
         journal.on_orphans = fleet.orphans
         journal.on_recovery = self._store_is_back

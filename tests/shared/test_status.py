@@ -25,9 +25,9 @@ STOP = json.dumps({
 })  # fmt: skip
 
 
-def wish(task_type: str = "RecaptchaV2") -> str:
+def wish(generation: str, task_type: str = "RecaptchaV2") -> str:
     """Account, type, most tasks, most submits, version of the stops, milliseconds of a createTask and of a task."""
-    return f"{ACCOUNT}\n{task_type}\n20\n8\n0\n60000\n120000"
+    return f"{ACCOUNT}\n{task_type}\n20\n8\n{generation} 0\n60000\n120000"
 
 
 async def status_of(server: Valkey, name: str) -> FleetStatus:
@@ -90,7 +90,7 @@ async def test_every_page_of_many_tickets_is_counted(valkey: Valkey, monkeypatch
 async def test_slots_windows_stops_and_bad_answers(valkey: Valkey) -> None:
     name = namespace()
     a = member(valkey.url, name)
-    a.wish_for = lambda intent: wish(str(intent.fields["type"]))
+    a.wish_for = lambda intent: wish(a.store.member.generation, str(intent.fields["type"]))
     await a.open()
     (answer,) = await a.claim([SlotClaim(record(K.INTENT, "t1"))])
     assert answer is None

@@ -28,6 +28,8 @@ from anycap.taxonomy import Charged, Code, ErrorAnswer, row_of_ours
 logger = logging.getLogger("anycap.shared")
 
 DESCRIPTION_CHARS_MAX = 300
+SETTLE_RECHECK_S = 1.0
+"""A store that has come back empty grants nothing for some seconds, and says nothing when they are over."""
 CREATE_GRACE_S = 30.0
 """A slot whose createTask is never heard of again lapses so long after the request's own limit."""
 
@@ -99,6 +101,8 @@ class FleetLimits:
         if not no_slot.limit:
             return view.hold(now, Limit.STORE)
         limit = Limit(no_slot.limit)
+        if limit is Limit.STORE:
+            return view.hold(now, limit, look_s=SETTLE_RECHECK_S)
         task_type = no_slot.name if limit is Limit.TASK_TYPE else None
         return view.hold(now, limit, task_type=task_type, name=no_slot.name if limit is Limit.BAN_RULE else None)
 
@@ -108,6 +112,20 @@ class FleetLimits:
         for session in self._by_account.values():
             if session.fleet is not None:
                 session.fleet.hold(now, Limit.STORE)
+
+    def members(self, count: int) -> None:
+        """So many members live; of what the others have in flight each knows but that they keep to the same limits."""
+        for session in self._by_account.values():
+            for rule in session.guard.own_rules:
+                rule.peers = max(1, count)
+
+    def store_lost(self) -> None:
+        """The store has come back empty: what is known here is told to it again."""
+        for session in self._by_account.values():
+            if session.fleet is not None:
+                session.fleet.store_lost(
+                    session.guard.breakers.of_account.items(), [rule.rule.name for rule in session.guard.own_rules]
+                )
 
     # -- stops
 
@@ -153,17 +171,29 @@ class FleetLimits:
                     break
         session.scheduler.look_again()
 
-    def _told(self, session: AccountSession, report: Report) -> tuple[str | int, ...]:
+    def _told(self, session: AccountSession, report: Report) -> tuple[str | float, ...]:
+        now = self._clock()
         match report.what:
             case "opened":
                 breaker = report.breaker
                 assert breaker is not None  # noqa: S101 - that is what was opened
-                now = self._clock()
                 ends = "" if breaker.until == math.inf else max(0, math.ceil((breaker.until - now) * 1000))
-                return "opened", report.key, ends, json.dumps(_said(session, breaker), separators=(",", ":"))
-            case "bad":
-                window_s = next(it.rule.window_s for it in session.guard.own_rules if it.rule.name == report.key)
-                return "bad", report.key, math.ceil(window_s * 1000)
+                said = json.dumps(_said(session, breaker), separators=(",", ":"))
+                return "opened", _name_of(session, report.key), ends, said
+            case "lifted" | "probe":
+                return report.what, _name_of(session, report.key)
+            case "reset":
+                return "reset", _hash_of(session)
+            case "bad" | "counted":
+                rule = next(it for it in session.guard.own_rules if it.rule.name == report.key)
+                window_ms = math.ceil(rule.rule.window_s * 1000)
+                if report.what == "bad":
+                    return "bad", report.key, window_ms
+                ages = " ".join(str(max(0, round(age * 1000))) for age in rule.ages(now))
+                return "counted", report.key, window_ms, ages
+            case "window":
+                assert session.fleet is not None  # noqa: S101 - its view has made the report
+                return "window", report.key, session.fleet.windows[report.key]
             case _:
                 return report.what, report.key
 
@@ -172,17 +202,22 @@ class FleetLimits:
         unsaid = {report.key for report in view.reports if report.what in ("opened", "lifted")}
         if not any(report.what == "reset" for report in view.reports):
             breakers = {}
-            for key, stop in seen.stops.items():
+            for name, stop in seen.stops.items():
+                key = _key_of(session, name)
+                if key is None:
+                    continue
                 breaker = _breaker(session, stop, now)
                 if breaker is not None:
                     breakers[key] = breaker
             session.guard.breakers.adopt(now, breakers, unsaid)
-        if not any(report.what == "bad" for report in view.reports):
+        if not any(report.what in ("bad", "counted") for report in view.reports):
             for rule in session.guard.own_rules:
                 ages = seen.bad.get(rule.rule.name, ())
                 rule.seen_by_fleet(now - age + rule.rule.window_s for age in ages if age < rule.rule.window_s)
         view.version = seen.version
-        view.granted(seen.granted)
+        if not any(report.what == "window" for report in view.reports):
+            view.windows = seen.windows
+        view.granted([key for name in seen.granted if (key := _key_of(session, name)) is not None])
         view.release()
 
 
@@ -191,27 +226,39 @@ def account_id(session: AccountSession) -> str:
     return f"{urlsplit(session.base_url()).netloc} {session.name}"
 
 
-def _said(session: AccountSession, breaker: CircuitBreaker) -> dict[str, Any]:
-    """A breaker as JSON. The vendor's words in it are scrubbed already; of the key there is a short hash."""
-    problem, policy = breaker.problem, breaker.policy
+def _hash_of(session: AccountSession) -> str:
+    """The short hash of the key in use; empty while there is none."""
     key = session.keys.key
+    return "" if key is None else key.fingerprint
+
+
+def _name_of(session: AccountSession, key: str) -> str:
+    """What a stop is called in the store. That of a rejected key is about this key alone: members may have different ones."""
+    return f"{key} @{_hash_of(session)}" if key == Code.INVALID_KEY else key
+
+
+def _key_of(session: AccountSession, name: str) -> str | None:
+    """The stop of this name; None when it is about another key."""
+    key, _, of = name.partition(" @")
+    return None if of and of != _hash_of(session) else key
+
+
+def _said(session: AccountSession, breaker: CircuitBreaker) -> dict[str, Any]:
+    """A breaker as JSON. The vendor's words in it are scrubbed already."""
+    problem, policy = breaker.problem, breaker.policy
     return {
         "name": breaker.name, "scope": policy.scope.value, "blocks": sorted(map(str, breaker.blocks)), "way": policy.way.value,
         "first_s": _finite(policy.first_wait_s), "longest_s": _finite(policy.longest_wait_s), "wait_s": breaker.wait_s,
         "code": str(problem.code), "vendor_code": problem.vendor_code, "vendor_id": problem.vendor_id,
         "description": (problem.description or "")[:DESCRIPTION_CHARS_MAX] or None, "http_status": problem.http_status,
-        "key": None if key is None else key.fingerprint,
     }  # fmt: skip
 
 
 def _breaker(session: AccountSession, stop: StopSeen, now: float) -> CircuitBreaker | None:
-    """The breaker that another machine has told of; None when it is about another key, or says what this release cannot read."""
+    """The breaker that another machine has told of; None when it says what this release cannot read."""
     said = stop.said
     try:
         way = Recovery(said["way"])
-        key = session.keys.key
-        if way in (Recovery.KEY, Recovery.POLL) and key is not None and said.get("key") not in (None, key.fingerprint):
-            return None
         blocks = frozenset(map(RequestKind, said["blocks"]))
         policy = RecoveryPolicy(
             BlockScope(said["scope"]), blocks, way, _infinite(said["first_s"]), _infinite(said["longest_s"])

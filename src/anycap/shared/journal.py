@@ -101,6 +101,8 @@ class ValkeyJournal:
         """Called when members have died: `open_entries` takes over what they left."""
         self.on_lost: Callable[[frozenset[str]], None] = lambda ticket_ids: None
         """Called with the tickets that others have taken over from us."""
+        self.on_emptied: Callable[[], None] = lambda: None
+        """Called when the store turns out to have lost everything, before anything is written to it."""
 
     # -- life
 
@@ -114,7 +116,7 @@ class ValkeyJournal:
         store.quick.on_down = store.durable.on_down = self._went_down
         member = store.member
         member.on_fenced = self._fenced
-        member.on_empty = self._fenced
+        member.on_empty = self._emptied
         member.on_orphans = self._orphans_found
         await store.open(join=not self._observe)
         self._open = True
@@ -287,6 +289,10 @@ class ValkeyJournal:
         if self._open:
             self.store.spawn(self._recover)
 
+    def _emptied(self) -> None:
+        self.on_emptied()
+        self._fenced()
+
     def _orphans_found(self) -> None:
         self.on_orphans()
 
@@ -381,7 +387,8 @@ class ValkeyJournal:
 
     def _open_of(self, raw: list[Any]) -> OpenTicket:
         """What is remembered of a ticket that was taken over."""
-        return OpenTicket.taken_over(text_of(raw[4]), text_of(raw[5]) if raw[5] else "", self._settings.keep_s)
+        body = text_of(raw[5]) if raw[5] else ""
+        return OpenTicket.taken_over(text_of(raw[4]), body, self._settings.keep_s, self.wish_for)
 
     # -- reading
 
@@ -478,8 +485,9 @@ class ValkeyJournal:
     def _message(self, channel: str, text: str) -> None:
         names = self.store.member.names
         if channel == names.room and text:
-            version, _, account = text.partition("\n")
-            self.on_room(account, version)
+            version, account, *by = text.split("\n")
+            if by != [self.store.member.owner] or not version.endswith("+"):
+                self.on_room(account, version)
         if channel != names.changes:
             return
         owner, *ticket_ids = text.split("\n")

@@ -31,12 +31,15 @@ class StopSeen:
 
 @frozen
 class AccountSeen:
-    """What the store says of an account: stops by key, ages of bad answers in seconds by ban rule, the probes that are ours."""
+    """What the store says of an account: stops by key, ages of bad answers in seconds by ban rule, the probes that are ours,
+    and the windows that a refusal has narrowed, with their size after it.
+    """
 
     version: str
     stops: Mapping[str, StopSeen]
     bad: Mapping[str, Sequence[float]]
     granted: Sequence[str]
+    windows: Mapping[str, float]
 
 
 class ValkeyLimits:
@@ -60,12 +63,13 @@ class ValkeyLimits:
 
 
 def _seen(answer: Sequence[Any]) -> AccountSeen:
-    _, version, stops, bad, granted = answer
+    _, version, stops, bad, granted, windows = answer
     return AccountSeen(
         text_of(version),
         {text_of(key): StopSeen(_seconds(ends), json.loads(said)) for key, ends, said in stops},
         {text_of(rule): [age / 1000 for age in ages] for rule, *ages in bad},
         [text_of(key) for key in granted],
+        {text_of(name): float(size) for name, size in windows},
     )
 
 

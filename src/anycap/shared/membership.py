@@ -26,6 +26,8 @@ logger = logging.getLogger("anycap.shared")
 
 HOLDER_SHARE = 0.8
 """Part of the lease that its holder counts on; the rest is for clocks that run at different speeds."""
+SETTLE_MS = 3_000
+"""Once a store has come back empty no slot is granted for so long: members reconnect within 2 s and tell it of their tasks."""
 BEATS_PER_LEASE = 4
 """Two renewals may be lost before the holder has to stop."""
 
@@ -48,6 +50,8 @@ class Membership:
         """Owners whose tickets may be taken over, as the last renewal found them."""
         self.orphans = False
         """Whether there are open tickets that are nobody's."""
+        self.on_members: Callable[[int], object] = lambda count: None
+        """Called by each renewal with the number of members that live."""
         self.on_orphans: Callable[[], object] = lambda: None
         """Called by the heartbeat while there are tickets to be taken over."""
         self.on_empty: Callable[[], object] = lambda: None
@@ -96,6 +100,7 @@ class Membership:
         sent = self._elapsed()
         args: list[Arg] = [
             secrets.token_hex(8), self.owner, self.fence, math.ceil(lease_s * 1000), self.grace_ms, self._about,
+            self.generation, SETTLE_MS,
         ]  # fmt: skip
         answer = (await self.connections.quick.run_script("beat", self.names.keys, args))[0]
         known, self.generation = self.generation, text_of(answer[1])
@@ -107,6 +112,7 @@ class Membership:
         self._leased_until = sent + lease_s * HOLDER_SHARE
         self.dead = [text_of(owner) for owner in answer[3]]
         self.orphans = bool(answer[4])
+        self.on_members(answer[5])
         return True
 
     async def keep_alive(self) -> None:

@@ -2,13 +2,15 @@
 
 import math
 
+import pytest
+
 from anycap.core.admission.circuit_breaker import CircuitBreaker
 from anycap.core.admission.decisions import Deferred, Limit
 from anycap.core.admission.fleet import LOOK_S, FleetView
 from anycap.core.admission.guard import ADMITTED, Guard
 from anycap.core.parsed_answer import ParsedAnswer
 from anycap.taxonomy import Code, Scope
-from tests.core.admission.guard_answers import ACCEPTED, EZCAPTCHA_SUBMIT, YESCAPTCHA_FLOOD, make, problem, submit
+from tests.core.admission.guard_answers import ACCEPTED, EZCAPTCHA_SUBMIT, YESCAPTCHA_FLOOD, lost, make, problem, submit
 
 KIND = "RecaptchaV2"
 
@@ -148,3 +150,43 @@ def test_bad_answers_are_those_of_all_machines() -> None:
     rule.seen_by_fleet(())
     assert rule.next_change(0.0) == math.inf
     assert neighbours.bad == []
+
+
+def test_an_answer_that_never_came_may_have_been_bad_for_all_machines() -> None:
+    guard, fleet, _ = joined()
+    submit(guard, 0.0, problem(Code.INVALID_KEY))
+    guard.breakers.clear()
+    fleet.reports.clear()
+    submit(guard, 1.0, lost())
+    assert ("bad", "key-on-create") in told(fleet)
+
+
+def test_in_a_fleet_each_has_its_part_of_the_polls_and_the_store_counts_the_submits() -> None:
+    guard, _, _ = joined()
+    (rule,) = guard.own_rules
+    rule.peers = 8
+    for _ in range(rule.limit - 1):
+        rule.sent(submit=True)
+    assert rule.admits(0.0, submit=True)
+    rule.sent(submit=False)
+    assert not rule.admits(0.0, submit=False)
+    rule.unsent(submit=False)
+    assert rule.admits(0.0, submit=False)
+
+
+def test_a_store_that_was_lost_is_told_of_stops_counts_and_windows() -> None:
+    guard, fleet, _ = joined()
+    submit(guard, 0.0, problem(Code.NO_FUNDS))
+    (of_machine, _, _) = joined()
+    submit(of_machine, 0.0, problem(Code.IP_NOT_ALLOWED))
+    stops = {**guard.breakers.of_account, **of_machine.breakers.of_account}
+    assert len(stops) == 2
+    fleet.version, fleet.windows = "g 7", {"tasks": 4.0}
+    fleet.reports.clear()
+    fleet.granted(["no_funds"])
+    fleet.store_lost(stops.items(), [rule.rule.name for rule in guard.own_rules])
+    assert told(fleet) == [("opened", "no_funds"), ("counted", "key-on-create"), ("window", "tasks")]
+    assert fleet.version == ""
+    assert not fleet.may_probe("no_funds")
+    (rule,) = guard.own_rules
+    assert rule.ages(1.0) == pytest.approx([1.0], abs=0.01)

@@ -44,8 +44,8 @@ class SlidingWindowCounter:
     """The running count of one ban rule."""
 
     __slots__ = (
-        "_careful_until", "_expiries", "_last_bad", "_of_submits_only", "_stale_limit", "bad", "limit", "on_bad", "others",
-        "peers", "rule", "stale", "submits",
+        "_careful_until", "_expiries", "_last_bad", "_of_submits_only", "_stale_limit", "bad", "in_fleet", "limit", "on_bad",
+        "others", "peers", "rule", "stale", "submits",
     )  # fmt: skip
 
     def __init__(self, rule: BanRule) -> None:
@@ -66,8 +66,11 @@ class SlidingWindowCounter:
             max(1, self.limit // (STALE_PART_ASSUMED if rule.assumed else STALE_PART)) if dead_ids else None
         )
         self._careful_until = -math.inf
-        # How many processes behind this address share the rule, this one included; who tells them of bad answers.
+        # How many processes share the rule, this one included (behind this address, or on all machines that use the account), and
+        # who tells them of bad answers.
         self.peers = 1
+        # On all machines: createTask requests of all of them are counted where their slots are granted.
+        self.in_fleet = False
         self.on_bad: Callable[[float], None] | None = None
         # The last answer under this rule, if it was a bad one.
         self._last_bad: ErrorAnswer | None = None
@@ -95,7 +98,7 @@ class SlidingWindowCounter:
             if self.bad + self.stale >= limit:
                 return False
         # Of what others have in flight nothing is known but that they keep to the same: each has its part of the room.
-        count = self.bad + (self.submits + self.others) * self.peers
+        count = self.bad + self.submits * (1 if self.in_fleet else self.peers) + self.others * self.peers
         if not self.rule.assumed:
             return count < self.limit
         if submit:
@@ -165,6 +168,10 @@ class SlidingWindowCounter:
         """The bad answers of all machines, ours among them: when each leaves the window, by this clock."""
         self._expiries = deque(sorted(expiries))
         self.bad = len(self._expiries)
+
+    def ages(self, now: float) -> list[float]:
+        """How long ago the bad answers inside the window came, the latest first."""
+        return [now - (until - self.rule.window_s) for until in reversed(self._expiries) if until > now]
 
     def next_change(self, now: float) -> float:
         """When the oldest bad answer leaves the window, if that can let something through."""

@@ -8,7 +8,7 @@ fleet sends one. Who talks to the store is `engine/fleet_limits.py`. Nothing of 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import field, frozen
 
@@ -29,11 +29,14 @@ OF_THE_MACHINE = frozenset({Code.IP_NOT_ALLOWED})
 
 @frozen
 class Report:
-    """Something that the others have to know: `what` is opened, lifted, bad, refused, probe or reset."""
+    """Something that the others have to know: `what` is opened, lifted, bad, refused, probe or reset.
+
+    To a store that was lost also counted (the bad answers under a rule, as far as they are known here) and window.
+    """
 
     what: str
     key: str = ""
-    """A breaker's key, a ban rule's name, or a task type (empty: the account)."""
+    """A breaker's key, a ban rule's name, a task type (empty: the account), or a window's name."""
     breaker: CircuitBreaker | None = field(default=None, repr=False)
 
 
@@ -43,8 +46,10 @@ class FleetView:
     def __init__(self, account: str) -> None:
         self.account = account
         """Vendor host and account name: the same on every machine."""
-        self.version = "0"
+        self.version = ""
         """Of the account's stops, as they were last seen."""
+        self.windows: Mapping[str, float] = {}
+        """The limits that the vendor was found to have, by their names in the store, as they were last seen."""
         self.reports: list[Report] = []
         self.rooms = 0
         """How often there may have been room: who asks compares it, as a message may overtake the answer that there is none."""
@@ -70,10 +75,12 @@ class FleetView:
             return None
         return hold if self._held_type is None or self._held_type == task_type else None
 
-    def hold(self, now: float, limit: Limit, *, task_type: str | None = None, name: str | None = None) -> Deferred:
+    def hold(
+        self, now: float, limit: Limit, *, task_type: str | None = None, name: str | None = None, look_s: float = LOOK_S
+    ) -> Deferred:
         """The store has none: ask again when told, or after a while."""
         self._held_type = task_type
-        self._hold = Deferred(now + LOOK_S, limit, name=name, maybe_sooner=True)
+        self._hold = Deferred(now + look_s, limit, name=name, maybe_sooner=True)
         return self._hold
 
     def release(self) -> None:
@@ -108,9 +115,19 @@ class FleetView:
         """The vendor is full (empty: for the account; else: for this task type)."""
         self.reports.append(Report("refused", task_type))
 
-    def bad(self, rule: str) -> None:
-        """An answer counts under one of the account's ban rules."""
+    def bad(self, rule: str, until: float) -> None:
+        """An answer counts under one of the account's ban rules, until then by this clock."""
         self.reports.append(Report("bad", rule))
+
+    def store_lost(self, breakers: Iterable[tuple[str, CircuitBreaker]], rules: Iterable[str]) -> None:
+        """The store has forgotten everything: tell it what is known here. Nothing is granted until it has been."""
+        self.version = ""
+        self._granted.clear()
+        self._asked.clear()
+        reports = [it for it in self.reports if it.what in ("bad", "refused", "reset")]
+        reports += [Report("opened", key, breaker) for key, breaker in breakers if is_shared(breaker)]
+        reports += [Report("counted", rule) for rule in rules]
+        self.reports = reports + [Report("window", name) for name in self.windows]
 
     # -- probes
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import assert_never
 
 from anycap.core.admission.address import AddressGuard, is_vendor_failure
@@ -325,6 +326,9 @@ class Guard:
     def join(self, fleet: FleetView) -> None:
         """Others share the account: slow start, the task window and the account's ban rules are the fleet's from now on."""
         self.fleet = self.breakers.fleet = fleet
+        for rule in self.own_rules:
+            rule.in_fleet = True
+            rule.on_bad = partial(fleet.bad, rule.rule.name)
         self._submit_window.size = self._submit_window.longest
 
     @property
@@ -503,10 +507,6 @@ class Guard:
             for rule in rules:
                 rule.answered(now, submit=submit, problem=problem, lost=lost, stale=stale)
         old_key, self._with_old_key = self._with_old_key > 0, max(0, self._with_old_key - 1)
-        if self.fleet is not None and problem is not None:
-            for rule in rules:
-                if rule.rule.scope not in (Scope.ADDRESS, Scope.VENDOR) and rule.counts(problem.code):
-                    self.fleet.bad(rule.rule.name)
         opened = self.breakers.open_for(now, action, name, parsed, proxy, old_key=old_key)
         self._address.answered(now, action, parsed, self.provider, self._chance)
         well = problem is None and not is_vendor_failure(parsed)

@@ -1,13 +1,16 @@
 -- Sign in, or renew the lease. ARGV: a generation for an empty store, owner, fence (empty: sign in), lease and grace in
--- milliseconds, what the owner says of itself.
+-- milliseconds, what the owner says of itself, the generation that it knows (empty: none), how long the members of a store that was
+-- lost have to write again what they had in it, in milliseconds.
 -- Answers: 'OK' or 'FENCE' (the lease was over, and another has taken over), generation, fence, the owners that are dead beyond
--- the grace, whether there are open tickets that are nobody's.
+-- the grace, whether there are open tickets that are nobody's, how many members live.
 local owner, fence, lease, grace = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local generation = call('HGET', META, 'generation')
 if not generation then
   generation = ARGV[1]
   call('HSET', META, 'generation', generation)
 end
+-- The store has lost what it had. Until all who live have told it of their tasks, a slot that seems to be free may not be.
+if ARGV[7] ~= '' and ARGV[7] ~= generation then call('HSETNX', META, 'slots_from', now + tonumber(ARGV[8])) end
 -- Nobody was seen for half a lease: the store was away, and everybody's lease may be over through no fault of theirs. Give
 -- them one lease to say that they live.
 local seen = tonumber(call('HGET', META, 'seen') or '0')
@@ -28,4 +31,5 @@ local dead = {}
 if now >= tonumber(call('HGET', META, 'hold') or '0') then
   dead = call('ZRANGEBYSCORE', MEMBERS, '-inf', '(' .. (now - grace), 'LIMIT', 0, 100)
 end
-return {'OK', generation, known, dead, tonumber(call('HGET', META, 'orphans') or '0')}
+local alive = #call('ZRANGEBYSCORE', MEMBERS, '(' .. now, '+inf')
+return {'OK', generation, known, dead, tonumber(call('HGET', META, 'orphans') or '0'), alive}

@@ -23,6 +23,11 @@ local function number_at(hash, name, default)
   return tonumber(call('HGET', hash, name) or default)
 end
 
+-- A number that grows with each change of the account's stops; that of a store that was lost means nothing in the next.
+local function version_of(account)
+  return (call('HGET', META, 'generation') or '') .. ' ' .. (call('HGET', VERSIONS, account) or '0')
+end
+
 -- Half of the vendor's number: bad answers in the window, and createTask requests whose answer may be one.
 local function is_within(account, rule, window, limit, submits)
   local bad = 0
@@ -38,7 +43,8 @@ local function take_slot(id, wish)
   local w = lines_of(wish)
   local account, task_type, most, most_submits = w[1], w[2], tonumber(w[3]), tonumber(w[4])
   for _, old in ipairs(call('ZRANGEBYSCORE', LAPSES, '-inf', now, 'LIMIT', 0, 10)) do free(old) end
-  if (call('HGET', VERSIONS, account) or '0') ~= w[5] then return {'', ''} end
+  if version_of(account) ~= w[5] then return {'', ''} end
+  if now < number_at(META, 'slots_from', 0) then return {'store', ''} end
   free(id)
   local submits = number_at(COUNTS, account .. '\nsubmits', 0)
   if submits >= math.min(most_submits, number_at(WINDOWS, account .. '\nsubmits', 1)) then return {'submit_window', ''} end
@@ -90,6 +96,6 @@ end
 local function tell_of_room(channel)
   if not freed_any then return end
   for account in pairs(freed) do
-    call('PUBLISH', channel, (call('HGET', VERSIONS, account) or '0') .. '\n' .. account)
+    call('PUBLISH', channel, version_of(account) .. '\n' .. account)
   end
 end

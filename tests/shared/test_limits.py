@@ -1,0 +1,313 @@
+"""The limits as the server keeps them: each window against the one in process, stops, and a store that has lost everything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from anycap.core.admission.windows import SlowStart, TaskWindow
+from anycap.journal import Record
+from anycap.journal.port import NoSlot, SlotClaim
+from anycap.shared.journal import ValkeyJournal
+from anycap.shared.limits import AccountSeen, ValkeyLimits
+from tests.shared.members import BODY, K, member, record
+from tests.shared.test_journal import until
+from tests.valkey_server import Valkey, namespace
+
+ACCOUNT = "api.example.com main"
+MOST, MOST_SUBMITS = 12, 4
+STOP = json.dumps({"code": "no_funds"})
+
+
+class Member:
+    """A member whose INTENTs ask for slots, with the version of the stops that it saw last."""
+
+    def __init__(self, url: str, name: str, *, rules: str = "", **options: Any) -> None:
+        self.journal = member(url, name, durability="memory", **options)
+        self.limits = ValkeyLimits(self.journal.store)
+        self.journal.wish_for = self.wish
+        self.rules = rules
+        self.version = ""
+
+    def wish(self, intent: Record) -> str:
+        values = (ACCOUNT, intent.fields["type"], MOST, MOST_SUBMITS, self.version, 60_000, 120_000)
+        return "\n".join(map(str, values)) + self.rules
+
+    async def open(self) -> Member:
+        await self.journal.open()
+        await self.tell()
+        return self
+
+    async def tell(self, *reports: tuple[Any, ...]) -> AccountSeen:
+        seen = await self.limits.exchange(ACCOUNT, reports)
+        self.version = seen.version
+        return seen
+
+    async def ask(self, ticket_id: str, task_type: str = "RecaptchaV2") -> NoSlot | None:
+        (answer,) = await self.journal.claim([SlotClaim(record(K.INTENT, ticket_id, type=task_type))])
+        assert answer is None or isinstance(answer, NoSlot)
+        return answer
+
+    async def accepted(self, ticket_id: str) -> None:
+        await self.journal.write([record(K.ACCEPTED, ticket_id, task_id=1)])
+
+    async def made(self, ticket_id: str, task_type: str = "RecaptchaV2") -> None:
+        assert await self.ask(ticket_id, task_type) is None
+        await self.accepted(ticket_id)
+
+    async def aclose(self) -> None:
+        await self.journal.aclose()
+
+
+# -- windows
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["task", "task", "task", "refused", "dry", "solved", "solved"]), max_size=60))
+def test_windows_open_and_narrow_as_those_of_a_single_process(valkey: Valkey, history: list[str]) -> None:
+    async def main() -> None:
+        it = await Member(valkey.url, namespace()).open()
+        submits, tasks, of_type = SlowStart(MOST_SUBMITS), TaskWindow(MOST), TaskWindow(MOST)
+        unfinished: list[str] = []
+        for number, what in enumerate(history):
+            ticket_id = f"t{number}"
+            if what == "solved":
+                if unfinished:
+                    await it.journal.write([record(K.FAILED, unfinished.pop(0))])
+                continue
+            no_slot = await it.ask(ticket_id)
+            full = len(unfinished) >= min(tasks.size, of_type.size)
+            # The server's clock moves on, this model's does not: a window is up to 0.2 larger for each second of a test.
+            if near_a_step(tasks) or near_a_step(of_type):
+                full = no_slot is not None
+            assert (no_slot is not None) is full, (number, no_slot, len(unfinished))
+            if no_slot is not None:
+                assert no_slot.limit in ("max_in_flight", "task_type")
+                continue
+            if what == "task":
+                await it.accepted(ticket_id)
+                unfinished.append(ticket_id)
+                submits.good()
+                tasks.accepted(0.0)
+                of_type.accepted(0.0)
+                continue
+            await it.journal.write([record(K.NOT_CREATED, ticket_id)])
+            # Its stop is over at once, and a probe well: the next refusal is a new one.
+            await it.tell(("opened", "busy", 0, STOP), ("refused", "" if what == "refused" else "RecaptchaV2"))
+            await it.tell(("lifted", "busy"))
+            (tasks if what == "refused" else of_type).refused(0.0, len(unfinished))
+        kept = await windows(valkey, it.journal)
+        assert kept.get(f"{ACCOUNT}\nsubmits", 1) == submits.size
+        assert kept.get(f"{ACCOUNT}\ntasks", MOST) == pytest.approx(tasks._size, abs=0.2)
+        assert kept.get(f"{ACCOUNT}\ntype\nRecaptchaV2", MOST) == pytest.approx(of_type._size, abs=0.2)
+        await it.aclose()
+
+    asyncio.run(main())
+
+
+def near_a_step(window: TaskWindow) -> bool:
+    return math.ceil(window._size) - window._size < 0.2 and window._size != math.ceil(window._size)
+
+
+async def windows(server: Valkey, journal: ValkeyJournal) -> dict[str, float]:
+    from anycap.shared.connections import text_of
+
+    (found,) = await journal.store.quick.ask(("HGETALL", journal.store.member.names.of("windows")))
+    return {text_of(name): float(size) for name, size in found.items()}
+
+
+@pytest.mark.anyio
+async def test_a_burst_of_refusals_of_all_members_is_one_step_back(valkey: Valkey) -> None:
+    name = namespace()
+    a, b = await Member(valkey.url, name).open(), await Member(valkey.url, name).open()
+    for number in range(5):
+        await a.made(f"t{number}")
+    for it in (a, b, a, b):
+        await it.tell(("opened", "busy", 10_000, STOP), ("refused", ""))
+    assert (await windows(valkey, a.journal))[f"{ACCOUNT}\ntasks"] == 4.0  # 0.8 of 5
+    await a.aclose()
+    await b.aclose()
+
+
+@pytest.mark.anyio
+async def test_bad_answers_of_one_member_hold_the_submits_of_all(valkey: Valkey) -> None:
+    name, rules = namespace(), "\nno-slot-burst\n60000\n4"
+    a, b = await Member(valkey.url, name, rules=rules).open(), await Member(valkey.url, name, rules=rules).open()
+    await a.made("a1")
+    await a.made("a2")
+    version = b.version
+    await a.tell(*[("bad", "no-slot-burst", 60_000)] * 2)
+    assert await b.ask("b1") is None  # 2 bad and one that may be
+    assert await a.ask("a3") is None  # 2 bad and two: all that half of the vendor's number leaves
+    assert await b.ask("b2") == NoSlot("ban_rule", "no-slot-burst")
+    await b.accepted("b1")
+    assert await b.ask("b2") is None  # one of the two was none
+    assert b.version == version  # who asks for a slot need not know of them
+    assert len((await b.tell()).bad["no-slot-burst"]) == 2
+    await a.aclose()
+    await b.aclose()
+
+
+@pytest.mark.anyio
+async def test_others_are_told_to_look_at_bad_answers_and_at_stops(valkey: Valkey) -> None:
+    name = namespace()
+    a, b = await Member(valkey.url, name).open(), await Member(valkey.url, name).open()
+    heard: dict[str, list[str]] = {"a": [], "b": []}
+    a.journal.on_room = lambda account, version: heard["a"].append(version)
+    b.journal.on_room = lambda account, version: heard["b"].append(version)
+    seen = await a.tell(("bad", "burst", 60_000))
+    await until(lambda: heard["b"])
+    assert heard == {"a": [], "b": [seen.version + "+"]}
+    seen = await a.tell(("opened", "busy", 1_000, STOP))
+    await until(lambda: len(heard["b"]) == 2)
+    assert heard == {"a": [seen.version], "b": [heard["b"][0], seen.version]}
+    await a.aclose()
+    await b.aclose()
+
+
+# -- stops
+
+
+@pytest.mark.anyio
+async def test_of_two_ends_the_later_one_holds_and_one_member_probes(valkey: Valkey) -> None:
+    name = namespace()
+    a, b = await Member(valkey.url, name).open(), await Member(valkey.url, name).open()
+    await a.tell(("opened", "busy", 20_000, STOP))
+    await b.tell(("opened", "busy", 5_000, STOP))
+    (stop,) = (await a.tell()).stops.values()
+    assert 15 < stop.ends_in_s <= 20
+    assert (await b.tell(("probe", "busy"))).granted == ["busy"]
+    assert (await a.tell(("probe", "busy"))).granted == []
+    await b.tell(("opened", "busy", 1_000, STOP))  # its probe failed: what it says holds
+    (stop,) = (await a.tell()).stops.values()
+    assert stop.ends_in_s <= 1
+    assert (await a.tell(("probe", "busy"))).granted == ["busy"]
+    await a.tell(("lifted", "busy"))
+    assert (await b.tell()).stops == {}
+    await a.aclose()
+    await b.aclose()
+
+
+@pytest.mark.anyio
+async def test_the_probe_of_a_dead_member_is_given_to_another(valkey: Valkey) -> None:
+    name = namespace()
+    a, b = await Member(valkey.url, name).open(), await Member(valkey.url, name).open()
+    await a.tell(("opened", "busy", 0, STOP), ("probe", "busy"))
+    assert (await b.tell(("probe", "busy"))).granted == []
+    valkey.ask("ZADD", a.journal.store.member.names.of("members"), "1", a.journal.store.member.owner)
+    assert (await b.tell(("probe", "busy"))).granted == ["busy"]
+    await a.aclose()
+    await b.aclose()
+
+
+@pytest.mark.anyio
+async def test_another_key_lifts_its_own_stop_and_not_that_of_the_key_before(valkey: Valkey) -> None:
+    a = await Member(valkey.url, namespace()).open()
+    await a.tell(
+        ("opened", "invalid_key @sha256:11111111", "", STOP),
+        ("opened", "invalid_key @sha256:22222222", "", STOP),
+        ("opened", "no_funds", "", STOP),
+    )
+    assert list((await a.tell(("reset", "sha256:22222222"))).stops) == ["invalid_key @sha256:11111111"]
+    await a.aclose()
+
+
+# -- a store that has lost everything
+
+
+async def lose(server: Valkey, *members: Member) -> None:
+    server.kill()
+    await until(lambda: not any(it.journal.store.is_up for it in members))
+    server.lose_everything()
+    server.start()
+    await until(lambda: all(it.journal.store.is_up for it in members))
+
+
+@pytest.mark.anyio
+async def test_slots_are_those_of_the_tasks_again_and_none_is_granted_until_all_had_time_to_tell(
+    own_valkey: Valkey,
+) -> None:
+    a, b = await Member(own_valkey.url, "n").open(), await Member(own_valkey.url, "n").open()
+    for number in range(3):
+        await a.made(f"a{number}")
+    assert await a.ask("sending") is None
+    await b.made("b0", "ImageToText")
+    await b.made("in-doubt")
+    await b.made("solved")
+    await b.journal.write([record(K.IN_DOUBT, "in-doubt"), record(K.RESULT, "solved", body=BODY, expires_at=2e6)])
+    await lose(own_valkey, a, b)
+    for it in (a, b):
+        await it.journal.open_entries()
+        await it.tell()
+    assert await b.ask("b1") == NoSlot("store", "")
+    names = a.journal.store.member.names
+    assert own_valkey.ask("HGET", names.of("counts"), ACCOUNT) == b"5"
+    assert own_valkey.ask("HGET", names.of("counts"), f"{ACCOUNT}\ntype\nImageToText") == b"1"
+    own_valkey.ask("HSET", names.of("meta"), "slots_from", "0")  # the time is over
+    assert await b.ask("b1") is None
+    assert await a.ask("a9") == NoSlot("submit_window", "")  # slow start begins anew
+    await a.aclose()
+    await b.aclose()
+
+
+@pytest.mark.anyio
+async def test_the_slots_of_tickets_that_were_taken_over_are_known_to_who_has_them(own_valkey: Valkey) -> None:
+    a, b = await Member(own_valkey.url, "n").open(), await Member(own_valkey.url, "n").open()
+    await a.made("t1")
+    await a.made("in-doubt")
+    await a.journal.write([record(K.IN_DOUBT, "in-doubt")])
+    await a.aclose()
+    assert len(await b.journal.open_entries()) == 2
+    await lose(own_valkey, b)
+    await b.journal.open_entries()
+    assert own_valkey.ask("HGET", b.journal.store.member.names.of("counts"), ACCOUNT) == b"1"
+    await b.aclose()
+
+
+@pytest.mark.anyio
+async def test_what_two_members_remember_of_bad_answers_counts_once(own_valkey: Valkey) -> None:
+    a, b = await Member(own_valkey.url, "n").open(), await Member(own_valkey.url, "n").open()
+    await a.tell(("bad", "burst", 60_000))
+    await lose(own_valkey, a, b)
+    await a.tell(("counted", "burst", 60_000, "5000 20000 20001 70000"))
+    await b.tell(("bad", "burst", 60_000))
+    seen = await b.tell(("counted", "burst", 60_000, "2000 5100 19900 30000"))
+    # now, 2 s, 5 s, twice 20 s (one of which b knows, too), 30 s; what is older than the window does not count
+    assert [round(age) for age in seen.bad["burst"]] == [0, 2, 5, 20, 20, 30]
+    await a.aclose()
+    await b.aclose()
+
+
+@pytest.mark.anyio
+async def test_the_limit_that_was_found_is_not_lost_with_the_store(own_valkey: Valkey) -> None:
+    a = await Member(own_valkey.url, "n").open()
+    for number in range(5):
+        await a.made(f"t{number}")
+    seen = await a.tell(("opened", "busy", 0, STOP), ("refused", ""), ("lifted", "busy"))
+    assert seen.windows == {"tasks": 4.0}
+    await lose(own_valkey, a)
+    seen = await a.tell(("window", "tasks", 4.0))
+    assert seen.windows == {"tasks": 4.0}
+    assert (await a.tell(("window", "tasks", 9.0))).windows == {"tasks": 4.0}  # once
+    await a.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_version_of_a_store_that_was_lost_is_none_of_the_next(own_valkey: Valkey) -> None:
+    a = await Member(own_valkey.url, "n").open()
+    old, emptied = a.version, anyio.Event()
+    a.journal.on_emptied = emptied.set
+    await lose(own_valkey, a)
+    await a.journal.open_entries()
+    assert emptied.is_set()
+    assert await a.ask("t1") == NoSlot("", "")
+    assert a.version == old
+    assert (await a.tell()).version != old
+    await a.aclose()
