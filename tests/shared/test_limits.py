@@ -166,7 +166,7 @@ async def test_others_are_told_to_look_at_bad_answers_and_at_stops(valkey: Valke
     await until(lambda: heard["b"])
     assert heard == {"a": [], "b": [seen.version + "+"]}
     seen = await a.tell(("opened", "busy", 1_000, STOP))
-    await until(lambda: len(heard["b"]) == 2)
+    await until(lambda: heard["a"] and len(heard["b"]) == 2)
     assert heard == {"a": [seen.version], "b": [heard["b"][0], seen.version]}
     await a.aclose()
     await b.aclose()
