@@ -78,17 +78,9 @@ def test_a_fleet_finds_the_vendors_limit_and_keeps_to_it(valkey: Valkey) -> None
         refused = [
             line.time for line in it.emulator.trace if line.method == "createTask" and line.outcome.startswith("ERROR")
         ]
-        bursts: list[list[float]] = []
-        for at in refused:
-            if bursts and at - bursts[-1][-1] < 0.3:  # the pause is longer
-                bursts[-1].append(at)
-            else:
-                bursts.append([at])
-        # Until the limit is known, what the submit window lets out at once: 8 of all three, not of each.
-        assert len(bursts[0]) <= 8
-        # How the window steps back and grows is in test_limits.py. Each time it meets the limit, all of them pause.
-        starts, ends = [burst[0] for burst in bursts[1:]], [burst[-1] for burst in bursts]
-        assert all(start - end >= 0.5 for start, end in zip(starts, ends, strict=False)), bursts
+        # Until the limit is known, what the submit window lets out at once: 8 of all three, not of each. The pause that
+        # follows is theirs, too. How the window steps back and grows from then on is in test_limits.py.
+        assert 1 <= sum(at < refused[0] + 0.5 for at in refused) <= 8
 
 
 def test_one_process_probes_for_all_when_a_pause_is_over(valkey: Valkey) -> None:
