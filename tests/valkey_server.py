@@ -30,7 +30,7 @@ class Valkey:
         self._binary = str(binary.get_binary_path())
         self.folder = folder
         self.settings = {**SAFE, **settings}
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -83,7 +83,10 @@ class Valkey:
             return ask(connection, *command)
 
     def info(self, section: str) -> dict[str, str]:
-        lines = self.ask("INFO", section).decode().splitlines()
+        return self.info_of("INFO", section)
+
+    def info_of(self, *command: str) -> dict[str, str]:
+        lines = self.ask(*command).decode().splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
     def calls(self) -> dict[str, int]:
@@ -106,7 +109,7 @@ def ask(connection: socket.socket, *command: str) -> bytes:
     return answer
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -550,7 +550,7 @@ class Engine:
 
     def sync_limits(self, session: AccountSession) -> None:
         """Tell the fleet what this account's guard has seen, and take over what others have; without waiting."""
-        if self._tasks is not None:
+        if self._group is not None and self.phase is Phase.OPEN:  # the store may be back before the owner runs
             self._tasks.start_soon(self._sync_limits, session)
 
     async def _sync_limits(self, session: AccountSession) -> None:

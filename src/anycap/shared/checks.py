@@ -52,6 +52,8 @@ async def examine(shared: Shared, link: Link, names: Names) -> Findings:
     """Look at everything that `shared` needs. Raises StoreError."""
     wrong: list[str] = []
     unseen: list[str] = []
+    # First, as a node of a cluster names the one that has the namespace, and that one is to be looked at.
+    rights = await _commands(shared, link, names)
     info = await _info(link)
     if info:
         wrong += _of_info(shared, info, unseen)
@@ -64,8 +66,7 @@ async def examine(shared: Shared, link: Link, names: Names) -> Findings:
         elif appendfsync != "always":
             advice = 'Set appendfsync always, or say durability="memory" and accept what a crash of the server loses'
             wrong.append(f"appendfsync is {appendfsync}: each step of a solve would wait for it. {advice}")
-    wrong += await _commands(shared, link, names)
-    return Findings(wrong, unseen, info, appendfsync)
+    return Findings(wrong + rights, unseen, info, appendfsync)
 
 
 async def _info(link: Link) -> dict[str, str]:

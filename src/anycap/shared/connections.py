@@ -34,6 +34,8 @@ ANSWER_TIMEOUT_S = 5.0
 """A server that is well answers in milliseconds, and a disk in a second; after five it is taken for silent."""
 RECONNECT_FIRST_S, RECONNECT_LONGEST_S = 0.05, 2.0
 """Between two attempts to connect, doubling: a restart takes less than a second, and a fleet must not storm a server."""
+REDIRECTIONS_MAX = 5
+"""One for a script that a node has lost, one for a node that is not the right one, and again while a slot moves."""
 
 Arg = str | bytes | int | float
 
@@ -82,6 +84,7 @@ class Link:
         self._push = push
         self._connection: BaseConnection | None = None
         self._up = anyio.Event()
+        # Where the namespace is: the host of the URL, or the node of a cluster that this has named.
         self._address: tuple[str, int] = (shared.host, shared.port)
         self._tls: ssl.SSLContext | None = None
         self.on_message: Callable[[str, str], None] = lambda channel, text: None
@@ -94,6 +97,8 @@ class Link:
         """For a connection on which answers wait for a disk or a replica it is longer."""
         self.rejected = False
         """Whether the server does not accept the user or the password."""
+        self.untrusted = False
+        """Whether its certificate is not what we trust, or names another host."""
 
     @property
     def is_up(self) -> bool:
@@ -111,7 +116,7 @@ class Link:
                     await tasks.start(connection.run)
                     # Up: whoever waited may go. The group ends with the connection.
                     wait_s = RECONNECT_FIRST_S
-                    self._connection, self.trouble, self.rejected = connection, "", False
+                    self._connection, self.trouble, self.rejected, self.untrusted = connection, "", False, False
                     for channel in self.channels:
                         connection.send_command(b"SUBSCRIBE", channel)
                     if self._push:
@@ -120,8 +125,12 @@ class Link:
                     self.on_up()
                 self.trouble = "the connection was lost"
             except Exception as error:  # noqa: BLE001 - whatever keeps the server away is tried again, and said to callers
-                self.trouble = _words(error)
+                self.trouble = _words(error, tls=self._shared.tls)
                 self.rejected = _is_rejection(error)
+                self.untrusted = _certificate_error(error) is not None
+                if not self._up.is_set():
+                    # Nobody is there. Whoever is named in the URL knows where the namespace has gone.
+                    self._address = (self._shared.host, self._shared.port)
             finally:
                 if self._connection is not None:
                     self._connection = None
@@ -222,7 +231,7 @@ class Link:
         """Whether there is a connection within so many seconds."""
         with anyio.move_on_after(timeout_s):
             while not self.is_up:
-                if self.rejected:
+                if self.rejected or self.untrusted:
                     return False
                 await self._up.wait()
             return True
@@ -260,13 +269,21 @@ class Link:
         *after: Sequence[Arg],
         timeout_s: float | None = None,
     ) -> list[Any]:
-        """The answer of a script, and of the commands that travel behind it. It is loaded when the server has lost it."""
+        """The answer of a script, and of the commands that travel behind it. It is loaded when the server has lost it.
+
+        A node of a cluster that does not have the namespace names the one that has it, which is asked instead.
+        """
         text, sha = script(name)
-        try:
-            return await self.ask(("EVALSHA", sha, len(keys), *keys, *args), *after, timeout_s=timeout_s)
-        except _NoScript:
-            pass
-        return await self.ask(("EVAL", text, len(keys), *keys, *args), *after, timeout_s=timeout_s)
+        load = False
+        for _ in range(REDIRECTIONS_MAX):
+            script_words = ("EVAL", text) if load else ("EVALSHA", sha)
+            try:
+                return await self.ask((*script_words, len(keys), *keys, *args), *after, timeout_s=timeout_s)
+            except _NoScript:
+                load = True
+            except _Moved:
+                await self.wait_until_up(self.answer_timeout_s if timeout_s is None else timeout_s)
+        raise Unanswered(f"{self._place} names one node after the other.", unclear=False)
 
     @property
     def _place(self) -> str:
@@ -279,9 +296,9 @@ class Link:
             case theirs.NoScriptError():
                 return _NoScript("")
             case theirs.MovedError():
-                self._address = (error.host, error.port)
+                self._address = (error.host or self._address[0], error.port)
                 connection.invalidate("moved")
-                return Unanswered(f"{self._place} has moved this namespace to another node.", unclear=False)
+                return _Moved(f"{self._place} has moved this namespace to another node.", unclear=False)
             case theirs.ReadOnlyError():
                 # A primary that was demoted: the name leads to its successor soon.
                 connection.invalidate("read only")
@@ -295,6 +312,10 @@ class Link:
             case _:
                 words = str(error)
                 return Refused(f"{self._place} refused: {words[:300]}", word=words.partition(" ")[0])
+
+
+class _Moved(Unanswered):
+    """The namespace is on another node of the cluster. Nothing was carried out."""
 
 
 class _NoScript(StoreError):
@@ -314,6 +335,14 @@ def _is_rejection(error: BaseException) -> bool:
     return isinstance(error, AuthenticationError | AuthorizationError)
 
 
+def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__
+    return error
+
+
 def _discard(connection: BaseConnection) -> None:
     """Close the queues of a connection that never came about: coredis leaves that to the garbage collector, which complains."""
     for part in vars(connection).values():
@@ -321,13 +350,16 @@ def _discard(connection: BaseConnection) -> None:
             part.close()
 
 
-def _words(error: BaseException) -> str:
+def _words(error: BaseException, *, tls: bool) -> str:
     """What kept us from connecting, in words; of a group the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    certificate = _certificate_error(error)
+    if certificate is not None:
+        return f"its certificate cannot be verified: {certificate.verify_message}"
+    if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
+        return f"no connection within {CONNECT_TIMEOUT_S:g} s" + (" (does this port speak TLS?)" if tls else "")
     cause = error.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate cannot be verified: {cause.verify_message}"
     if cause is not None and not isinstance(cause, BaseExceptionGroup):
         return f"{type(cause).__name__}: {cause}"[:200]
     return f"{type(error).__name__}: {error}"[:200]
@@ -390,6 +422,11 @@ class Connections:
                 raise ConfigurationError(
                     f"The shared server {self._shared.url} does not accept the user or the password ({trouble}). Check them "
                     "in Shared(url) or ANYCAP_SHARED_PASSWORD. Nothing was sent."
+                )
+            if self.durable.untrusted:
+                raise ConfigurationError(
+                    f"The shared server {self._shared.url} is not trusted: {trouble}. Name the authority that signed the "
+                    "certificate in Shared(cafile=...), and in the URL a host that it was made for. Nothing was sent."
                 )
             raise StoreError(f"The shared server {self._shared.url} cannot be reached: {trouble}. Nothing was sent.")
 
