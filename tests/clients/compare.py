@@ -155,6 +155,12 @@ def after_fault(seen: Seen) -> str:
     return seen.outcome if seen.outcome == "solved" else f"{seen.outcome}: {seen.error}"
 
 
+def after_status(peer: Peer) -> str:
+    """One cell for both statuses, which no client has told apart yet."""
+    bad, busy = after_fault(peer.seen["poll_502"]), after_fault(peer.seen["poll_429"])
+    return bad if bad == busy else f"502: {bad}, 429: {busy}"
+
+
 def after_lost_create(seen: Seen) -> str:
     """The cell of the lost createTask: how many tasks are paid for, and what the caller learned."""
     paid = "1 task paid" if seen.tasks == 1 else f"**{seen.tasks} tasks paid**"
@@ -176,12 +182,11 @@ def limit(seen: Seen) -> str:
 
 FAULT_HEADS = (
     "client",
-    "a poll is answered 502",
-    "a poll is reset",
-    "a poll is answered 429",
+    "poll: 502, 429",
+    "poll: reset",
     "no worker, twice",
-    "createTask's answer is lost",
-    f"requests of {CALLERS} callers with a dead key",
+    "createTask's answer lost",
+    f"requests: {CALLERS} callers, dead key",
 )
 
 
@@ -192,10 +197,10 @@ def tables(peers: list[Peer], day: dt.date) -> str:
         f"Run on {day:%d %B %Y}, Python {platform.python_version()}, each client at the version in the second table.",
         "",
         "| " + " | ".join(FAULT_HEADS) + " |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- |",
         *(
             f"| {peer.client.package} | "
-            + " | ".join(after_fault(peer.seen[name]) for name in ("poll_502", "poll_reset", "poll_429", "no_slot"))
+            + " | ".join((after_status(peer), *(after_fault(peer.seen[name]) for name in ("poll_reset", "no_slot"))))
             + f" | {after_lost_create(peer.seen['create_lost'])} | {peer.seen['dead_key'].creates} |"
             for peer in peers
         ),

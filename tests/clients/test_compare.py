@@ -8,7 +8,19 @@ import pytest
 
 from anycap.emulator import DEFAULT_KEY, Emulator, Fault
 from anycap.emulator.thread import serve_in_thread
-from tests.clients.compare import CASES, PAGE, PEERS, Peer, Seen, after_fault, after_lost_create, limit, polling, tables
+from tests.clients.compare import (
+    CASES,
+    PAGE,
+    PEERS,
+    Peer,
+    Seen,
+    after_fault,
+    after_lost_create,
+    after_status,
+    limit,
+    polling,
+    tables,
+)
 from tests.clients.older_protocol import serve_older_protocol
 from tests.clients.pins import PublicClient
 from tests.clients.run import Result
@@ -38,6 +50,13 @@ def test_a_cell_says_what_became_of_the_task() -> None:
     assert after_lost_create(seen(None, "InDoubtError: lost")) == "1 task paid, `InDoubtError`"
 
 
+def test_two_statuses_share_a_cell_while_they_end_alike() -> None:
+    alike = {name: seen(TOKEN, None) for name in CASES}
+    assert after_status(Peer(PEERS[0], alike, True, True, True, True)) == "solved"
+    told_apart = {**alike, "poll_429": seen(None, "Limited: 429")}
+    assert after_status(Peer(PEERS[0], told_apart, True, True, True, True)) == "502: solved, 429: lost: `Limited`"
+
+
 def test_polling_is_the_first_wait_and_the_gap() -> None:
     assert polling(seen(TOKEN, None, polls=(5.04, 8.06, 11.0))) == "5.0, then 3.0"
     assert polling(seen(TOKEN, None, polls=(5.0,))) == "-"
@@ -53,7 +72,7 @@ def test_the_tables_have_a_line_for_each_client_and_the_day() -> None:
     peer = Peer(PEERS[0], {name: seen(TOKEN, None) for name in CASES}, True, True, True, True)
     text = tables([peer], dt.date(2026, 11, 28))
     assert text.startswith("Run on 28 November 2026, Python 3.")
-    assert "| anycap | solved | solved | solved | solved | 1 task paid, solved | 1 |" in text
+    assert "| anycap | solved | solved | solved | 1 task paid, solved | 1 |" in text
     assert f"| anycap | {PEERS[0].version} | yes | yes | yes | yes | - | 8.0 s, the solution |" in text
 
 
