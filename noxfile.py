@@ -252,9 +252,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def simulate(session: nox.Session) -> None:
-    """Simulated worlds with ban rules at full strength: `nox -s simulate -- --seeds 10000`."""
+    """Simulated worlds: ban rules, routing and budgets, keys and kills: `nox -s simulate -- --seeds 10000`."""
     sync(session, "test")
-    session.run("python", "-m", "tests.simulation", *session.posargs)
+    for worlds in ("tests.simulation", "tests.simulation.routed", "tests.simulation.keyed"):
+        session.run("python", "-m", worlds, *session.posargs)
 
 
 @nox.session

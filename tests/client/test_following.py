@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from anycap.challenges import RecaptchaV2
 from anycap.emulator import InProcess
 from anycap.engine.runtime import inline
-from anycap.errors import ConfigurationError, DeadlineError, InDoubtError, TicketError, UnsolvedError
+from anycap.errors import ConfigurationError, DeadlineError, InDoubtError, SolutionExpired, TicketError, UnsolvedError
 from anycap.journal.memory import MemoryJournal
 from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.results import TokenSolution
@@ -144,6 +145,119 @@ async def test_a_dead_owners_task_is_adopted_by_who_follows_it(world: World, tmp
     assert [processes.kinds(number).count("charged") for number in range(3)].count(1) == 1
     polled = [number for number in (1, 2) if "polled" in processes.kinds(number)]
     assert len(polled) == 1
+
+
+@in_virtual_time
+async def test_a_process_that_only_opens_the_file_keeps_nobody_from_a_dead_ones_tasks(
+    world: World, tmp_path: Path
+) -> None:
+    world.emulator["yescaptcha"].solve_time = 30.0
+    processes = Processes(world, tmp_path / "tasks.db")
+    async with processes.client() as first:
+        ticket = await first.submit(PAGE, **KEY)
+        other = await first.submit(RecaptchaV2("https://example.com/other", "6Le-site-key"))
+    async with processes.client(), processes.client() as third:
+        before = anyio.current_time()
+        solution = await third.solve(PAGE, timeout=60, **KEY)
+        assert solution.ticket.id == ticket.id
+        assert (await third.wait(other, timeout=60)).ticket.id == other.id
+        assert anyio.current_time() - before < 45
+    assert world.requests("createTask") == 2
+
+
+@in_virtual_time
+async def test_two_that_wait_for_a_dead_owners_ticket_poll_it_once(world: World, tmp_path: Path) -> None:
+    world.emulator["yescaptcha"].solve_time = 30.0
+    processes = Processes(world, tmp_path / "tasks.db")
+    first, second, third = processes.client(), processes.client(), processes.client()
+    for client in (second, third):
+        await client.open()
+    async with first:
+        ticket = await first.submit(PAGE)
+    two, three = await both(lambda: second.wait(ticket), lambda: third.wait(ticket))
+    assert token(two) == token(three)
+    assert [number for number in (1, 2) if "polled" in processes.kinds(number)] in ([1], [2])
+    for client in (second, third):
+        await client.aclose()
+
+
+@in_virtual_time
+async def test_in_doubt_of_a_dead_owner_is_told_at_once_everywhere(world: World, tmp_path: Path) -> None:
+    """Who took the ticket over is alive, and nothing would ever come of waiting for it."""
+    world.fault("hang", method="createTask", when="after", count=1)
+    processes = Processes(world, tmp_path / "tasks.db")
+    first = processes.client()
+    await first.open()
+    async with anyio.create_task_group() as callers:
+        callers.start_soon(partial(first.solve, PAGE, **KEY))
+        await anyio.sleep(1)
+        callers.cancel_scope.cancel()
+    await first.aclose(0)
+    async with processes.client() as second, processes.client() as third:
+        for client in (second, third, second):
+            before = anyio.current_time()
+            with pytest.raises(InDoubtError):
+                await client.solve(PAGE, **KEY)
+            assert anyio.current_time() - before < 3
+
+
+@in_virtual_time
+async def test_a_key_that_waits_for_its_turn_is_not_paid_for_when_another_has_solved_it(
+    world: World, tmp_path: Path
+) -> None:
+    """The other was told that the vendor is busy, and that ended nothing: it was queued again, under the same ticket."""
+    world.emulator["yescaptcha"].solve_time = 5.0
+    world.fault("error", method="createTask", code="ERROR_NO_SLOT_AVAILABLE", nth=1)
+    world.fault("hang", method="createTask", when="before", nth=2)
+    processes = Processes(world, tmp_path / "tasks.db")
+    async with processes.client() as first, processes.client() as second:
+        found: list[Any] = []
+
+        async def early() -> None:
+            found.append(await first.solve(PAGE, **KEY))
+
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(early)
+            await anyio.sleep(1)  # the first one has been told that the vendor is busy, and will come again
+            # The only createTask that an account without a success may send hangs, and the key waits behind it.
+            hangs = partial(second.solve, RecaptchaV2("https://example.com/hangs", "6Le-site-key"), timeout=100)
+            callers.start_soon(expect, InDoubtError, hangs)
+            await anyio.sleep(0.01)
+            found.append(await second.solve(PAGE, timeout=200, **KEY))
+    assert token(found[0]) == token(found[1])
+    assert [str(task.fields["websiteURL"]) for task in world.emulator["yescaptcha"].ledger.tasks] == [PAGE.website_url]
+
+
+async def expect(error: type[Exception], call: Callable[[], Any]) -> None:
+    with pytest.raises(error):
+        await call()
+
+
+@in_virtual_time
+async def test_who_joins_a_look_at_a_key_gets_what_its_own_reuse_says(world: World, tmp_path: Path) -> None:
+    processes = Processes(world, tmp_path / "tasks.db")
+    async with processes.client() as client:
+        await client.solve(PAGE, **KEY)
+        await anyio.sleep(600)  # a token lives for two minutes
+
+        async def expired() -> None:
+            with pytest.raises(SolutionExpired):
+                await client.solve(PAGE, **KEY)
+
+        _, again = await both(expired, lambda: client.solve(PAGE, reuse="expired", **KEY))
+        assert isinstance(again, TokenSolution)
+    assert world.requests("createTask") == 2
+
+
+@in_virtual_time
+async def test_a_delivered_ticket_that_another_process_gives_again_says_so(world: World, tmp_path: Path) -> None:
+    processes = Processes(world, tmp_path / "tasks.db")
+    async with processes.client() as first:
+        solution = await first.solve(PAGE, **KEY)
+    async with processes.client() as second:
+        again = await second.wait(solution.ticket, again=True)
+    assert token(again) == token(solution)
+    assert (again.redelivered, again.shared) == (True, False)
 
 
 @in_virtual_time

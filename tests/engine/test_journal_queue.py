@@ -23,6 +23,7 @@ from anycap.journal import Record
 from anycap.journal import RecordKind as K
 from anycap.journal.fields import RecordRefused
 from anycap.journal.memory import MemoryJournal
+from anycap.journal.port import TicketClaim
 from anycap.journal.sqlite import SqliteJournal
 from anycap.journal.sqlite.store import Store
 from anycap.testing import ModelJournal
@@ -333,3 +334,36 @@ def test_a_write_that_fails_when_it_is_time_to_tidy_is_not_tried_on_and_on(loop:
             assert journal.given == [["a delivered"]]
 
     run_on(loop, main)
+
+
+async def test_who_comes_to_a_closed_queue_is_told_and_does_not_wait(heard: list[Event]) -> None:
+    queue = queue_of(MemoryJournal(), heard)
+    await queue.open()
+    await queue.aclose()
+    with anyio.fail_after(5), pytest.raises(JournalError, match="closed"):
+        await queue.claim(TicketClaim("t1"))
+
+
+async def test_who_comes_while_the_last_records_are_written_is_told_too(heard: list[Event]) -> None:
+    journal = Failing()
+    queue = queue_of(journal, heard)
+    await queue.open()
+    queue.write_later(Record("t1", K.DELIVERED, 1.0))
+    journal.goes_on = goes_on = anyio.Event()
+    errors: list[JournalError] = []
+
+    async def late() -> None:
+        try:
+            await queue.claim(TicketClaim("t1"))
+        except JournalError as error:
+            errors.append(error)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(queue.aclose)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(late)
+            await anyio.wait_all_tasks_blocked()
+            goes_on.set()
+    assert len(errors) == 1
+    assert journal.given == [["t1 delivered"]]

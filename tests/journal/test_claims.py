@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from attrs import evolve
 
 from anycap.errors import JournalError
 from anycap.journal import RecordKind
@@ -64,6 +65,37 @@ async def test_a_key_goes_to_a_new_ticket_only_from_the_one_that_was_seen(journa
     assert answer.ticket_id == "t2"
     of_key = await journal.entries(closed=True, where=EntryFilter(key=KEY))
     assert [entry.ticket_id for entry in of_key] == ["t1", "t2"]
+    await journal.aclose()
+
+
+async def test_a_key_does_not_go_to_who_saw_its_ticket_before_that_was_sent_after_all(
+    journal: SharedJournal, tape: Any
+) -> None:
+    """The vendor was busy, which another process saw; then the task was queued again, made, solved and delivered."""
+    await journal.open()
+    await journal.claim([claim(tape, "t1")])
+    await journal.write([tape(K.NOT_CREATED, "t1")])
+    assert await journal.claim([claim(tape, "t1", after="t1")]) == [None]
+    late = evolve(claim(tape, "t2", after="t1"), seen="not_created")
+    (answer,) = await journal.claim([late])
+    assert answer is not None
+    assert (answer.ticket_id, answer.kind) == ("t1", "intent")
+    for record in (tape(K.ACCEPTED, "t1", task_id=7), tape(K.RESULT, "t1", body=BODY), tape(K.DELIVERED, "t1")):
+        await journal.write([record])
+    (answer,) = await journal.claim([late])
+    assert answer is not None
+    assert (answer.ticket_id, answer.kind) == ("t1", "delivered")
+    assert await journal.find("t2") is None
+    await journal.aclose()
+
+
+async def test_a_key_goes_to_who_saw_its_ticket_as_it_still_is(journal: SharedJournal, tape: Any) -> None:
+    await journal.open()
+    await journal.claim([claim(tape, "t1")])
+    await journal.write([tape(K.NOT_CREATED, "t1")])
+    assert await journal.claim([evolve(claim(tape, "t2", after="t1"), seen="not_created")]) == [None]
+    await journal.write([tape(K.FAILED, "t2", error={"code": "unsolvable"}, charged="no")])
+    assert await journal.claim([evolve(claim(tape, "t3", after="t2"), seen="failed")]) == [None]
     await journal.aclose()
 
 

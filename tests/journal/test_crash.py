@@ -43,7 +43,7 @@ async def main():
 anyio.run(main)
 """
 
-_ORDER = ["intent", "accepted", "result", "delivered"]
+_ORDER = ["intent", "in_doubt", "accepted", "result", "delivered"]
 
 
 async def test_a_killed_process_loses_no_acknowledged_record(path: Path) -> None:

@@ -112,6 +112,8 @@ class KeyUse:
     reuse: Reuse
     after: str | None = None
     """The key's latest ticket as this caller knows it: the key is ours to go on with only while that is so."""
+    seen: str | None = None
+    """What the journal said of that ticket; None for one of this caller's own."""
 
 
 def hash_of_key(key: str) -> str:

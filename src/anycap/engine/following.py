@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from anycap.errors import ConfigurationError, StoreError
+from anycap.errors import ConfigurationError, JournalError, StoreError
 from anycap.journal.port import Capability, Entry, RecordKind, SharedJournal, TicketClaim, offers
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ class Follower:
         """By ticket id: who waits for a change of it."""
         self._end_watch: Callable[[], None] | None = None
 
+    @property
+    def can_claim(self) -> bool:
+        """Whether the journal says who owns a ticket, and lets others take it over."""
+        return offers(self._engine.journal, Capability.CLAIMS)
+
     def check(self, ticket: Ticket | None) -> SharedJournal:
         """The journal, if it can follow others. Raises ConfigurationError."""
         journal = self._engine.journal
@@ -64,7 +69,7 @@ class Follower:
         changed = anyio.Event()
         self._watch(journal, ticket_id, changed)
         try:
-            found: Entry | None = await once_it_answers(self._claim, ticket_id)
+            found: Entry | None = await once_it_answers(self.claim, ticket_id)
             while found is not None and not (found.owned or done(found)):
                 with anyio.move_on_after(LOOK_S):
                     await changed.wait()
@@ -75,14 +80,19 @@ class Follower:
                     self._unwatch(ticket_id, heard)
                 found = await once_it_answers(journal.find, ticket_id)
                 if found is not None and not found.closed and not found.held:
-                    found = await once_it_answers(self._claim, ticket_id)
+                    found = await once_it_answers(self.claim, ticket_id)
         finally:
             self._unwatch(ticket_id, changed)
         return found
 
-    async def _claim(self, ticket_id: str) -> Entry | None:
+    async def claim(self, ticket_id: str) -> Entry | None:
         """The ticket as it is now: ours, if its owner is dead. A living owner keeps the solution for us."""
-        answer = await self._engine.journal_queue.claim(TicketClaim(ticket_id))
+        self._engine.check_open()
+        try:
+            answer = await self._engine.journal_queue.claim(TicketClaim(ticket_id))
+        except JournalError:
+            self._engine.check_open()  # the client was closed meanwhile: its own error
+            raise
         return answer if isinstance(answer, Entry) else await self._engine.journal.find(ticket_id)
 
     def _watch(self, journal: SharedJournal, ticket_id: str, changed: anyio.Event) -> None:

@@ -212,7 +212,7 @@ class JobRunner:
         key, budgets = solve.key, self.budgets
         budget = None if budgets is None else budgets.of(solve.account)
         if key is not None:
-            over = await self._journal_queue.claim(KeyClaim(key.hash, key.after, intent, budget))
+            over = await self._journal_queue.claim(KeyClaim(key.hash, key.after, intent, budget, key.seen))
         elif budget is not None:
             over = await self._journal_queue.claim(SpendClaim(intent, budget))
         elif self.limits is not None:
@@ -222,7 +222,7 @@ class JobRunner:
             return None
         if over is None:
             if key is not None:
-                key.after = solve.id
+                key.after, key.seen = solve.id, None
             if budgets is not None and budget is not None:
                 budgets.admitted(solve, intent.at)
         elif isinstance(over, Entry):

@@ -86,6 +86,7 @@ class JournalQueue:
         self._notifier: Notifier | None = None  # what `keep_up` waits on
         self._shield: anyio.CancelScope | None = None  # round the write of `keep_up` that is under way
         self._finish_by = math.inf  # by the loop's clock
+        self._closed = False
 
     async def open(self) -> None:
         """Open the journal and erase what has expired: a process that lives for seconds erases, too."""
@@ -124,6 +125,8 @@ class JournalQueue:
 
     async def _wait_for_batch(self, records: Sequence[Record], *, keep: bool, claim: Claim | None = None) -> _Part:
         """Go along with what is written next."""
+        if self._closed:
+            raise JournalError("the client is closed: nothing is written any more")
         batch = self._gathering
         part = batch.add(records, keep=keep, claim=claim)
         self._wake()
@@ -195,8 +198,14 @@ class JournalQueue:
 
     async def aclose(self) -> None:
         """Write what is left and close the journal; what cannot be written is told."""
-        if self._gathering.parts:
-            await self._write_gathered()
+        try:
+            if self._gathering.parts:
+                await self._write_gathered()
+        finally:
+            self._closed = True
+            for part in self._gathering.parts:  # came too late; who waits for it must not do so for ever
+                part.error = JournalError("the client was closed before this could be written")
+            self._gathering.finish()
         try:
             await self.journal.aclose()
         except JournalError as error:

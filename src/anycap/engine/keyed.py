@@ -81,7 +81,7 @@ class KeyedSolving(Solving):
         while (lead := self._leads.get(key.hash)) is not None:
             if lead.key.fingerprint != key.fingerprint:
                 raise _mismatch(None if lead.solve is None else lead.solve.ticket())
-            joined = await self._join(lead, call, want)
+            joined = await self._join(lead, call, key, want)
             if joined is not None:
                 return joined[0]
         lead = self._leads[key.hash] = Lead(key, abandon=call.on_cancel == "abandon")
@@ -107,7 +107,7 @@ class KeyedSolving(Solving):
             )
         return journal
 
-    async def _join(self, lead: Lead, call: Call[Any], want: Want[T]) -> tuple[T] | None:
+    async def _join(self, lead: Lead, call: Call[Any], key: KeyUse, want: Want[T]) -> tuple[T] | None:
         """What the lead's solve comes to; None: look again, there may be no lead any more."""
         solve, changed = lead.solve, lead.changed
         if solve is not None and solve.state not in _CAME_TO_NOTHING:
@@ -118,7 +118,8 @@ class KeyedSolving(Solving):
                 return (self._taken_from(solve, want),)
         if not lead.over:  # what it makes of a failure is everybody's: another account may be next
             await self._in_time(changed.wait(), call, None if solve is None else solve.ticket())
-        if lead.error is not None:
+        # What it found in the journal by its own `reuse` is no answer to another one.
+        if lead.error is not None and (lead.solve is not None or lead.key.reuse is key.reuse):
             raise copy.copy(lead.error)  # its own: one exception raised in many tasks would gather their frames
         return None
 
@@ -133,7 +134,7 @@ class KeyedSolving(Solving):
             entry = await self._in_time(looking, call, None)
             step = self._step(entry, key)
             if entry is None or step is KeyStep.START:
-                key.after = None if entry is None else entry.ticket_id
+                key.after, key.seen = (None, None) if entry is None else (entry.ticket_id, entry.kind)
                 try:
                     return await self._travel(call, want)
                 except KeyTaken:
@@ -157,6 +158,7 @@ class KeyedSolving(Solving):
                     solution = self._delivered(session, entry)
                     return want.of_delivered(evolve(solution, redelivered=not followed, shared=followed))
                 case _:
+                    lead.solve = None
                     raise self._refusal(session, entry, step)
 
     async def _latest(self, journal: SharedJournal, key: KeyUse) -> Entry | None:

@@ -90,6 +90,9 @@ class Recovery:
             if closing is not None and closing in _OF_NO_USE:
                 raise TicketError(_OF_NO_USE[closing], ticket=ticket)
             entry = await self._engine.journal.find(ticket.id)
+            if entry is not None and not entry.owned and not entry.held and self.follower.can_claim:
+                # Its owner is dead, and who else asks for it must not take it up, too.
+                entry = await self.follower.claim(ticket.id)
             followed = follow and entry is not None and is_elsewhere(entry)
             if followed:
                 assert entry is not None  # noqa: S101 - just looked at

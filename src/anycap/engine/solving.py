@@ -195,8 +195,10 @@ class Solving:
                 sent=ticket.task_id is not None,
             )
         session = self._engine.sessions[solve.account]
+        redelivered = solve.state is State.DELIVERED and not solve.shared
         await self._wait_until_done(session, solve, deadline)
-        return self._taken(self._engine.deliver, session, solve)
+        solution = self._taken(self._engine.deliver, session, solve)
+        return evolve(solution, redelivered=True) if redelivered else solution
 
     # -- from account to account
 

@@ -83,8 +83,10 @@ class MemoryJournal:
         match claim:
             case KeyClaim():
                 of_key = self._of_key.get(claim.key)
-                if of_key is not None and of_key[-1] != claim.after:
-                    return self._entry(of_key[-1])
+                if of_key is not None:
+                    latest = self._entry(of_key[-1])
+                    if of_key[-1] != claim.after or (latest is not None and claim.seen not in (None, latest.kind)):
+                        return latest
                 return self._admit(claim.intent, claim.budget)
             case SpendClaim():
                 return self._admit(claim.intent, claim.budget)

@@ -195,13 +195,16 @@ class OverBudget:
 class KeyClaim:
     """To make `intent`'s ticket the latest of an idempotency key, if `after` is that now (None: if the key is unknown).
 
-    With a `budget` only if the task fits into it, too; the key is looked at first.
+    `seen` is the kind of `after`'s entry as the claimant knows it; with another one by now the claim fails, too: a task that was
+    not created may have been queued again and sent. None: the claimant's own ticket, or there is none. With a `budget` only
+    if the task fits into it, too; the key is looked at first.
     """
 
     key: str
     after: str | None
     intent: Record
     budget: Budget | None = None
+    seen: str | None = None
 
 
 @frozen
@@ -264,7 +267,7 @@ class Journal(Protocol):
     """
 
     async def open(self) -> None:
-        """Open the store, check its integrity and take ownership of what dead processes left. Before any money is spent."""
+        """Open the store and check its integrity. Before any money is spent."""
         ...
 
     async def write(self, records: Sequence[Record]) -> None:

@@ -72,7 +72,7 @@ class Operation:
         wish = wish_for(claim.intent)
         match claim:
             case KeyClaim():
-                return cls.of_row(row, "k", claim.after or "", wish, budget_text(claim.budget))
+                return cls.of_row(row, "k", f"{claim.after or ''}\n{claim.seen or ''}", wish, budget_text(claim.budget))
             case SpendClaim():
                 return cls.of_row(row, "n", "", wish, budget_text(claim.budget))
             case SlotClaim():

@@ -20,7 +20,7 @@ JOURNALS = Path(__file__).parents[2] / "journals"
 
 # ticket: kind, provider, account, type, task id, created, accepted
 EXPECTED_OPEN = {
-    "aa01": ("intent", "anti-captcha", "main", "RecaptchaV2", None, 1_790_000_000.25, None),
+    "aa01": ("in_doubt", "anti-captcha", "main", "RecaptchaV2", None, 1_790_000_000.25, None),
     "aa02": ("accepted", "anti-captcha", "main", "ImageToText", 7654321, 1_790_000_001.0, 1_790_000_001.5),
     "aa03": ("result", "capmonster", "second", "Turnstile", 91, 1_790_000_002.0, 1_790_000_002.5),
     "aa04": (
@@ -28,7 +28,7 @@ EXPECTED_OPEN = {
         1_790_000_003.0, 1_790_000_003.5,
     ),
     "aa05": ("in_doubt", "anti-captcha", "main", "RecaptchaV3", None, 1_790_000_004.0, None),
-    "aa07": ("intent", "anti-captcha", "main", "RecaptchaV2", None, 1_790_000_006.0, None),
+    "aa07": ("in_doubt", "anti-captcha", "main", "RecaptchaV2", None, 1_790_000_006.0, None),
 }  # fmt: skip
 
 

@@ -81,9 +81,9 @@ async def test_after_a_kill_it_is_known_which_requests_never_left(path: Path) ->
     await looking.aclose()
     journal = await opened(path)
     assert {entry.ticket_id: entry.kind for entry in await journal.open_entries()} == {
-        "sent": "intent",
+        "sent": "in_doubt",
         "answered": "accepted",
-        "unmarked": "intent",
+        "unmarked": "in_doubt",
     }
     closed = await journal.find("unsent")
     assert closed is not None
@@ -92,7 +92,7 @@ async def test_after_a_kill_it_is_known_which_requests_never_left(path: Path) ->
 
 
 async def test_what_may_have_left_stays_in_doubt_however_often_its_owner_is_killed(path: Path) -> None:
-    """Who takes a ticket over has made no mark for its request: the mark has to come with the ticket."""
+    """Marks go with the lock file of the owner that made them: what they said has to be written down before."""
     kill(victim(path))
     taker = (
         "import sys, anyio\nfrom anycap.journal.sqlite.journal import SqliteJournal\n"
@@ -108,9 +108,9 @@ async def test_what_may_have_left_stays_in_doubt_however_often_its_owner_is_kill
         kill(process)
     journal = await opened(path)
     assert {entry.ticket_id: entry.kind for entry in await journal.open_entries()} == {
-        "sent": "intent",
+        "sent": "in_doubt",
         "answered": "accepted",
-        "unmarked": "intent",
+        "unmarked": "in_doubt",
     }
     await journal.aclose()
 
@@ -121,10 +121,10 @@ async def test_marks_of_another_boot_of_the_machine_say_nothing(path: Path, monk
     monkeypatch.setattr(owners, "boot_id", lambda: "another boot")
     journal = await opened(path)
     assert {entry.ticket_id: entry.kind for entry in await journal.open_entries()} == {
-        "unsent": "intent",
-        "sent": "intent",
+        "unsent": "in_doubt",
+        "sent": "in_doubt",
         "answered": "accepted",
-        "unmarked": "intent",
+        "unmarked": "in_doubt",
     }
     await journal.aclose()
 

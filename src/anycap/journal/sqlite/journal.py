@@ -46,9 +46,10 @@ class SqliteJournal:
     """A journal in the SQLite file at `path`, made with mode 0600 when missing.
 
     Every `write` is one transaction; a client's queue puts what comes at the same time into one write. Several clients and
-    several processes of one machine may use one file: each owns its tickets, and `open` takes over those of dead processes.
+    several processes of one machine may use one file: each owns its tickets; those of dead processes are taken over by
+    `open_entries`, or one by one by whoever asks for them.
     With `observe` it looks at an existing file and owns nothing (for tools). `offload` runs the blocking work; by default
-    a thread of the journal's own does.
+    a thread of the journal's own does. `wall` stamps what the journal itself writes; give it a client's clock in simulations.
 
     Raises JournalError when the file is locked, full, damaged, not writable, not a journal or from a newer release.
     """
@@ -60,11 +61,13 @@ class SqliteJournal:
         settings: JournalSettings | None = None,
         offload: Offload | None = None,
         observe: bool = False,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.path = _place_of(path)
         self._settings = settings or JournalSettings()
         self._observe = observe
         self._offload = offload
+        self._wall = wall
         self._store: Store | None = None  # set while the journal is open
         self._thread: WriterThread | None = None  # None with an `offload`
         self._unfinished: set[object] = set()  # writes that were handed over and have not come to an end
@@ -91,14 +94,14 @@ class SqliteJournal:
         return frozenset(offered)
 
     async def open(self) -> None:
-        """Open the file, check its integrity and take over what dead processes left. Before any money is spent."""
+        """Open and check the file; what dead processes left becomes nobody's. Before any money is spent."""
         if self._store is not None:
             return
         from anycap.journal.sqlite.store import Store
 
         self._process = os.getpid()
         self._unfinished.clear()
-        store = Store(self.path, self._settings, observe=self._observe)
+        store = Store(self.path, self._settings, observe=self._observe, wall=self._wall)
         if self._offload is None:
             self._thread = WriterThread(partial(_rest, store, weakref.ref(self)))
         try:

@@ -64,11 +64,19 @@ _INTENT = """
 class Store:
     """The open file. `observe` looks without making, owning or taking over anything."""
 
-    def __init__(self, path: Path, settings: JournalSettings, *, observe: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: JournalSettings,
+        *,
+        observe: bool = False,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.path = path
         self.commits = 0
         self._settings = settings
         self._observe = observe
+        self._wall = wall
         self._connection: sqlite3.Connection | None = None
         self._ownership = Ownership(path)
         # Owners found dead in a transaction under way; their lock files go once it is committed.
@@ -83,7 +91,10 @@ class Store:
         self._reader = Reader(self._ownership, None)
 
     def open(self) -> None:
-        """Open and check the file, become an owner and take over what dead owners left. Raises JournalError."""
+        """Open and check the file, become an owner, and say of dead owners' tickets that they are nobody's. Raises JournalError.
+
+        They are not taken over yet: whoever owns a ticket works at it, and others who ask for it wait for that.
+        """
         connection = connect(self.path, self._settings, create=not self._observe)
         try:
             self._connection = connection
@@ -92,7 +103,7 @@ class Store:
             if not self._observe:
                 self._ownership.take()
                 self._transaction(self._sign_in)
-                self.take_over()
+                self._hand_over_dead(NOBODY)
                 self._log_to_empty = True  # a killed process may have left erased solutions in the write-ahead log
                 self.empty_log()
         except BaseException:
@@ -284,37 +295,41 @@ class Store:
 
     def take_over(self) -> int:
         """Make the open tickets of dead owners ours, atomically; returns how many."""
-        taken = self._transaction(self._take_over)
+        return self._hand_over_dead(self._ownership.id)
+
+    def _hand_over_dead(self, to: str) -> int:
+        def hand_over(connection: sqlite3.Connection) -> int:
+            handed_over = 0
+            owners = connection.execute("SELECT DISTINCT owner FROM tickets WHERE closed_at IS NULL").fetchall()
+            for (owner,) in owners:
+                if owner != to and not self._reader.is_alive(connection, owner if isinstance(owner, str) else NOBODY):
+                    self._clear_up(connection, "t.owner = ?", owner)
+                    handed_over += connection.execute(
+                        "UPDATE tickets SET owner = ? WHERE owner = ? AND closed_at IS NULL", (to, owner)
+                    ).rowcount
+                    self._forget_owners(connection, [owner])
+            return handed_over
+
+        handed_over = self._transaction(hand_over)
         self._remove_dead_locks()
-        return taken
+        return handed_over
 
-    def _take_over(self, connection: sqlite3.Connection) -> int:
-        taken = 0
-        owners = connection.execute("SELECT DISTINCT owner FROM tickets WHERE closed_at IS NULL").fetchall()
-        for (owner,) in owners:
-            if not self._reader.is_alive(connection, owner if isinstance(owner, str) else NOBODY):
-                self._close_never_sent(connection, "t.owner = ?", owner)
-                taken += connection.execute(
-                    "UPDATE tickets SET owner = ? WHERE owner = ? AND closed_at IS NULL", (self._ownership.id, owner)
-                ).rowcount
-                self._forget_owners(connection, [owner])
-        return taken
+    def _clear_up(self, connection: sqlite3.Connection, which: str, value: str) -> bool:
+        """Say of dead owners' unanswered INTENTs what became of them; whether any was certainly never sent.
 
-    def _close_never_sent(self, connection: sqlite3.Connection, which: str, value: str) -> bool:
-        """Close those of dead owners' open tickets whose request certainly never left; whether there was any."""
+        The others are in doubt. That is written down now, as the marks go with the dead owner's lock file.
+        """
+        now = self._wall()
         found = self._reader.select(connection, f"t.closed_at IS NULL AND {which}", (value,))
-        now = time.time()
+        intents = [entry for entry in found.entries if entry.kind == RecordKind.INTENT]
         rows = [
             Row(entry.ticket_id, RecordKind.NOT_CREATED, now, '{"charged":"no"}', None, now)
-            for entry in found.entries
             if entry.unsent
+            else Row(entry.ticket_id, RecordKind.IN_DOUBT, now, '{"charged":"unknown"}', None, now)
+            for entry in intents
         ]
         self._append(connection, rows)
-        for entry in found.entries:
-            if entry.kind == RecordKind.INTENT and not entry.unsent:
-                # Its mark is in the lock file of its dead owner, which goes now: who takes it over from us must find one, too.
-                self._ownership.mark(entry.ticket_id)
-        return bool(rows)
+        return any(entry.unsent for entry in intents)
 
     def claim(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Obstacle | None]:
         """Append the rows and carry out each claim, in one transaction; for each None, or what is in its way.
@@ -343,8 +358,10 @@ class Store:
             case KeyClaim():
                 assert intent is not None  # noqa: S101 - `claim` says so
                 latest = connection.execute("SELECT ticket_id FROM keys WHERE key = ?", (claim.key,)).fetchone()
-                if latest is not None and latest[0] != claim.after:
-                    return self._one(connection, latest[0])
+                if latest is not None and (latest[0] != claim.after or claim.seen is not None):
+                    entry = self._one(connection, latest[0])
+                    if latest[0] != claim.after or (entry is not None and entry.kind != claim.seen):
+                        return entry
                 return self._admit(connection, intent, claim.budget, totals)
             case SpendClaim():
                 assert intent is not None  # noqa: S101 - the same
@@ -387,7 +404,7 @@ class Store:
             # Whoever asks waits for what the other gets: it must not be erased when the other's caller has it.
             connection.execute("UPDATE tickets SET keeps_body = 1 WHERE ticket_id = ?", (ticket_id,))
             return self._one(connection, ticket_id)
-        never_sent = self._close_never_sent(connection, "t.ticket_id = ?", ticket_id)
+        never_sent = self._clear_up(connection, "t.ticket_id = ?", ticket_id)
         connection.execute("UPDATE tickets SET owner = ? WHERE ticket_id = ?", (self._ownership.id, ticket_id))
         return self._one(connection, ticket_id) if never_sent else None
 

@@ -3,8 +3,8 @@
 -- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds, channel for slots, the
 -- caller's wall clock in milliseconds; then for each record eleven values: ticket, what it is (a letter), its line, its wall second,
 -- its solution, the wall second from which that is erased, its key, what an INTENT holds back or the end of a task costs (money.lua),
--- the ticket after which the key is claimed, the wish for a slot (slots.lua; empty: none is needed), the budget (empty: none). The
--- records of claims are the last.
+-- the ticket after which the key is claimed and what was seen of it (two lines), the wish for a slot (slots.lua; empty: none is
+-- needed), the budget (empty: none). The records of claims are the last.
 --   i intent  r result  d delivered or reported  s settled  c another closing one  a accepted  q in doubt  o another  f of a later release
 --   v closing, of an INTENT whose write was not confirmed: of no meaning if it was never carried out
 --   k intent that claims its key  n intent that claims a slot only  t claims the ticket itself (no line)
@@ -100,7 +100,13 @@ end
 
 local function claim_intent(id, what, line, at, body, erase_at, key, money, after, wish, budget)
   local latest = what == 'k' and latest_of(key)
-  if latest and latest ~= after then return ticket_of(latest) end
+  if latest then
+    local name, seen = string.match(after, '^(.*)\n(.*)$')
+    if latest ~= name then return ticket_of(latest) end
+    -- A task that was not created may have been queued again and sent; no other closed ticket changes.
+    local last = string.match(call('HGET', LOGS, latest) or '', '([^\n]*)\n$') or ''
+    if seen == 'not_created' and string.sub(last, 1, 14) ~= '["not_created"' then return ticket_of(latest) end
+  end
   local held = budget ~= '' and money ~= '' and over_budget(money, budget, wall) or wish ~= '' and take_slot(id, wish)
   if held then return held end
   if not write(id, what, line, at, body, erase_at, key, money) then return ticket_of(id) end
