@@ -276,6 +276,19 @@ def _default(value: Any) -> Any:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=_default, allow_nan=False)
 
 
+def _make_encode() -> Callable[[Mapping[str, Any]], str]:
+    """`JSONEncoder.encode` makes its C encoder anew for each call, which costs more than the encoding of a small body."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _ENCODER.encode
+    # No markers for structures that hold themselves: those end in a RecursionError instead of a ValueError.
+    chunks = make(None, _default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, False)
+    return lambda fields: "".join(chunks(fields, 0))
+
+
+_encode = _make_encode()
+
+
 class NotEncodable(TypeError):
     """A field of a request body holds something that JSON cannot say. The message names the field, never a value."""
 
@@ -289,7 +302,7 @@ def encode_json(fields: Mapping[str, Any]) -> bytes:
     Raises NotEncodable for what JSON cannot say: a Decimal, a date, bytes, NaN, a structure that holds itself.
     """
     try:
-        return _ENCODER.encode(fields).encode("ascii")
+        return _encode(fields).encode("ascii")
     except (TypeError, ValueError, RecursionError):
         pass
     # Raised out here, so that no frame of the encoder, which has unwrapped the secrets, hangs on it.

@@ -22,7 +22,7 @@ from anycap.core.call_line import CallLine
 from anycap.core.classify import is_oversized, is_page, is_unknown_code, poll_event, submit_event
 from anycap.core.due_heap import DueHeap
 from anycap.core.jobs import Call, Job, JobKind
-from anycap.core.machine import Action, Event, State, step
+from anycap.core.machine import TRANSITIONS, Action, Event, State, step
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.polling.callback_trust import PER_TASK_MAX, CallbackTrust
 from anycap.core.polling.page_patience import PagePatience, page_stretch
@@ -56,6 +56,9 @@ DEFAULT_POLL_GAP_S = 3.0
 
 _OWN_ACTIONS = frozenset({Action.SCHEDULE_POLL, Action.REQUEUE, Action.RELEASE_TASK_SLOT})
 """Done here; the others are the shell's."""
+_WITH_OWN_ACTIONS = frozenset(
+    actions for of in TRANSITIONS.values() for _, actions in of.values() if not _OWN_ACTIONS.isdisjoint(actions)
+)
 _WITH_TASK_SLOT = frozenset({State.STORING, State.WAITING, State.POLLING, State.SAVING})
 
 
@@ -639,7 +642,7 @@ class AccountScheduler:
 
     def _do_own(self, solve: Solve, actions: tuple[Action, ...], now: float) -> tuple[Action, ...]:
         """Do the actions that are ours; hand the rest on."""
-        if _OWN_ACTIONS.isdisjoint(actions):
+        if actions not in _WITH_OWN_ACTIONS:
             return actions
         others: tuple[Action, ...] = ()
         for action in actions:

@@ -7,7 +7,7 @@ ticket, in `engine.py`. Within a client one caller leads and the others join it;
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 import anyio
@@ -70,10 +70,11 @@ class KeyedSolving(Solving):
         self._leads: dict[str, Lead] = {}
         """By the hash of the key."""
 
-    async def _answer(self, call: Call[Any], want: Want[T]) -> T:
+    def _answer(self, call: Call[Any], want: Want[T]) -> Coroutine[Any, Any, T]:
         key = call.key
-        if key is None:
-            return await self._travel(call, want)
+        return self._travel(call, want) if key is None else self._answer_once(call, key, want)
+
+    async def _answer_once(self, call: Call[Any], key: KeyUse, want: Want[T]) -> T:
         self._engine.check_open()
         journal = self._keeper_of_keys()
         await self._load(call)

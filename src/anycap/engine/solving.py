@@ -7,7 +7,7 @@ sent from here: `engine.py` does that. Which account comes next is `routing.py`'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, cast
@@ -156,19 +156,18 @@ class Solving:
             raise ConfigurationError(f"timeout is a number of seconds, or math.inf, not {timeout!r}")
         return self._engine.clock() + seconds
 
-    async def solve(self, call: Call[S], deliver: Callable[[Solve], None]) -> S:
+    def solve(self, call: Call[S], deliver: Callable[[Solve], None]) -> Coroutine[Any, Any, S]:
         """Submit, wait, return the solution; `deliver` is called with no await between it and the return."""
         want: Want[Solution] = Want(False, partial(self._taken, deliver), _solution_of_delivered)
-        return cast("S", await self._answer(call, want))
+        return cast("Coroutine[Any, Any, S]", self._answer(call, want))
 
-    async def submit(self, call: Call[Any]) -> Ticket:
+    def submit(self, call: Call[Any]) -> Coroutine[Any, Any, Ticket]:
         """Submit, and return the ticket once a vendor has accepted it."""
-        want = Want(True, self._accepted, _ticket_of_delivered)
-        return await self._answer(call, want)
+        return self._answer(call, Want(True, self._accepted, _ticket_of_delivered))
 
-    async def _answer(self, call: Call[Any], want: Want[T]) -> T:
+    def _answer(self, call: Call[Any], want: Want[T]) -> Coroutine[Any, Any, T]:
         """Where a call with a key goes another way: `keyed.py`."""
-        return await self._travel(call, want)
+        return self._travel(call, want)
 
     def _accepted(self, session: AccountSession, solve: Solve) -> Ticket:
         if solve.task_id is None and solve.state is not State.SOLVED:

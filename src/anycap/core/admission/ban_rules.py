@@ -44,12 +44,14 @@ class SlidingWindowCounter:
     """The running count of one ban rule."""
 
     __slots__ = (
+        "_assumed",
         "_careful_until", "_expiries", "_last_bad", "_of_submits_only", "_stale_limit", "bad", "in_fleet", "limit", "on_bad",
         "others", "peers", "rule", "stale", "submits",
     )  # fmt: skip
 
     def __init__(self, rule: BanRule) -> None:
         self.rule = rule
+        self._assumed = rule.assumed
         # Half of the vendor's number; a rule of one still lets one request through.
         self.limit = max(1, rule.count_max // 2)
         # Bad answers inside the window, and requests without an answer.
@@ -97,13 +99,15 @@ class SlidingWindowCounter:
             limit = self._stale_limit if now >= self._careful_until else max(1, self._stale_limit * 2 // 3)
             if self.bad + self.stale >= limit:
                 return False
+        if self._assumed and not submit and not self.bad:
+            return True
         # Of what others have in flight nothing is known but that they keep to the same: each has its part of the room.
         count = self.bad + self.submits * (1 if self.in_fleet else self.peers) + self.others * self.peers
-        if not self.rule.assumed:
+        if not self._assumed:
             return count < self.limit
         if submit:
             return count - self.others * self.peers < self.limit
-        return not self.bad or count < self.rule.count_max - 1
+        return count < self.rule.count_max - 1
 
     def deferral(self, now: float, *, own_in_flight: bool) -> Deferred:
         """Why `admits` said no. `own_in_flight`: an answer to this account is on its way and will wake the asker."""

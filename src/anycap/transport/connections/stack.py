@@ -86,8 +86,17 @@ class ConnectionStack:
 
     async def send(self, request: Request, target: Target) -> Answer | Failure:
         """Send within `request.timeout_s`, all included. A cancelled call closes its connection and re-raises."""
+        # The usual way is all in this coroutine: each one more is left and entered again for every answer.
         attempt = _Attempt(self._clock() + request.timeout_s)
-        outcome = await self._send(request, target, attempt)
+        if self._closed:
+            return Failure(Delivery.NOT_SENT, FailureKind.CLOSED, "the transport is closed; nothing was sent")
+        kept = self._take(request, target)
+        if kept is None:
+            outcome = await self._send_over_fresh(request, target, attempt)
+        else:
+            outcome = await self._exchange(kept, request, target, attempt)
+            if self._was_closed_before(outcome, kept):
+                outcome = await self._send_again(outcome, request, target, attempt)
         if isinstance(outcome, Answer) and len(outcome.body) >= SLOW_BODY_BYTES:
             await self._turns.take()
         return outcome
@@ -97,10 +106,10 @@ class ConnectionStack:
         if not on_asyncio():
             self._timer = None
             return anyio.current_time()
-        loop = asyncio.get_running_loop()
-        if self._timer is None or self._timer.loop is not loop:
-            self._timer = DeadlineTimer(loop, self._busy)
-        return loop.time()
+        loop, timer = asyncio.get_running_loop(), self._timer
+        if timer is None or timer.loop is not loop:
+            timer = self._timer = DeadlineTimer(loop, self._busy)
+        return timer.loop.time()
 
     def _out_of_time(self, request: Request, target: Target, attempt: _Attempt) -> Failure:
         if attempt.connection is None and not attempt.sent_before:
@@ -120,20 +129,19 @@ class ConnectionStack:
         for connection in connections:
             await connection.wire.wait_closed()
 
-    async def _send(self, request: Request, target: Target, attempt: _Attempt) -> Answer | Failure:
-        if self._closed:
-            return Failure(Delivery.NOT_SENT, FailureKind.CLOSED, "the transport is closed; nothing was sent")
-        kept = self._take(request, target)
-        if kept is not None:
-            outcome = await self._exchange(kept, request, target, attempt)
-            if not self._was_closed_before(outcome, kept):
+    async def _send_again(
+        self, outcome: Answer | Failure, request: Request, target: Target, attempt: _Attempt
+    ) -> Answer | Failure:
+        """The server gave the idle connection up: over a fresh one, unless that could pay twice."""
+        self._keep_alive.closed_without_a_word(target.origin)
+        if isinstance(outcome, Failure):
+            if outcome.delivery is Delivery.MAYBE_SENT and not request.idempotent:
                 return outcome
-            self._keep_alive.closed_without_a_word(target.origin)
-            if isinstance(outcome, Failure):
-                if outcome.delivery is Delivery.MAYBE_SENT and not request.idempotent:
-                    return outcome
-                attempt.sent_before = outcome.delivery is Delivery.MAYBE_SENT
-            attempt.connection = None
+            attempt.sent_before = outcome.delivery is Delivery.MAYBE_SENT
+        attempt.connection = None
+        return await self._send_over_fresh(request, target, attempt)
+
+    async def _send_over_fresh(self, request: Request, target: Target, attempt: _Attempt) -> Answer | Failure:
         send_by = attempt.expires_at if request.send_by is None else min(request.send_by, attempt.expires_at)
         fresh = await self._open(target, send_by)
         if isinstance(fresh, Connection):
