@@ -428,3 +428,39 @@ async def test_with_replica_a_write_waits_for_one(make_valkey: Any, monkeypatch:
     with pytest.raises(StoreError, match="No replica confirmed"):
         await a.write([record(K.INTENT, "t2")])
     await a.aclose()
+
+
+async def test_an_intent_that_was_never_sent_is_closed_by_its_writer_even_when_others_hold_it_in_doubt(
+    valkey: Valkey,
+) -> None:
+    name = namespace()
+    a, b = member(valkey.url, name), member(valkey.url, name)
+    await a.open()
+    await b.open()
+    await a.write([record(K.INTENT)])
+    a._unconfirmed["t1"] = 1_000_000.0  # as if the answer had been lost: the vendor was not asked
+    expire(valkey, a)
+    await b.store.member.renew()
+    assert [entry.ticket_id for entry in await b.open_entries()] == ["t1"]
+    await a.write([record(K.INTENT, "t2")])
+    entry = await b.find("t1")
+    assert entry is not None and entry.kind == K.NOT_CREATED and entry.closed
+    await a.write([record(K.INTENT)])  # the solve goes on under its own ticket
+    with pytest.raises(Fenced):
+        await b.write([record(K.IN_DOUBT)])
+    await a.aclose()
+    await b.aclose()
+
+
+async def test_nor_is_one_closed_that_others_know_to_be_sent(valkey: Valkey) -> None:
+    name = namespace()
+    a, b = member(valkey.url, name), member(valkey.url, name)
+    await a.open()
+    await b.open()
+    await b.write([record(K.INTENT), record(K.ACCEPTED, task_id=7)])
+    a._unconfirmed["t1"] = 1_000_000.0
+    await a.write([record(K.INTENT, "t2")])
+    entry = await b.find("t1")
+    assert entry is not None and entry.kind == K.ACCEPTED and not entry.closed
+    await a.aclose()
+    await b.aclose()

@@ -52,7 +52,11 @@ end
 
 local function write(id, what, line, at, body, erase_at, key, money)
   if what == 'v' then
-    if call('HGET', OWNERS, id) ~= me or call('ZSCORE', CLOSED, id) then return true end
+    local owner = call('HGET', OWNERS, id)
+    if not owner or call('ZSCORE', CLOSED, id) then return true end
+    -- Whoever has taken it over holds it in doubt; who wrote it knows that nothing was sent.
+    if owner ~= me and string.find(call('HGET', LOGS, id), '["accepted"', 1, true) then return true end
+    call('HSET', OWNERS, id, me)
     what = 'c'
   end
   if not may_write(id, what) then return false end

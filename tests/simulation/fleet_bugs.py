@@ -1,0 +1,86 @@
+"""Faults planted into the shared store and its scripts on purpose: each must be caught within 50 worlds of `fleet.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+from anycap.shared import connections
+from anycap.shared.journal import ValkeyJournal
+from anycap.shared.membership import Membership
+from tests.simulation import fleet_store
+
+
+def _in_scripts(old: str, new: str) -> AbstractContextManager[Any]:
+    """Another piece of Lua instead of this one, which must be there."""
+    assert any(old in connections.script(name)[0] for name in ("write", "beat", "adopt", "replay"))
+    return mock.patch.dict(fleet_store.EDITS, {old: new})
+
+
+def _polls_without_a_lease() -> AbstractContextManager[Any]:
+    return mock.patch.object(Membership, "has_lease", True)
+
+
+def _taken_from_the_living() -> AbstractContextManager[Any]:
+    """Whoever was not heard of for a moment is dead."""
+    with_margin = {
+        "'(' .. (now - grace), 'LIMIT', 0, 100)": "'(' .. (now + 0.8 * lease), 'LIMIT', 0, 100)",
+        "if ends and tonumber(ends) > now - grace then return false end": "",
+    }
+    return mock.patch.dict(fleet_store.EDITS, with_margin)
+
+
+def _nothing_written_again() -> AbstractContextManager[Any]:
+    async def forgetful(self: ValkeyJournal) -> None:
+        self._must_replay = False
+
+    return mock.patch.object(ValkeyJournal, "_replay_if_needed", forgetful)
+
+
+def _key_taken_without_a_look() -> AbstractContextManager[Any]:
+    return _in_scripts("local latest = what == 'k' and latest_of(key)", "local latest = false")
+
+
+def _slot_freed_with_the_process() -> AbstractContextManager[Any]:
+    return _in_scripts(
+        "call('HSET', OWNERS, id, me)\n      taken", "free(id) call('HSET', OWNERS, id, me)\n      taken"
+    )
+
+
+def _slots_per_process() -> AbstractContextManager[Any]:
+    return _in_scripts(
+        "local function take_slot(id, wish)", "local function take_slot(id, wish) if true then return false end"
+    )
+
+
+def _unclear_intent_forgotten() -> AbstractContextManager[Any]:
+    """An INTENT whose answer was lost stays in the store though nothing was sent for it."""
+    made = ValkeyJournal.__init__
+
+    class Forgetful(dict[str, float]):
+        def update(self, *args: Any, **more: Any) -> None:
+            return None
+
+    def init(self: ValkeyJournal, *args: Any, **options: Any) -> None:
+        made(self, *args, **options)
+        self._unconfirmed = Forgetful()
+
+    return mock.patch.object(ValkeyJournal, "__init__", init)
+
+
+def _tickets_of_the_dead_left() -> AbstractContextManager[Any]:
+    return _in_scripts("if is_ours(id) then", "if false then")
+
+
+BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
+    "polls without a lease": _polls_without_a_lease,
+    "taken from the living": _taken_from_the_living,
+    "nothing written again": _nothing_written_again,
+    "key taken without a look": _key_taken_without_a_look,
+    "slot freed with the process": _slot_freed_with_the_process,
+    "slots per process": _slots_per_process,
+    "unclear intent forgotten": _unclear_intent_forgotten,
+    "tickets of the dead left": _tickets_of_the_dead_left,
+}
