@@ -206,6 +206,10 @@ class JournalQueue:
             for part in self._gathering.parts:  # came too late; who waits for it must not do so for ever
                 part.error = JournalError("the client was closed before this could be written")
             self._gathering.finish()
+            # Out of time as well: a journal with a thread closes its file after the write that it waits for.
+            await self._close_journal()
+
+    async def _close_journal(self) -> None:
         try:
             await self.journal.aclose()
         except JournalError as error:
