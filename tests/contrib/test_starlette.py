@@ -211,7 +211,8 @@ class running:
     def __init__(self, app: FastAPI, port: int) -> None:
         import uvicorn
 
-        self.server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+        # With loop="auto" uvicorn before 0.36 made uvloop the loop of all tests that follow in this process.
+        self.server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", loop="asyncio"))
 
     def __enter__(self) -> None:
         self.pool = ThreadPoolExecutor(1)
