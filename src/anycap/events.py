@@ -287,16 +287,18 @@ class Events:
         self._hooks = hooks_given
         kinds_of = [(hook, frozenset(getattr(hook, "kinds", EventKind))) for hook in hooks_given]
         wanted = {kind: tuple(hook for hook, kinds in kinds_of if kind in kinds) for kind in EventKind}
+        # For each kind: who gets it, and whether the log wants it now.
         self._hooks_of = {kind: hooks for kind, hooks in wanted.items() if hooks}
+        is_logged = {} if log is None else log.is_enabled
+        self._receivers = {kind: (wanted[kind], is_logged.get(kind)) for kind in EventKind}
         self._log = log
-        self._is_logged: Mapping[EventKind, Callable[[], bool]] = {} if log is None else log.is_enabled
         self._reported: set[type[BaseException]] = set()
 
     def wants(self, kind: EventKind) -> bool:
         """Whether anybody wants events of this kind: without a listener an event must cost nothing."""
         if kind in self._hooks_of:
             return True
-        is_logged = self._is_logged.get(kind)
+        is_logged = self._receivers[kind][1]
         return is_logged is not None and is_logged()
 
     def send(self, event: Event) -> None:
@@ -304,11 +306,10 @@ class Events:
 
         Not a CancelledError either: `future.result()` of a cancelled future raises one, and it would end the engine's worker.
         """
-        kind = event.kind
-        is_logged = self._is_logged.get(kind)
+        hooks, is_logged = self._receivers[event.kind]
         if is_logged is not None and is_logged() and self._log is not None:
             self._log(event)
-        for hook in self._hooks_of.get(kind, ()):
+        for hook in hooks:
             try:
                 hook(event)
             except (KeyboardInterrupt, SystemExit):

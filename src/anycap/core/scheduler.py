@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from anycap.core.admission.decisions import GATE_FULL, UNTIL_AN_ANSWER, Deferred, Limit
 from anycap.core.admission.guard import Gate, Guard
 from anycap.core.call_line import CallLine
-from anycap.core.classify import is_oversized, is_page, is_unknown_code, poll_event, submit_event
+from anycap.core.classify import submit_event
 from anycap.core.due_heap import DueHeap
 from anycap.core.jobs import Call, Job, JobKind
 from anycap.core.machine import TRANSITIONS, Action, Event, State, step
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.poll_answers import PollAnswers, still_in_work
 from anycap.core.polling.callback_trust import PER_TASK_MAX, CallbackTrust
-from anycap.core.polling.page_patience import PagePatience, page_stretch
+from anycap.core.polling.page_patience import page_stretch
 from anycap.core.polling.poll_lateness import PollLateness
 from anycap.core.polling.schedule import Pacer
 from anycap.core.solve import Priority, Solve
@@ -47,8 +48,6 @@ STALE_RECHECK_S = 1.0
 """A task that the vendor may have dropped asks again after so long, at most ten times so long, when it was held."""
 POLLED_TOO_FAST_S = 2.0
 """How much longer gaps get when the vendor says that a task is polled too fast and names no wait: CapMonster's minimum."""
-EMPTY_PATIENCE_S = 30.0
-"""How long a solution may be empty once the task is ready. Vendors that write it a moment later are done within seconds."""
 BUDGET_RECHECK_S = 1.0
 """A task of unknown price that waits for another one's end looks again so often: that may end in another process."""
 DEFAULT_POLL_GAP_S = 3.0
@@ -105,7 +104,7 @@ class AccountScheduler:
         self._poll_gap_s = DEFAULT_POLL_GAP_S
         self._lateness = PollLateness()
         self._callbacks = CallbackTrust()
-        self._patience = PagePatience(polling.page_patience_s)
+        self._answers = PollAnswers(polling.page_patience_s)
 
         self.poll_stretch = 1.0
         """Gaps between polls are so many times as long: while a shared journal cannot say whether the tasks are still ours."""
@@ -445,9 +444,9 @@ class AccountScheduler:
         stale = pacer.may_be_gone(solve.poll_sent_age_s, solve.processing_age_s)
         self.guard.poll_answered(now, solve.task_type, parsed, proxy=solve.proxy, stale=stale)
         self._release(slot_may_be_free=False)
-        event = self._poll_event(solve, parsed, now)
+        event = self._answers.event_of(solve, parsed, now)
         if event is Event.PROCESSING:
-            self._still_in_work(solve, parsed, now)
+            still_in_work(solve, parsed, now)
         elif event is Event.READY:
             solve.last_answer = None
             if solve.callback_url is not None:
@@ -463,51 +462,6 @@ class AccountScheduler:
                 solve.extra_gap_s += problem.row.retry_after or POLLED_TOO_FAST_S
         solve.state, actions = step(solve.state, event)
         return self._do_own(solve, actions, now)
-
-    def _poll_event(self, solve: Solve, parsed: ParsedAnswer, now: float) -> Event:
-        """What the answer to a poll means, given what came in a row before it."""
-        if parsed.lacks_value:
-            return self._empty_event(solve)
-        if parsed.kind is AnswerKind.PROCESSING or parsed.kind is AnswerKind.READY:
-            solve.unknown_codes_in_a_row = solve.oversized_in_a_row = solve.pages_in_a_row = 0
-            self._patience.vendor_answered()
-            return Event.PROCESSING if parsed.kind is AnswerKind.PROCESSING else Event.READY
-        out_of_patience = False
-        if is_page(parsed):
-            solve.pages_in_a_row += 1
-            out_of_patience = self._patience.page_came(now)
-        elif parsed.kind is AnswerKind.ERROR:
-            solve.pages_in_a_row = 0
-            self._patience.vendor_answered()
-        solve.unknown_codes_in_a_row = solve.unknown_codes_in_a_row + 1 if is_unknown_code(parsed) else 0
-        solve.oversized_in_a_row = solve.oversized_in_a_row + 1 if is_oversized(parsed) else 0
-        return poll_event(
-            parsed,
-            unknown_codes=solve.unknown_codes_in_a_row,
-            oversized=solve.oversized_in_a_row,
-            out_of_patience=out_of_patience,
-        )
-
-    def _empty_event(self, solve: Solve) -> Event:
-        """Ready, with nothing in it: not there yet, and after a while as good as it will get."""
-        self._patience.vendor_answered()
-        solve.unknown_codes_in_a_row = solve.oversized_in_a_row = solve.pages_in_a_row = 0
-        if solve.empty_since_age_s is None:
-            solve.empty_since_age_s = solve.poll_ended_age_s
-        waited_s = solve.poll_ended_age_s - solve.empty_since_age_s
-        return Event.POLL_LOST if waited_s < EMPTY_PATIENCE_S else Event.READY
-
-    def _still_in_work(self, solve: Solve, parsed: ParsedAnswer, now: float) -> None:
-        solve.last_status = parsed.status
-        if solve.pacer.outlived(solve.poll_sent_age_s):
-            # It lives, so it is not that old: the wall clock that told the age of a resumed task was wrong.
-            solve.accepted_mono = now
-            solve.poll_sent_age_s = solve.poll_ended_age_s = solve.processing_age_s = 0.0
-            return
-        solve.last_answer = None
-        solve.pacer.processing(after_age_s=solve.processing_age_s, by_age_s=solve.poll_sent_age_s)
-        solve.processing_age_s = solve.poll_sent_age_s
-        solve.extra_gap_s = 0.0
 
     def called(self, call: Call, parsed: ParsedAnswer, now: float, *, rtt_s: float) -> None:
         """A call was answered, or was not."""
@@ -566,8 +520,7 @@ class AccountScheduler:
         """Somebody waits for this ticket (again): a stalled one is polled again, a rarely polled one as usual."""
         solve.state, actions = step(solve.state, Event.WAITED_FOR)
         if Action.SCHEDULE_POLL in actions:
-            solve.unknown_codes_in_a_row = solve.oversized_in_a_row = solve.pages_in_a_row = 0
-            self._patience.vendor_answered()
+            self._answers.begin_anew(solve)
             self.guard.task_restored(now, solve.task_type)
             self._schedule.put(solve, max(self._soonest(solve), now + self._poll_gap_s * self._chance()))
         elif solve.usual_due >= 0.0 and solve.state is State.WAITING:

@@ -97,16 +97,19 @@ class ActionRunner:
             if action is Action.NOTIFY:
                 continue
             wall = self._wall()
-            expires_at: float | None = None
-            cost: str | None = None
-            error: dict[str, Any] | None = None
-            if action is Action.WRITE_RESULT:
+            record: Record | None
+            if action is Action.WRITE_ACCEPTED:
+                record = record_for(action, solve, wall)
+            elif action is Action.WRITE_RESULT:
                 expires_at, cost = session.read_solution(solve, self.clock(), wall)
-            elif action is Action.WRITE_FAILED or action is Action.WRITE_IN_DOUBT:
-                error = failure_fields(solve)
-            elif action is Action.WRITE_NOT_CREATED and solve.state is State.FAILED:
-                error = refusal_fields(solve)
-            record = record_for(action, solve, wall, expires_at=expires_at, error=error, cost=cost)
+                record = record_for(action, solve, wall, expires_at=expires_at, cost=cost)
+            else:
+                error: dict[str, Any] | None = None
+                if action is Action.WRITE_FAILED or action is Action.WRITE_IN_DOUBT:
+                    error = failure_fields(solve)
+                elif action is Action.WRITE_NOT_CREATED and solve.state is State.FAILED:
+                    error = refusal_fields(solve)
+                record = record_for(action, solve, wall, error=error)
             if record is not None:
                 records.append(record)
         return records
