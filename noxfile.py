@@ -246,7 +246,7 @@ def release(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measures beside bare loops, into benchmarks/results: `nox -s bench -- transport --quick`, `-- --check`."""
-    sync(session, "bench")
+    sync(session, "bench", "test")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

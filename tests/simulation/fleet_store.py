@@ -221,6 +221,8 @@ class SimMember:
             link.look()
 
     def die(self) -> None:
+        if self.dead:
+            return
         self.dead = True
         self.go_on()
         for link in self.links:
