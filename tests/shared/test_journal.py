@@ -464,3 +464,22 @@ async def test_nor_is_one_closed_that_others_know_to_be_sent(valkey: Valkey) -> 
     assert entry is not None and entry.kind == K.ACCEPTED and not entry.closed
     await a.aclose()
     await b.aclose()
+
+
+async def test_a_claimed_ticket_is_polled_on_without_a_lease_and_written_again_to_an_empty_store(
+    own_valkey: Valkey,
+) -> None:
+    name = namespace()
+    a, b = member(own_valkey.url, name), member(own_valkey.url, name)
+    await a.open()
+    await b.open()
+    await a.write([record(K.INTENT), record(K.ACCEPTED, task_id=7)])
+    expire(own_valkey, a)
+    assert await b.claim([TicketClaim("t1")]) == [None]
+    assert await b.still_mine("t1")
+    own_valkey.ask("FLUSHALL")
+    await b.write([record(K.INTENT, "t2")])
+    entry = await b.find("t1")
+    assert entry is not None and entry.owned and entry.task_id == 7
+    await b.aclose()
+    await a.aclose()

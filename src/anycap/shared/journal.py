@@ -215,15 +215,17 @@ class ValkeyJournal:
         for ticket_id in unconfirmed:
             self._unconfirmed.pop(ticket_id, None)
         refused = frozenset(map(text_of, answer[1]))
-        for op in ops:
-            if op.what == "a" and op.ticket_id not in self._mine and op.ticket_id not in refused:
-                # Others had it, in doubt, and it is ours again.
-                for raw in await self._read("ids", op.ticket_id):
-                    self._mine[op.ticket_id] = self._open_of(raw)
+        # Others had it, in doubt, and it is ours again.
+        await self._learn(op.ticket_id for op in ops if op.what == "a" and op.ticket_id not in refused)
         self._remember(ops, refused)
         answers = [self._obstacle(claim, one) for (claim, _), one in zip(claims, answer[2], strict=True)]
         self._remember(
             [op for op, one in zip(of_claims, answers, strict=True) if one is None and op.is_intent], refused
+        )
+        await self._learn(
+            claim.ticket_id
+            for (claim, _), one in zip(claims, answers, strict=True)
+            if one is None and isinstance(claim, TicketClaim)
         )
         lost = frozenset(self._mine.keys() & refused)
         if refused:
@@ -236,6 +238,13 @@ class ValkeyJournal:
             fenced.answers = tuple(answers)
             raise fenced
         return answers
+
+    async def _learn(self, ticket_ids: Iterable[str]) -> None:
+        """Remember what others have written about tickets that have become ours, should the store lose them."""
+        for ticket_id in ticket_ids:
+            if ticket_id not in self._mine:
+                for raw in await self._read("ids", ticket_id):
+                    self._mine[ticket_id] = self._open_of(raw)
 
     def _obstacle(self, claim: Claim, answer: Any) -> Obstacle | None:
         """What the script says of a claim: carried out, a ticket in its way, no slot, or no money."""
