@@ -144,6 +144,26 @@ async def test_what_a_client_knows_of_an_account_outlives_the_store(own_valkey: 
             assert it.emulator.requests == 1
 
 
+def test_eight_processes_cost_four_round_trips_a_solve_and_one_for_each_wait(valkey: Valkey) -> None:
+    with fleet(valkey, namespace(), solve_time=0.2) as it:
+        more = {"go": True, "stay": True, "at_once": 1, "lease_s": 600.0, **QUICK}
+        first = it.start(pages(8), **more)  # finds that the vendor takes several requests at once
+        workers = [it.start([f"https://example.com/{place}/{page}" for page in range(5)], **more) for place in range(8)]
+        for worker in (first, *workers):
+            worker.wait_for("open")
+        first.go()
+        first.wait_for("solved", 8)
+        wait_until(lambda: it.logs().count(b'["delivered"') == 8)
+        before = settled_calls(valkey)
+        for worker in workers:
+            worker.go()
+        for worker in workers:
+            worker.wait_for("solved", 5)
+        wait_until(lambda: it.logs().count(b'["delivered"') == 8 + 40)
+        after = settled_calls(valkey)
+        assert after["evalsha"] - before["evalsha"] == 4 * 40
+
+
 def settled_calls(server: Valkey) -> dict[str, int]:
     """The counts once nobody has asked for a while."""
     last: dict[str, int] = {}
