@@ -256,3 +256,54 @@ def test_priorities_order_task_types_too_and_equals_take_turns() -> None:
         assert job.solve is not None
         sent.append(job.solve.id)
     assert sent == ["high", "b1", "c1", "b2", "low"]
+
+
+def _submits_at_once(scheduler: AccountScheduler, *, seconds: float, rtt_s: float) -> int:
+    """Let everything queued be sent and answered after a round trip; how many createTask requests were on their way at most."""
+    now, most = 0.0, 0
+    on_their_way: list[tuple[float, Solve]] = []
+    while now < seconds:
+        while (job := scheduler.next_job(now)) is not None:
+            assert job.kind is JobKind.SUBMIT  # the first polls are due after 5 s
+            assert job.solve is not None
+            scheduler.stored(job.solve, now)
+            on_their_way.append((now + rtt_s, job.solve))
+        scheduler.wake_at(now)
+        most = max(most, len(on_their_way))
+        if not on_their_way:
+            break
+        now, solve = on_their_way.pop(0)
+        scheduler.submitted(solve, ParsedAnswer(AnswerKind.ACCEPTED, task_id=1), now)
+        scheduler.stored(solve, now)
+    return most
+
+
+def test_a_long_queue_of_submits_opens_the_gate_by_itself() -> None:
+    scheduler, _ = _scheduler(gate=256)
+    for number in range(20_000):
+        _solve(scheduler, f"t{number}")
+    assert scheduler.queued == 20_000
+    # No poll is due yet: three quarters of the gate are for createTask, and it opens as more of them bring more answers.
+    assert _submits_at_once(scheduler, seconds=3.0, rtt_s=0.05) == 192
+
+
+def test_a_short_queue_opens_nothing() -> None:
+    scheduler, _ = _scheduler(gate=256)
+    for number in range(40):
+        _solve(scheduler, f"t{number}")
+    assert _submits_at_once(scheduler, seconds=3.0, rtt_s=0.05) == 12
+
+
+def test_queued_counts_what_leaves_the_queue_in_any_way() -> None:
+    scheduler, guard = _scheduler()
+    solves = [_solve(scheduler, f"t{number}", deadline=float(number)) for number in range(5)]
+    assert scheduler.queued == 5
+    scheduler.withdraw(solves[4], 0.0)
+    assert scheduler.queued == 4
+    guard.submit_answer = _stop(2.5, Code.NO_WORKERS)
+    assert scheduler.next_job(0.0) is None  # those whose time is up before are rejected
+    assert [solve.id for solve in scheduler.take_rejected()] == ["t0", "t1", "t2"]
+    assert scheduler.queued == 1
+    guard.submit_answer = ADMITTED
+    assert scheduler.next_job(2.6) == Job(JobKind.SUBMIT, solves[3])
+    assert scheduler.queued == 0

@@ -79,6 +79,7 @@ class AccountScheduler:
         # By task type, and repeats apart from first submits: a repeat that waits for a token must hold nobody else.
         self._lines: dict[tuple[str, bool], WaitingLine] = {}
         self._places = itertools.count(1)
+        self._queued = 0
         # Whether priorities were ever given: else task types simply take turns.
         self._by_rank = False
         self._call_lines: dict[str, CallLine] = {}
@@ -123,7 +124,7 @@ class AccountScheduler:
     @property
     def queued(self) -> int:
         """Solves that wait for a slot."""
-        return sum(map(len, self._lines.values()))
+        return self._queued
 
     @property
     def planned(self) -> int:
@@ -192,7 +193,8 @@ class AccountScheduler:
 
     def next_job(self, now: float) -> Job | None:
         """What to send now; None when nothing may or need be sent. Counts the request as sent."""
-        limit = self._limit = self._gate.limit(len(self._schedule))
+        # What is queued will be polled, too: a gate for the tasks of now alone would let a long queue in bit by bit.
+        limit = self._limit = self._gate.limit(len(self._schedule) + self._queued)
         if self._in_progress >= limit:
             return None
         if self._call_lines:
@@ -216,7 +218,10 @@ class AccountScheduler:
         for call_line in self._call_lines.values():
             if call_line.head() is not None and self._may_call():
                 soonest = min(soonest, max(call_line.held_until, now))
-        if self._probing is not None or not self._may_submit():
+        if self._probing is not None:
+            return soonest
+        if not self._may_submit():
+            self._gate_was_full = self._queued > 0  # for createTask
             return soonest
         for line in self._lines.values():
             if len(line):
@@ -287,11 +292,12 @@ class AccountScheduler:
     def _first_admitted(self, line: WaitingLine, now: float) -> Job | None:
         while (solve := line.head()) is not None and line.held_until <= now:
             if self.waits_for_price is not None and self.waits_for_price(solve.task_type):
-                self._rejected += line.defer(_held_by_budget(now))
+                self._hold(line, _held_by_budget(now))
                 return None
             admission = self.guard.admit_submit(now, solve.task_type, repeat=solve.is_repeat, proxy=solve.proxy)
             if not isinstance(admission, Deferred):
                 line.take(solve)
+                self._queued -= 1
                 return self._submit(solve, now)
             if admission.probe is not None:
                 return self._probe(admission.probe, now)
@@ -299,10 +305,11 @@ class AccountScheduler:
             if problem is not None and problem.row.scope is Scope.PROXY:
                 # The solves behind it have other proxies.
                 line.take(solve)
+                self._queued -= 1
                 reject(solve, admission, late=False)
                 self._rejected.append(solve)
                 continue
-            self._rejected += line.defer(admission)
+            self._hold(line, admission)
         return None
 
     def _submit(self, solve: Solve, now: float) -> Job:
@@ -383,7 +390,7 @@ class AccountScheduler:
         if not waits or solve.caller_gave_up:
             solve.state, actions = step(solve.state, Event.STORE_FAILED)
             return actions
-        self._rejected += self._lines[solve.task_type, solve.is_repeat].defer(_held_by_budget(now))
+        self._hold(self._lines[solve.task_type, solve.is_repeat], _held_by_budget(now))
         solve.state, actions = step(solve.state, Event.HELD_BACK)
         return self._do_own(solve, actions, now)
 
@@ -397,7 +404,7 @@ class AccountScheduler:
         if solve.caller_gave_up:
             solve.state, actions = step(solve.state, Event.STORE_FAILED)
             return actions
-        self._rejected += self._lines[solve.task_type, solve.is_repeat].defer(deferral)
+        self._hold(self._lines[solve.task_type, solve.is_repeat], deferral)
         solve.state, actions = step(solve.state, Event.HELD_BACK)
         return self._do_own(solve, actions, now)
 
@@ -565,8 +572,16 @@ class AccountScheduler:
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = WaitingLine(self._places)
-        if not line.put(solve, now, first=first):
+        if line.put(solve, now, first=first):
+            self._queued += 1
+        else:
             self._rejected.append(solve)
+
+    def _hold(self, line: WaitingLine, deferral: Deferred) -> None:
+        """Hold a line; what does not wait for that is rejected."""
+        rejected = line.defer(deferral)
+        self._queued -= len(rejected)
+        self._rejected += rejected
 
     def _leave_queue(self, solve: Solve, now: float) -> None:
         """Take a solve out of where it waits, and note what it waited for."""
@@ -575,6 +590,7 @@ class AccountScheduler:
             solve.last_answer = ParsedAnswer(AnswerKind.ERROR, problem=deferral.problem)
         if solve.place:
             self._lines[solve.task_type, solve.is_repeat].take(solve)
+            self._queued -= 1
         else:
             self._schedule.drop(solve)
 
