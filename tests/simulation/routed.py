@@ -378,7 +378,9 @@ class RoutedWorld:
 
     async def _reserves(self) -> None:
         """What the journal holds back is for tickets that are there, and its totals are the sum of its lines."""
-        await self.journal.open()
+        await (
+            self.journal._memory.open()
+        )  # opening the model itself would count everything anew, and no leak would show
         lines = await self.journal.spending(0.0)
         entries = await self.journal.entries()
         held = sum((Decimal(e.price or 0) for e in entries if e.kind in ("intent", "accepted", "in_doubt")), Decimal(0))
