@@ -78,7 +78,7 @@ def test_what_a_fleet_looks_like(valkey: Valkey, command: Callable[..., tuple[in
     (dead,) = [line for line in lines if "over" in line]
     assert works[-4:] == ["0", "1", "0", "0"]
     assert dead[-4:] == ["0", "0", "0", "1"]  # killed in the middle: nobody knows
-    assert "client.settle(" in out
+    assert "anycap tickets settle --shared" in out
     (funds,) = [line for line in out.splitlines() if " no_funds " in line]
     assert "account" in funds and "in 3 min" in funds and works[0] in funds
     (dry,) = [line for line in out.splitlines() if " no_workers " in line]
@@ -114,6 +114,34 @@ def test_what_a_fleet_has_spent(valkey: Valkey, command: Callable[..., tuple[int
     (line,) = json.loads(command(*where, "--json")[1])
     assert (line["account"], line["reserved"]) == ("main", "0.002")
     assert command("spending", "--shared", "redis://127.0.0.1:1")[0] == 29
+
+
+def test_the_tickets_of_a_fleet_are_listed_shown_and_settled(
+    valkey: Valkey, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    name = namespace()
+    asyncio.run(fill(valkey, name))
+    where = ("--shared", valkey.url, "--namespace", name)
+    code, out, _ = command("tickets", *where)
+    assert code == 0
+    assert {tuple(line.split()[:2]) for line in out.splitlines() if line[:1] == "t" and line[1:2].isdigit()} == {
+        ("t1", "open"), ("t2", "in_doubt"),
+    }  # fmt: skip
+    code, out, _ = command("tickets", "show", "t1", *where)
+    assert code == 0
+    assert "example.com/login" in out
+    before = valkey.ask("ZCARD", f"anycap:{{{name}}}:members")
+    assert command("tickets", *where, "settle", "t2", "--lost")[0] == 0
+    assert valkey.ask("ZCARD", f"anycap:{{{name}}}:members") == before  # it has left again
+    code, out, _ = command("tickets", *where, "--json")
+    assert [row["id"] for row in json.loads(out)] == ["t1"]
+    code, _, err = command("tickets", *where, "settle", "t1", "--lost")
+    assert code == 23
+    assert "not in doubt but open" in err
+    for action in ("resume", "check"):
+        code, _, err = command("tickets", action, *where)
+        assert code == 2
+        assert "is for a file" in err
 
 
 def test_a_namespace_that_nobody_uses(valkey: Valkey, command: Callable[..., tuple[int, str, str]]) -> None:

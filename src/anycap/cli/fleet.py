@@ -89,7 +89,7 @@ def _members(status: FleetStatus) -> str:
     if not any(member.alive for member in status.members) and any(status.tickets().values()):
         text += "\n\nNo member is alive: open tickets are polled on as soon as a client opens."
     if status.tickets()["in_doubt"]:
-        text += "\n\nin doubt: look at the vendor's dashboard, then client.settle(ticket, charged=)"
+        text += "\n\nin doubt: look at the vendor's dashboard, then: anycap tickets settle --shared"
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from anycap.errors import ConfigurationError
@@ -14,22 +15,39 @@ if TYPE_CHECKING:
 URL_VARIABLE = "ANYCAP_SHARED_URL"
 
 
-def add_shared_options(parser: argparse.ArgumentParser, *, what: str) -> None:
-    """`--shared URL` (or, without a URL, the one of the environment), and how to reach it."""
+DEFAULTS = {"namespace": "anycap", "allow_plain": False}
+
+
+def add_shared_options(
+    parser: argparse.ArgumentParser, *, what: str, default: Callable[[str], Any] = DEFAULTS.get
+) -> None:
+    """`--shared URL` (or, without a URL, the one of the environment), and how to reach it.
+
+    default: the default of each option by its name, for commands whose actions take the same options again.
+    """
     parser.add_argument(
         "--shared",
         metavar="URL",
         nargs="?",
         const="",
+        default=default("shared"),
         help=f"{what}: rediss://user@host:6379/0 (default: {URL_VARIABLE}; the password is read from "
         "ANYCAP_SHARED_PASSWORD or ..._PASSWORD_FILE)",
     )
     parser.add_argument(
-        "--namespace", metavar="NAME", default="anycap", help="the fleet's name there (default: anycap)"
+        "--namespace", metavar="NAME", default=default("namespace"), help="the fleet's name there (default: anycap)"
     )
-    parser.add_argument("--cafile", metavar="FILE", help="an authority of your own that signs the server's certificate")
     parser.add_argument(
-        "--allow-plain", action="store_true", help="redis:// to another machine: everybody on the way can read"
+        "--cafile",
+        metavar="FILE",
+        default=default("cafile"),
+        help="an authority of your own that signs the server's certificate",
+    )
+    parser.add_argument(
+        "--allow-plain",
+        action="store_true",
+        default=default("allow_plain"),
+        help="redis:// to another machine: everybody on the way can read",
     )
 
 

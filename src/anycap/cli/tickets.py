@@ -1,7 +1,8 @@
 """`anycap tickets`: what a journal still holds: list it, show one ticket, resume it, settle what is in doubt.
 
-Listing, showing and settling only look at the file (`observe`): they work beside a running service and take nothing over.
-Resuming opens a client on it, which takes over what dead processes left. Solutions are shown by `resume` alone.
+Listing, showing and settling only look at the file, or at the server that a fleet shares (`observe`): they work beside running
+services and take nothing over. Resuming opens a client on a file, which takes over what dead processes left; what a fleet
+left is taken over by its members. Solutions are shown by `resume` alone.
 """
 
 from __future__ import annotations
@@ -13,18 +14,29 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from anycap.cli.exits import FAULT, INTERRUPTED, OK, USAGE, exit_code
 from anycap.cli.output import Output, error_fields, jsonable, table
-from anycap.errors import AnycapError, ConfigurationError, InDoubtError, JournalError, SolveError, TicketError
+from anycap.cli.shared import DEFAULTS as SHARED_DEFAULTS
+from anycap.cli.shared import add_shared_options, read_shared
+from anycap.errors import (
+    AnycapError,
+    ConfigurationError,
+    InDoubtError,
+    JournalError,
+    SolveError,
+    StoreError,
+    TicketError,
+)
 
 if TYPE_CHECKING:
     from anycap.client import Client
     from anycap.journal.port import Entry
     from anycap.journal.sqlite.journal import SqliteJournal
+    from anycap.shared.journal import ValkeyJournal
     from anycap.tickets import Ticket
 
 T = TypeVar("T")
@@ -48,7 +60,8 @@ _TO_DO = {"orphaned": "resume", "in_doubt": "settle", "unknown": "newer release"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `anycap tickets` and of its actions."""
-    _common(parser, journal=os.environ.get(JOURNAL_VARIABLE) or JOURNAL_DEFAULT, as_json=False)
+    journal = os.environ.get(JOURNAL_VARIABLE) or JOURNAL_DEFAULT
+    _common(parser, journal=journal, as_json=False, shared=None, cafile=None, **SHARED_DEFAULTS)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
 
     line = "wait for the open and orphaned tickets and print their solutions; keys come from the environment"
@@ -98,6 +111,7 @@ def _common(parser: argparse.ArgumentParser, **defaults: Any) -> None:
         default=default("journal"),
         help=f"the journal's file (default: {JOURNAL_VARIABLE}, else {JOURNAL_DEFAULT})",
     )
+    add_shared_options(parser, what="instead of a file, the journal of a fleet", default=default)
     parser.add_argument("--json", action="store_true", default=default("as_json"), help="print JSON")
 
 
@@ -122,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def look(path: str, work: Callable[[SqliteJournal], Awaitable[T]]) -> T:
-    """What `work` finds in the journal at `path`, which is looked at and not taken over. Raises JournalError."""
+    """What `work` finds in the file at `path`, which is looked at and not taken over. Raises JournalError."""
     from anycap.journal.sqlite.journal import SqliteJournal
 
     async def main() -> T:
@@ -134,6 +148,32 @@ def look(path: str, work: Callable[[SqliteJournal], Awaitable[T]]) -> T:
             await journal.aclose()
 
     return asyncio.run(main())
+
+
+def _look(options: argparse.Namespace, work: Callable[[SqliteJournal | ValkeyJournal], Awaitable[T]]) -> T:
+    """The same in the journal that the options name: a file, or that of a fleet. Raises JournalError or StoreError."""
+    return look(options.journal, work) if options.shared is None else asyncio.run(_in_fleet(options, work))
+
+
+async def _in_fleet(options: argparse.Namespace, work: Callable[[ValkeyJournal], Awaitable[T]]) -> T:
+    from anycap.shared.journal import ValkeyJournal
+    from anycap.shared.store import Store
+
+    store = Store(read_shared(options), elapsed=time.monotonic, poll_timeout_s=0.0)
+    journal = ValkeyJournal(store, observe=True)
+    await journal.open()
+    try:
+        return await work(journal)
+    finally:
+        if store.member.fence:  # a write has made it a member, which owns nothing
+            with suppress(StoreError):
+                await store.member.leave()
+        await journal.aclose()
+
+
+def _place(options: argparse.Namespace) -> str:
+    """What the messages call the journal."""
+    return str(options.journal) if options.shared is None else read_shared(options).url
 
 
 def standing(entry: Entry) -> str:
@@ -174,10 +214,10 @@ def _time(at: float | None) -> str | None:
 
 
 def _list(options: argparse.Namespace, output: Output) -> int:
-    entries = look(options.journal, lambda journal: journal.entries())
+    entries = _look(options, lambda journal: journal.entries())
     rows = [_entry_fields(entry) for entry in entries]
     if not rows:
-        output.result([], f"no open ticket in {options.journal}")
+        output.result([], f"no open ticket in {_place(options)}")
         return OK
     cells = [
         (row["id"], row["standing"], _what(row), row["tag"] or "-", row["to_do"] or "-", str(row["created_at"])[5:16])
@@ -202,10 +242,10 @@ def _what(row: dict[str, Any]) -> str:
 
 
 def _show(options: argparse.Namespace, output: Output) -> int:
-    async def work(journal: SqliteJournal) -> Entry:
-        return _pick(options.id, await journal.entries(closed=True), options.journal, "ticket")
+    async def work(journal: SqliteJournal | ValkeyJournal) -> Entry:
+        return _pick(options.id, await journal.entries(closed=True), _place(options), "ticket")
 
-    entry = look(options.journal, work)
+    entry = _look(options, work)
     if options.raw:
         return _show_raw(entry)
     row = _entry_fields(entry) | {
@@ -241,7 +281,16 @@ def _said(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
+def _file_only(options: argparse.Namespace) -> None:
+    if options.shared is not None:
+        raise ConfigurationError(
+            f"anycap tickets {options.action} is for a file: a fleet's tickets are taken over by its members, and what cannot "
+            "be read is named in their logs. Leave --shared out, or open a client."
+        )
+
+
 def _check(options: argparse.Namespace, output: Output) -> int:
+    _file_only(options)
     bad = look(options.journal, lambda journal: journal.unreadable())
     rows = [{"id": ticket_id, "why": why} for ticket_id, why in bad.items()]
     if not rows:
@@ -262,14 +311,14 @@ def _settle(options: argparse.Namespace, output: Output) -> int:
         output.say("anycap: say which tickets: ids, --tag TAG or --all", "red")
         return USAGE
 
-    async def find(journal: SqliteJournal) -> list[Entry]:
+    async def find(journal: SqliteJournal | ValkeyJournal) -> list[Entry]:
         entries = await journal.entries()
         if options.ids:
-            picked = [_pick(name, entries, options.journal) for name in options.ids]
+            picked = [_pick(name, entries, _place(options)) for name in options.ids]
             return list({entry.ticket_id: _in_doubt(entry) for entry in picked}.values())
         return [entry for entry in entries if standing(entry) == "in_doubt" and options.tag in (None, entry.tag)]
 
-    async def settle(journal: SqliteJournal) -> None:
+    async def settle(journal: SqliteJournal | ValkeyJournal) -> None:
         # Looked at again: others may have settled meanwhile, and what has come out of doubt stays as it is.
         still = {entry.ticket_id for entry in await journal.entries() if standing(entry) == "in_doubt"}
         at = time.time()
@@ -278,15 +327,15 @@ def _settle(options: argparse.Namespace, output: Output) -> int:
              if entry.ticket_id in still]
         )  # fmt: skip
 
-    found = look(options.journal, find)
+    found = _look(options, find)
     if not found:
         output.result(
-            [], f"no ticket in doubt in {options.journal}" + (f" with tag {options.tag}" if options.tag else "")
+            [], f"no ticket in doubt in {_place(options)}" + (f" with tag {options.tag}" if options.tag else "")
         )
         return OK
     if not options.ids and not options.yes and not _confirmed(found, options.how, output):
         return USAGE
-    look(options.journal, settle)
+    _look(options, settle)
     settled = [{"id": entry.ticket_id, "settled": options.how} for entry in found]
     text = "\n".join(f"{row['id']} settled as {row['settled']}" for row in settled)
     output.result(settled[0] if len(options.ids) == 1 else settled, text)
@@ -333,6 +382,7 @@ def _pick(name: str, entries: list[Entry], path: str, what: str = "open ticket")
 
 
 def _resume(options: argparse.Namespace, output: Output) -> int:
+    _file_only(options)
     if options.base_url is not None and options.provider is None:
         output.say("anycap: --base-url needs --provider: a journal may hold tickets of several vendors", "red")
         return USAGE
