@@ -30,6 +30,7 @@ PAGES: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
             "anycap.testing.rehearse", "anycap.testing.emulated.emulated_client", "anycap.testing.emulated.VirtualTime",
             "anycap.testing.ModelJournal", "anycap.testing.JournalFault",
             "anycap.testing.pytest_plugin", "anycap.testing.conformance",
+            "anycap.testing.conformance.journals.JournalBench", "anycap.testing.conformance.journals.JournalConformance",
         ),
     ),
     ("contrib", "Frameworks", "Glue for web frameworks; each module is imported only by you.", (), ("anycap.contrib.aiohttp", "anycap.contrib.starlette", "anycap.contrib.scrapy", "anycap.contrib.shutdown", "anycap.contrib.http_errors")),
@@ -41,6 +42,7 @@ PAGES: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("journal.port", "transport.port", "engine.runtime"),
         (
             "anycap.journal.port.Entry", "anycap.journal.port.Record", "anycap.journal.port.RecordKind",
+            "anycap.journal.port.SharedJournal", "anycap.journal.port.Capability",
             "anycap.transport.port.Request", "anycap.transport.port.Body", "anycap.transport.port.Answer",
             "anycap.transport.port.Failure", "anycap.transport.port.FailureKind", "anycap.transport.port.Delivery",
         ),
