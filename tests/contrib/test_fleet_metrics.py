@@ -17,6 +17,9 @@ from prometheus_client import CollectorRegistry
 
 from anycap import Shared
 from anycap.contrib.prometheus import FleetMetrics
+from anycap.journal.limits import LimitReport, SlotWish
+from anycap.journal.limits import ReportKind as R
+from anycap.journal.port import SlotClaim
 from anycap.shared.limits import ValkeyLimits
 from tests.contrib.test_prometheus import Samples, read, scraped
 from tests.shared.members import K, member, record
@@ -29,11 +32,11 @@ ACCOUNT = "api.anti-captcha.com main"
 async def fill(server: Valkey, name: str) -> None:
     """A member that was lost (its connection is closed without signing out) and one ticket of a member that has left."""
     lost, left = member(server.url, name), member(server.url, name)
-    lost.wish_for = lambda intent: f"{ACCOUNT}\n{intent.fields['type']}\n20\n8\n0\n60000\n120000"
+    lost.wish_for = lambda intent: SlotWish(
+        ACCOUNT, str(intent.fields["type"]), 20, 8, f"{lost.store.member.generation} 0", 60.0, 120.0
+    )
     await lost.open()
     await left.open()
-    from anycap.journal.port import SlotClaim
-
     now, money = time.time(), {"currency": "USD", "price": "0.002"}
     for number, kind in enumerate(("VendorTask/SomeTask", "VendorTask/OtherTask")):
         assert await lost.claim([SlotClaim(record(K.INTENT, f"t{number}", now, type=kind, **money))]) == [None]
@@ -41,8 +44,10 @@ async def fill(server: Valkey, name: str) -> None:
     await left.write([record(K.INTENT, "t9", now), record(K.ACCEPTED, "t9", task_id=9)])
     limits = ValkeyLimits(lost.store)
     stop = {"name": "VendorTask/SomeTask", "code": "no_workers", "blocks": ["submit"]}
-    await limits.exchange(ACCOUNT, [("opened", "a", 100_000, json.dumps(stop)), ("refused", "")])
-    await limits.exchange(ACCOUNT, [("opened", "b", "", '{"name":null,"code":"invalid_key"}')])
+    await limits.exchange(
+        ACCOUNT, [LimitReport(R.OPENED, "a", ends_in_s=100.0, said=json.dumps(stop)), LimitReport(R.REFUSED)]
+    )
+    await limits.exchange(ACCOUNT, [LimitReport(R.OPENED, "b", said='{"name":null,"code":"invalid_key"}')])
     await left.aclose()
     await lost.store.close()
 

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from anycap.errors import StoreError
+from anycap.journal.limits import LimitReport, ReportKind, SlotWish
 from anycap.journal.port import SlotClaim
 from anycap.shared.connections import script
 from anycap.shared.journal import ValkeyJournal
@@ -24,7 +25,6 @@ from tests.valkey_server import Valkey, free_port, namespace
 
 LUA = Path(__file__).parents[2] / "src" / "anycap" / "shared" / "lua"
 SLOTS = 16_384
-WISH = "api.example.com main\nRecaptchaV2\n20\n8\n0\n60000\n120000"
 
 
 class Cluster:
@@ -97,12 +97,14 @@ async def test_a_client_that_names_any_node_works_with_the_one_that_has_the_name
     name = namespace()
     right, wrong = cluster.node_of(name), cluster.stranger_of(name)
     journal = member(wrong.url, name)
-    journal.wish_for = lambda intent: WISH
     await journal.open()
+    version = f"{journal.store.member.generation} 0"
+    journal.wish_for = lambda intent: SlotWish("api.example.com main", "RecaptchaV2", 20, 8, version, 60.0, 120.0)
     assert await journal.claim([SlotClaim(record(K.INTENT, "t1"))]) == [None]
     await journal.write([record(K.ACCEPTED, "t1", task_id=7)])
     await journal.write([record(K.RESULT, "t1", body=BODY, expires_at=9e9)])
-    await ValkeyLimits(journal.store).exchange("api.example.com main", [("bad", "rule", 1_000)])
+    bad = LimitReport(ReportKind.BAD, "rule", window_s=1.0)
+    await ValkeyLimits(journal.store).exchange("api.example.com main", [bad])
     await journal.store.member.renew()
     await journal.erase_expired(0.0)
     (entry,) = await journal.open_entries()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from typing import Any
 
@@ -14,38 +13,38 @@ from hypothesis import strategies as st
 
 from anycap.core.admission.windows import SlowStart, TaskWindow
 from anycap.journal import Record
+from anycap.journal.limits import AccountSeen, LimitReport, SlotWish
+from anycap.journal.limits import ReportKind as R
 from anycap.journal.port import NoSlot, SlotClaim
 from anycap.shared.journal import ValkeyJournal
-from anycap.shared.limits import AccountSeen, ValkeyLimits
+from anycap.shared.limits import ValkeyLimits
+from anycap.testing.conformance.limits import opened
 from tests.shared.members import BODY, K, member, record
 from tests.shared.test_journal import until
 from tests.valkey_server import Valkey, namespace
 
 ACCOUNT = "api.example.com main"
 MOST, MOST_SUBMITS = 12, 4
-STOP = json.dumps({"code": "no_funds"})
 
 
 class Member:
     """A member whose INTENTs ask for slots, with the version of the stops that it saw last."""
 
-    def __init__(self, url: str, name: str, *, rules: str = "", **options: Any) -> None:
+    def __init__(self, url: str, name: str, **options: Any) -> None:
         self.journal = member(url, name, durability="memory", **options)
         self.limits = ValkeyLimits(self.journal.store)
         self.journal.wish_for = self.wish
-        self.rules = rules
         self.version = ""
 
-    def wish(self, intent: Record) -> str:
-        values = (ACCOUNT, intent.fields["type"], MOST, MOST_SUBMITS, self.version, 60_000, 120_000)
-        return "\n".join(map(str, values)) + self.rules
+    def wish(self, intent: Record) -> SlotWish:
+        return SlotWish(ACCOUNT, str(intent.fields["type"]), MOST, MOST_SUBMITS, self.version, 60.0, 120.0)
 
     async def open(self) -> Member:
         await self.journal.open()
         await self.tell()
         return self
 
-    async def tell(self, *reports: tuple[Any, ...]) -> AccountSeen:
+    async def tell(self, *reports: LimitReport) -> AccountSeen:
         seen = await self.limits.exchange(ACCOUNT, reports)
         self.version = seen.version
         return seen
@@ -100,8 +99,8 @@ def test_windows_open_and_narrow_as_those_of_a_single_process(valkey: Valkey, hi
                 continue
             await it.journal.write([record(K.NOT_CREATED, ticket_id)])
             # Its stop is over at once, and a probe well: the next refusal is a new one.
-            await it.tell(("opened", "busy", 0, STOP), ("refused", "" if what == "refused" else "RecaptchaV2"))
-            await it.tell(("lifted", "busy"))
+            await it.tell(opened("busy", 0.0), LimitReport(R.REFUSED, "" if what == "refused" else "RecaptchaV2"))
+            await it.tell(LimitReport(R.LIFTED, "busy"))
             (tasks if what == "refused" else of_type).refused(0.0, len(unfinished))
         kept = await windows(valkey, it.journal)
         assert kept.get(f"{ACCOUNT}\nsubmits", 1) == submits.size
@@ -124,99 +123,20 @@ async def windows(server: Valkey, journal: ValkeyJournal) -> dict[str, float]:
 
 
 @pytest.mark.anyio
-async def test_a_burst_of_refusals_of_all_members_is_one_step_back(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = await Member(valkey.url, name).open(), await Member(valkey.url, name).open()
-    for number in range(5):
-        await a.made(f"t{number}")
-    for it in (a, b, a, b):
-        await it.tell(("opened", "busy", 10_000, STOP), ("refused", ""))
-    assert (await windows(valkey, a.journal))[f"{ACCOUNT}\ntasks"] == 4.0  # 0.8 of 5
-    await a.aclose()
-    await b.aclose()
-
-
-@pytest.mark.anyio
-async def test_bad_answers_of_one_member_hold_the_submits_of_all(valkey: Valkey) -> None:
-    name, rules = namespace(), "\nno-slot-burst\n60000\n4"
-    a, b = await Member(valkey.url, name, rules=rules).open(), await Member(valkey.url, name, rules=rules).open()
-    await a.made("a1")
-    await a.made("a2")
-    version = b.version
-    await a.tell(*[("bad", "no-slot-burst", 60_000)] * 2)
-    assert await b.ask("b1") is None  # 2 bad and one that may be
-    assert await a.ask("a3") is None  # 2 bad and two: all that half of the vendor's number leaves
-    assert await b.ask("b2") == NoSlot("ban_rule", "no-slot-burst")
-    await b.accepted("b1")
-    assert await b.ask("b2") is None  # one of the two was none
-    assert b.version == version  # who asks for a slot need not know of them
-    assert len((await b.tell()).bad["no-slot-burst"]) == 2
-    await a.aclose()
-    await b.aclose()
-
-
-@pytest.mark.anyio
 async def test_others_are_told_to_look_at_bad_answers_and_at_stops(valkey: Valkey) -> None:
     name = namespace()
     a, b = await Member(valkey.url, name).open(), await Member(valkey.url, name).open()
     heard: dict[str, list[str]] = {"a": [], "b": []}
     a.journal.on_room = lambda account, version: heard["a"].append(version)
     b.journal.on_room = lambda account, version: heard["b"].append(version)
-    seen = await a.tell(("bad", "burst", 60_000))
+    seen = await a.tell(LimitReport(R.BAD, "burst", window_s=60.0))
     await until(lambda: heard["b"])
     assert heard == {"a": [], "b": [seen.version + "+"]}
-    seen = await a.tell(("opened", "busy", 1_000, STOP))
+    seen = await a.tell(opened("busy", 1.0))
     await until(lambda: heard["a"] and len(heard["b"]) == 2)
     assert heard == {"a": [seen.version], "b": [heard["b"][0], seen.version]}
     await a.aclose()
     await b.aclose()
-
-
-# -- stops
-
-
-@pytest.mark.anyio
-async def test_of_two_ends_the_later_one_holds_and_one_member_probes(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = await Member(valkey.url, name).open(), await Member(valkey.url, name).open()
-    await a.tell(("opened", "busy", 20_000, STOP))
-    await b.tell(("opened", "busy", 5_000, STOP))
-    (stop,) = (await a.tell()).stops.values()
-    assert 15 < stop.ends_in_s <= 20
-    assert (await b.tell(("probe", "busy"))).granted == ["busy"]
-    assert (await a.tell(("probe", "busy"))).granted == []
-    await b.tell(("opened", "busy", 1_000, STOP))  # its probe failed: what it says holds
-    (stop,) = (await a.tell()).stops.values()
-    assert stop.ends_in_s <= 1
-    assert (await a.tell(("probe", "busy"))).granted == ["busy"]
-    await a.tell(("lifted", "busy"))
-    assert (await b.tell()).stops == {}
-    await a.aclose()
-    await b.aclose()
-
-
-@pytest.mark.anyio
-async def test_the_probe_of_a_dead_member_is_given_to_another(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = await Member(valkey.url, name).open(), await Member(valkey.url, name).open()
-    await a.tell(("opened", "busy", 0, STOP), ("probe", "busy"))
-    assert (await b.tell(("probe", "busy"))).granted == []
-    valkey.ask("ZADD", a.journal.store.member.names.of("members"), "1", a.journal.store.member.owner)
-    assert (await b.tell(("probe", "busy"))).granted == ["busy"]
-    await a.aclose()
-    await b.aclose()
-
-
-@pytest.mark.anyio
-async def test_another_key_lifts_its_own_stop_and_not_that_of_the_key_before(valkey: Valkey) -> None:
-    a = await Member(valkey.url, namespace()).open()
-    await a.tell(
-        ("opened", "invalid_key @sha256:11111111", "", STOP),
-        ("opened", "invalid_key @sha256:22222222", "", STOP),
-        ("opened", "no_funds", "", STOP),
-    )
-    assert list((await a.tell(("reset", "sha256:22222222"))).stops) == ["invalid_key @sha256:11111111"]
-    await a.aclose()
 
 
 # -- a store that has lost everything
@@ -272,30 +192,16 @@ async def test_the_slots_of_tickets_that_were_taken_over_are_known_to_who_has_th
 
 
 @pytest.mark.anyio
-async def test_what_two_members_remember_of_bad_answers_counts_once(own_valkey: Valkey) -> None:
-    a, b = await Member(own_valkey.url, "n").open(), await Member(own_valkey.url, "n").open()
-    await a.tell(("bad", "burst", 60_000))
-    await lose(own_valkey, a, b)
-    await a.tell(("counted", "burst", 60_000, "5000 20000 20001 70000"))
-    await b.tell(("bad", "burst", 60_000))
-    seen = await b.tell(("counted", "burst", 60_000, "2000 5100 19900 30000"))
-    # now, 2 s, 5 s, twice 20 s (one of which b knows, too), 30 s; what is older than the window does not count
-    assert [round(age) for age in seen.bad["burst"]] == [0, 2, 5, 20, 20, 30]
-    await a.aclose()
-    await b.aclose()
-
-
-@pytest.mark.anyio
 async def test_the_limit_that_was_found_is_not_lost_with_the_store(own_valkey: Valkey) -> None:
     a = await Member(own_valkey.url, "n").open()
     for number in range(5):
         await a.made(f"t{number}")
-    seen = await a.tell(("opened", "busy", 0, STOP), ("refused", ""), ("lifted", "busy"))
+    seen = await a.tell(opened("busy", 0.0), LimitReport(R.REFUSED), LimitReport(R.LIFTED, "busy"))
     assert seen.windows == {"tasks": 4.0}
     await lose(own_valkey, a)
-    seen = await a.tell(("window", "tasks", 4.0))
+    seen = await a.tell(LimitReport(R.WINDOW, "tasks", size=4.0))
     assert seen.windows == {"tasks": 4.0}
-    assert (await a.tell(("window", "tasks", 9.0))).windows == {"tasks": 4.0}  # once
+    assert (await a.tell(LimitReport(R.WINDOW, "tasks", size=9.0))).windows == {"tasks": 4.0}  # once
     await a.aclose()
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from anycap.journal.limits import LimitReport, SlotWish
+from anycap.journal.limits import ReportKind as R
 from anycap.journal.port import SlotClaim
 from anycap.shared import status as status_module
 from anycap.shared.limits import ValkeyLimits
@@ -25,9 +27,12 @@ STOP = json.dumps({
 })  # fmt: skip
 
 
-def wish(generation: str, task_type: str = "RecaptchaV2") -> str:
-    """Account, type, most tasks, most submits, version of the stops, milliseconds of a createTask and of a task."""
-    return f"{ACCOUNT}\n{task_type}\n20\n8\n{generation} 0\n60000\n120000"
+def wish(generation: str, task_type: str = "RecaptchaV2") -> SlotWish:
+    return SlotWish(ACCOUNT, task_type, 20, 8, f"{generation} 0", 60.0, 120.0)
+
+
+def opened(key: str, ends_in_s: float | None, said: str) -> LimitReport:
+    return LimitReport(R.OPENED, key, ends_in_s=ends_in_s, said=said)
 
 
 async def status_of(server: Valkey, name: str) -> FleetStatus:
@@ -98,9 +103,9 @@ async def test_slots_windows_stops_and_bad_answers(valkey: Valkey) -> None:
     for number in (2, 3):
         assert await a.claim([SlotClaim(record(K.INTENT, f"t{number}", type="ImageToText"))]) == [None]
     limits = ValkeyLimits(a.store)
-    await limits.exchange(ACCOUNT, [("opened", "no_funds", 60_000, STOP), ("bad", "no-worker", 60_000)])
-    await limits.exchange(ACCOUNT, [("opened", "workers", 30_000, '{"name":"ImageToText","code":"no_workers"}')])
-    await limits.exchange(ACCOUNT, [("refused", "ImageToText"), ("probe", "no_funds")])
+    await limits.exchange(ACCOUNT, [opened("no_funds", 60.0, STOP), LimitReport(R.BAD, "no-worker", window_s=60.0)])
+    await limits.exchange(ACCOUNT, [opened("workers", 30.0, '{"name":"ImageToText","code":"no_workers"}')])
+    await limits.exchange(ACCOUNT, [LimitReport(R.REFUSED, "ImageToText"), LimitReport(R.PROBE, "no_funds")])
     (account,) = (await status_of(valkey, name)).accounts
     assert (account.vendor, account.name) == ("api.example.com", "main")
     assert (account.slots, account.submitting) == (3, 2)
@@ -138,7 +143,7 @@ async def test_a_stop_without_an_end_and_one_that_everybody_has_forgotten(valkey
     a = member(valkey.url, name)
     await a.open()
     limits = ValkeyLimits(a.store)
-    await limits.exchange(ACCOUNT, [("opened", "invalid_key", "", '{"code":"invalid_key"}')])
+    await limits.exchange(ACCOUNT, [opened("invalid_key", None, '{"code":"invalid_key"}')])
     valkey.ask("HSET", a.store.member.names.of("stops"), f"{ACCOUNT}\nold", '1000\n{"code":"busy"}')
     (account,) = (await status_of(valkey, name)).accounts
     assert [(it.code, it.ends_in_s) for it in account.stops] == [("invalid_key", None)]

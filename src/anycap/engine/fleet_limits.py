@@ -1,7 +1,7 @@
 """Keeps one client's guards and the fleet's store in agreement: stops seen here are told, those seen elsewhere taken over.
 
-Between a guard's view of the fleet (`core/admission/fleet.py`) and the store (`anycap.shared.limits`): breakers become JSON
-and JSON breakers, the store's milliseconds seconds of this loop's clock. Nothing is decided here.
+Between a guard's view of the fleet (`core/admission/fleet.py`) and the `Limits` port (`journal/limits.py`): breakers become
+JSON and JSON breakers, the store's seconds those of this loop's clock. Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, assert_never
 from urllib.parse import urlsplit
 
 import anyio
@@ -21,8 +21,8 @@ from anycap.core.admission.fleet import FleetView, Report
 from anycap.core.admission.recovery_policy import BlockScope, Recovery, RecoveryPolicy
 from anycap.engine.account_session import AccountSession
 from anycap.errors import StoreError
+from anycap.journal.limits import AccountSeen, LimitReport, Limits, ReportKind, RuleWish, SlotWish, StopSeen
 from anycap.journal.port import NoSlot, Record
-from anycap.shared.limits import AccountSeen, StopSeen, ValkeyLimits
 from anycap.taxonomy import Charged, Code, ErrorAnswer, row_of_ours
 
 logger = logging.getLogger("anycap.shared")
@@ -37,16 +37,14 @@ CREATE_GRACE_S = 30.0
 class FleetLimits:
     """The shared limits of one client's accounts."""
 
-    def __init__(
-        self, limits: ValkeyLimits, sessions: Mapping[str, AccountSession], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, limits: Limits, sessions: Mapping[str, AccountSession], clock: Callable[[], float]) -> None:
         self._limits = limits
         self._sessions = sessions
         self._clock = clock
         self._by_account: dict[str, AccountSession] = {}
         self._turns: dict[str, anyio.Lock] = {}
         # By ticket: what it asks for, with the stops as its guard knew them when it let the request through.
-        self._wishes: dict[str, str] = {}
+        self._wishes: dict[str, SlotWish | None] = {}
 
     def join(self) -> None:
         """From now on these accounts are the fleet's."""
@@ -63,29 +61,34 @@ class FleetLimits:
         """The guard lets this request through, as far as it knows now: the store refuses it if there is news since."""
         self._wishes[intent.ticket_id] = self._wish(intent)
 
-    def wish_for(self, intent: Record) -> str:
-        """What an INTENT asks the store for, as `lua/slots.lua` reads it; the same if it has to be asked twice."""
+    def wish_for(self, intent: Record) -> SlotWish | None:
+        """What an INTENT asks the store for; the same if it has to be asked twice."""
         return self._wishes.get(intent.ticket_id) or self._wish(intent)
 
     def decided(self, intent: Record) -> None:
         """The store has answered, or will not: the request is not asked for again."""
         self._wishes.pop(intent.ticket_id, None)
 
-    def _wish(self, intent: Record) -> str:
+    def _wish(self, intent: Record) -> SlotWish | None:
         session = self._sessions.get(str(intent.fields.get("account")))
         if session is None or session.fleet is None:
-            return ""
+            return None
         settings, http = session.guard_settings, session.settings.http
         timing = session.catalog.tasks.timing_of(str(intent.fields.get("vendor_type")))
-        life_s = timing.life_s or timing.assumed_life_s
-        wish: list[object] = [
-            session.fleet.account, intent.fields.get("type"), settings.max_in_flight, settings.submit_window_max,
-            session.fleet.version, math.ceil((http.request_timeout_s + CREATE_GRACE_S) * 1000), math.ceil(life_s * 1000),
-        ]  # fmt: skip
-        for rule in session.guard.own_rules:
-            if rule.covers("createTask"):
-                wish += [rule.rule.name, math.ceil(rule.rule.window_s * 1000), rule.limit]
-        return "\n".join(map(str, wish))
+        return SlotWish(
+            account=session.fleet.account,
+            task_type=str(intent.fields.get("type")),
+            tasks_max=settings.max_in_flight,
+            submits_max=settings.submit_window_max,
+            version=session.fleet.version,
+            submit_s=http.request_timeout_s + CREATE_GRACE_S,
+            life_s=timing.life_s or timing.assumed_life_s,
+            rules=tuple(
+                RuleWish(rule.rule.name, rule.rule.window_s, rule.limit)
+                for rule in session.guard.own_rules
+                if rule.covers("createTask")
+            ),
+        )
 
     async def held(self, session: AccountSession, no_slot: NoSlot, rooms: int) -> Deferred:
         """Why a solve waits on. `rooms`: `FleetView.rooms` as it was when the store was asked."""
@@ -171,31 +174,30 @@ class FleetLimits:
                     break
         session.scheduler.look_again()
 
-    def _told(self, session: AccountSession, report: Report) -> tuple[str | float, ...]:
-        now = self._clock()
-        match report.what:
-            case "opened":
+    def _told(self, session: AccountSession, report: Report) -> LimitReport:
+        now, what = self._clock(), ReportKind(report.what)
+        match what:
+            case ReportKind.OPENED:
                 breaker = report.breaker
                 assert breaker is not None  # noqa: S101 - that is what was opened
-                ends = "" if breaker.until == math.inf else max(0, math.ceil((breaker.until - now) * 1000))
+                ends_in_s = None if breaker.until == math.inf else max(0.0, breaker.until - now)
                 said = json.dumps(_said(session, breaker), separators=(",", ":"))
-                return "opened", _name_of(session, report.key), ends, said
-            case "lifted" | "probe":
-                return report.what, _name_of(session, report.key)
-            case "reset":
-                return "reset", _hash_of(session)
-            case "bad" | "counted":
+                return LimitReport(what, _name_of(session, report.key), ends_in_s=ends_in_s, said=said)
+            case ReportKind.LIFTED | ReportKind.PROBE:
+                return LimitReport(what, _name_of(session, report.key))
+            case ReportKind.RESET:
+                return LimitReport(what, _hash_of(session))
+            case ReportKind.BAD | ReportKind.COUNTED:
                 rule = next(it for it in session.guard.own_rules if it.rule.name == report.key)
-                window_ms = math.ceil(rule.rule.window_s * 1000)
-                if report.what == "bad":
-                    return "bad", report.key, window_ms
-                ages = " ".join(str(max(0, round(age * 1000))) for age in rule.ages(now))
-                return "counted", report.key, window_ms, ages
-            case "window":
+                ages_s = rule.ages(now) if what is ReportKind.COUNTED else ()
+                return LimitReport(what, report.key, window_s=rule.rule.window_s, ages_s=ages_s)
+            case ReportKind.WINDOW:
                 assert session.fleet is not None  # noqa: S101 - its view has made the report
-                return "window", report.key, session.fleet.windows[report.key]
+                return LimitReport(what, report.key, size=session.fleet.windows[report.key])
+            case ReportKind.REFUSED:
+                return LimitReport(what, report.key)
             case _:
-                return report.what, report.key
+                assert_never(what)
 
     def _take_over(self, session: AccountSession, view: FleetView, seen: AccountSeen) -> None:
         now = self._clock()

@@ -21,6 +21,7 @@ import anyio
 from anycap.errors import Fenced, JournalError, StoreError
 from anycap.journal.budgets import DAYS_KEPT, day_number
 from anycap.journal.fields import RecordRefused
+from anycap.journal.limits import SlotWish
 from anycap.journal.port import (
     Capability,
     Claim,
@@ -39,6 +40,7 @@ from anycap.results import SpendingLine
 from anycap.settings import JournalSettings
 from anycap.shared.connections import Arg, Unanswered, text_of
 from anycap.shared.durability import check_replies, commands_behind
+from anycap.shared.limits import slot_text
 from anycap.shared.money import SpentHere, over_budget
 from anycap.shared.operations import OpenTicket, Operation, expired_line, record_from
 from anycap.shared.status import read_spending
@@ -89,8 +91,8 @@ class ValkeyJournal:
         self._named: set[str] = set()
         self.accounts: frozenset[str] = frozenset()
         """Whose tickets are taken over; empty: all."""
-        self.wish_for: Callable[[Record], str] = lambda intent: ""
-        """What an INTENT asks the fleet's limits for; empty: nothing is limited."""
+        self.wish_for: Callable[[Record], SlotWish | None] = lambda intent: None
+        """What an INTENT asks the fleet's limits for; None: nothing is limited."""
         self.on_room: Callable[[str, str], None] = lambda account, version: None
         """Called when an account may have room again, with the version of its stops."""
         self.on_silence: Callable[[], None] = lambda: None
@@ -186,7 +188,7 @@ class ValkeyJournal:
         unconfirmed = dict(self._unconfirmed)
         ops = [Operation.of_unconfirmed(ticket_id, at) for ticket_id, at in unconfirmed.items()]
         ops += [Operation.of_row(row) for row in rows]
-        of_claims = [Operation.of_claim(claim, row, self.wish_for) for claim, row in claims]
+        of_claims = [Operation.of_claim(claim, row, self._wish_text) for claim, row in claims]
         member = self.store.member
         intents = [op for op in (*ops, *of_claims) if op.is_intent]
         for _ in range(3):
@@ -272,6 +274,10 @@ class ValkeyJournal:
                 kept.add(op)
                 if op.closes:
                     del self._mine[ticket_id]
+
+    def _wish_text(self, intent: Record) -> str:
+        wish = self.wish_for(intent)
+        return "" if wish is None else slot_text(wish)
 
     def _wall_ms(self) -> int:
         return int(self._wall() * 1000)
@@ -397,7 +403,7 @@ class ValkeyJournal:
     def _open_of(self, raw: list[Any]) -> OpenTicket:
         """What is remembered of a ticket that was taken over."""
         body = text_of(raw[5]) if raw[5] else ""
-        return OpenTicket.taken_over(text_of(raw[4]), body, self._settings.keep_s, self.wish_for)
+        return OpenTicket.taken_over(text_of(raw[4]), body, self._settings.keep_s, self._wish_text)
 
     # -- reading
 

@@ -8,38 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from attrs import frozen
-
 from anycap.errors import StoreError
+from anycap.journal.limits import AccountSeen, LimitReport, ReportKind, SlotWish, StopSeen
 from anycap.shared.connections import Arg, text_of
 from anycap.shared.store import Store
 
 PROBE_MS = 60_000
 """How long a member has for a probe before another may try: two requests that run into their limit."""
-
-
-@frozen
-class StopSeen:
-    """A stop of an account as the store has it: its end in seconds from now (`math.inf`: none), and what its finder said."""
-
-    ends_in_s: float
-    said: Mapping[str, Any]
-
-
-@frozen
-class AccountSeen:
-    """What the store says of an account: stops by key, ages of bad answers in seconds by ban rule, the probes that are ours,
-    and the windows that a refusal has narrowed, with their size after it.
-    """
-
-    version: str
-    stops: Mapping[str, StopSeen]
-    bad: Mapping[str, Sequence[float]]
-    granted: Sequence[str]
-    windows: Mapping[str, float]
 
 
 class ValkeyLimits:
@@ -48,18 +26,50 @@ class ValkeyLimits:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def exchange(self, account: str, reports: Sequence[tuple[Arg, ...]]) -> AccountSeen:
-        """Tell the store what was seen, four values each, and get the account's present state. Raises StoreError."""
+    async def exchange(self, account: str, reports: Sequence[LimitReport]) -> AccountSeen:
+        """Tell the store what was seen, and get the account's present state. Raises StoreError."""
         member = self._store.member
         for _ in range(3):
             args: list[Arg] = [*member.identity, account, member.names.room, PROBE_MS, len(reports)]
             for report in reports:
-                args += [*report, *[""] * (4 - len(report))]
+                args += _values(report)
             (answer,) = await self._store.quick.run_script("limits", member.names.keys, args)
             if answer[0] == b"OK":
                 return _seen(answer)
             await member.renew()
         raise StoreError("The shared server keeps refusing this member, which signs in again and again.")
+
+
+def slot_text(wish: SlotWish) -> str:
+    """A wish as `lua/slots.lua` reads it."""
+    values: list[object] = [
+        wish.account, wish.task_type, wish.tasks_max, wish.submits_max, wish.version, _ms(wish.submit_s), _ms(wish.life_s),
+    ]  # fmt: skip
+    for rule in wish.rules:
+        values += [rule.name, _ms(rule.window_s), rule.limit]
+    return "\n".join(map(str, values))
+
+
+def _values(report: LimitReport) -> list[Arg]:
+    """A report as `lua/limits.lua` takes it."""
+    a: Arg = ""
+    b: Arg = ""
+    match report.what:
+        case ReportKind.OPENED:
+            a, b = "" if report.ends_in_s is None else max(0, _ms(report.ends_in_s)), report.said
+        case ReportKind.BAD:
+            a = _ms(report.window_s)
+        case ReportKind.COUNTED:
+            a, b = _ms(report.window_s), " ".join(str(max(0, round(age * 1000))) for age in report.ages_s)
+        case ReportKind.WINDOW:
+            a = report.size
+        case _:
+            pass
+    return [report.what.value, report.key, a, b]
+
+
+def _ms(seconds: float) -> int:
+    return math.ceil(seconds * 1000)
 
 
 def _seen(answer: Sequence[Any]) -> AccountSeen:

@@ -53,6 +53,16 @@ class TaskWindow:
     def size(self) -> int:
         return int(self._size)
 
+    @property
+    def known(self) -> float:
+        """The last limit found; before one is, the longest."""
+        return self._known
+
+    def found(self, now: float, limit: float) -> None:
+        """Others have found that about so many is the limit."""
+        self._size = self._known = limit
+        self._shrunk_at = now
+
     def refused(self, now: float, unfinished: int) -> None:
         """The vendor took no more while so many tasks were unfinished."""
         kept = max(1.0, unfinished * SHRINK)

@@ -297,7 +297,7 @@ class JournalConformance:
         journal = await opened(bench, Capability.BUDGETS)
         await journal.claim([SpendClaim(record(K.INTENT), CENT)])
         (line,) = await journal.spending(WALL)
-        assert (line.spent, line.reserved, line.tasks) == (0, Decimal("0.002"), 0)
+        assert (line.spent, line.reserved, line.tasks) == (Decimal(0), Decimal("0.002"), 0)
         await journal.write([end])
         assert sum((line.spent for line in await journal.spending(WALL)), Decimal(0)) == Decimal(spent)
         assert all(line.reserved == 0 for line in await journal.spending(WALL))
