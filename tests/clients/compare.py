@@ -205,7 +205,7 @@ def tables(peers: list[Peer], day: dt.date) -> str:
             for peer in peers
         ),
         "",
-        f"| client | version | asyncio | trio | typed | command line | first poll and gap, s | told after, given {LIMIT_S} s |",
+        f"| client | version | asyncio | trio | typed | command line | first poll, gap (s) | returns after, limit {LIMIT_S} s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(
             f"| {peer.client.package} | {peer.client.version} | {yes[peer.is_async]} | {yes[peer.runs_on_trio]} "
