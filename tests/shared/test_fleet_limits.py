@@ -59,11 +59,11 @@ def test_eight_processes_share_twenty_slots_and_the_vendor_refuses_none(valkey: 
 
 def test_a_dead_key_costs_the_whole_fleet_one_request(valkey: Valkey) -> None:
     with fleet(valkey, namespace(), solve_time=0.5) as it:
-        workers = start_all(it, 8, pages(400), key="00000000000000000000000000000000")
+        workers = start_all(it, 8, pages(1_200), key="00000000000000000000000000000000")
         for worker in workers:
             worker.end()
         failed = [line for worker in workers for line in worker.said("failed")]
-        assert len(failed) == 400
+        assert len(failed) == 1_200
         assert {line[2] for line in failed} == {"AccountError"}
         assert it.emulator.requests <= 2
         assert [line[3] for line in failed].count(True) == it.emulator.requests  # the others know that nothing was sent
