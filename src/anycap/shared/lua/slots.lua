@@ -37,6 +37,11 @@ local function is_within(account, rule, window, limit, submits)
   return bad + submits < limit
 end
 
+-- Somebody waits for what the vendor's next answer to a createTask may give. Without that nobody has to be told of it.
+local function awaits_answer(account)
+  call('HSET', META, 'awaits ' .. account, 1)
+end
+
 -- Take a slot, or say which limit is reached, and of what. `wish`: account, task type, most tasks, most submits, the version of the
 -- stops that the asker knows, how long a createTask and a task may take in milliseconds, then name, window and limit of each ban rule.
 local function take_slot(id, wish)
@@ -47,14 +52,25 @@ local function take_slot(id, wish)
   if now < number_at(META, 'slots_from', 0) then return {'store', ''} end
   free(id)
   local submits = number_at(COUNTS, account .. '\nsubmits', 0)
-  if submits >= math.min(most_submits, number_at(WINDOWS, account .. '\nsubmits', 1)) then return {'submit_window', ''} end
-  if number_at(COUNTS, account, 0) >= math.min(most, math.floor(number_at(WINDOWS, account .. '\ntasks', most))) then
+  if submits >= math.min(most_submits, number_at(WINDOWS, account .. '\nsubmits', 1)) then
+    awaits_answer(account)
+    return {'submit_window', ''}
+  end
+  local window = math.floor(number_at(WINDOWS, account .. '\ntasks', most))
+  if number_at(COUNTS, account, 0) >= math.min(most, window) then
+    if window < most then awaits_answer(account) end
     return {'max_in_flight', ''}
   end
   local of_type = account .. '\ntype\n' .. task_type
-  if number_at(COUNTS, of_type, 0) >= math.floor(number_at(WINDOWS, of_type, most)) then return {'task_type', task_type} end
+  if number_at(COUNTS, of_type, 0) >= math.floor(number_at(WINDOWS, of_type, most)) then
+    awaits_answer(account)
+    return {'task_type', task_type}
+  end
   for i = 8, #w - 2, 3 do
-    if not is_within(account, w[i], tonumber(w[i + 1]), tonumber(w[i + 2]), submits) then return {'ban_rule', w[i]} end
+    if not is_within(account, w[i], tonumber(w[i + 1]), tonumber(w[i + 2]), submits) then
+      awaits_answer(account)
+      return {'ban_rule', w[i]}
+    end
   end
   call('HSET', SLOTS, id, table.concat({account, task_type, 's', w[3], w[4], w[7]}, '\n'))
   call('ZADD', LAPSES, now + tonumber(w[6]), id)
@@ -90,7 +106,7 @@ local function accepted(id)
   call('HSET', WINDOWS, window, math.min(tonumber(most_submits), 2 * number_at(WINDOWS, window, 1)))
   grow(account .. '\ntasks', tonumber(most))
   grow(account .. '\ntype\n' .. task_type, tonumber(most))
-  freed[account], freed_any = true, true
+  if call('HDEL', META, 'awaits ' .. account) == 1 then freed[account], freed_any = true, true end
 end
 
 local function tell_of_room(channel)
