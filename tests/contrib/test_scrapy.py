@@ -18,11 +18,13 @@ from scrapy import Spider
 from scrapy.exceptions import NotConfigured
 from scrapy.utils.test import get_crawler
 
-from anycap import Account
+from anycap import Account, RecaptchaV2, Shared
 from anycap.contrib.scrapy import AnycapAddon, AnycapExtension
 from anycap.emulator import Emulator
 from anycap.emulator.thread import serve_in_thread
+from tests.valkey_server import Valkey, namespace
 
+KEY = "a-key-of-the-emulator"
 ROOT = Path(__file__).parents[2]
 PAGES = 200
 CRAWL = """
@@ -197,6 +199,25 @@ def test_without_accounts_the_extension_is_off() -> None:
     crawler = get_crawler(Spider, {"ADDONS": {AnycapAddon: 300}})
     with pytest.raises(NotConfigured, match="ANYCAP_ACCOUNTS"):
         AnycapExtension.from_crawler(crawler)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_crawls_on_several_machines_share_a_server(valkey: Valkey) -> None:
+    shared = Shared(valkey.url, namespace=namespace())
+    with serve_in_thread(Emulator(seed=1, key=KEY, solve_time=0.05, providers=("capmonster",))) as urls:
+        account = Account("capmonster", KEY, base_url=urls["capmonster"])
+        solutions = []
+        for _ in range(2):  # a second machine, or the same crawl started again there
+            crawler = get_crawler(Spider, {"ANYCAP_ACCOUNTS": [account], "ANYCAP_OPTIONS": {"shared": shared}})
+            extension = AnycapExtension.from_crawler(crawler)
+            await extension._open(crawler.spider)
+            challenge = RecaptchaV2("https://example.com", "6Le-site-key")
+            solutions.append(await extension.client.solve(challenge, timeout=30, idempotency_key="page"))
+            await extension._close(crawler.spider)
+    one, other = solutions
+    assert other.token == one.token
+    assert other.redelivered
 
 
 def test_accounts_on_the_command_line_are_names_with_commas() -> None:

@@ -202,7 +202,7 @@ def _members(leases: Iterable[Sequence[Any]], held: dict[str, Counter[str]]) -> 
 
 def _by_state(kinds: Mapping[str, int], *, alive: bool) -> dict[str, int]:
     """By the kind of the latest record. An INTENT whose writer is gone is in doubt."""
-    total = dict.fromkeys(STATES, 0)
+    total: dict[str, int] = {state: 0 for state in STATES}  # noqa: C420 - `fromkeys` has the names in its type
     for kind, count in kinds.items():
         match kind:
             case RecordKind.RESULT:
