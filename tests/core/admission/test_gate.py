@@ -30,8 +30,11 @@ class Vendor:
 
 
 def opened(requests_max: int) -> Gate:
-    gate = Gate(requests_max)
-    assert Vendor(rtt_s=0.2).keeps_full(gate, 60.0) == requests_max
+    """One that a long queue has opened, and that has little to do now: ten requests a second."""
+    gate, vendor = Gate(requests_max), Vendor(rtt_s=0.2)
+    assert vendor.keeps_full(gate, 60.0) == requests_max
+    for second in range(1, 4 * requests_max):
+        gate.answered(vendor.now + second / 10, 0.2, full=False)
     return gate
 
 
@@ -40,10 +43,21 @@ def test_it_is_sized_by_the_polls_that_fall_due_and_the_round_trip() -> None:
     gate.planned(3.0)
     # 3,000 tasks every 3 s are 1,000 polls a second, 200 of them on their way at 0.2 s; twice that, and 16 for the rest
     assert gate.limit(3000) == 416
-    assert gate.limit(0) == 16
+    assert gate.limit(0) == 16 + 4  # ten a second at 0.2 s are two on their way
     assert opened(64).limit(100_000) == 64
     assert Gate(64).limit(3) == 16
     assert Gate(3).limit(100) == 3
+
+
+def test_tasks_of_one_burst_find_it_open_though_few_of_them_are_left() -> None:
+    gate, vendor = Gate(256), Vendor(rtt_s=0.05, capacity=1600.0)  # 80 on their way, however many tasks there are
+    assert vendor.keeps_full(gate, 4.0) == 81
+    for _ in range(300):
+        gate.planned(8.0)
+    assert gate.limit(100) == 81  # by the tasks alone: 17
+    for second in range(1, 400):  # the burst is over
+        gate.answered(vendor.now + second / 10, 0.05, full=False)
+    assert gate.limit(100) == 17
 
 
 def test_it_takes_the_gaps_that_are_planned_not_those_that_the_vendor_advises() -> None:

@@ -1,9 +1,10 @@
 """The gate: how many HTTP requests of an account may be in progress, and so how many connections it needs.
 
-Two bounds, and the smaller one holds. *Need*: by Little's law so many are in progress on average as polls fall due in a second,
-times the round trip. *Use*: the gate opens in steps, and a step that brings no more answers a second is taken back. Need alone
-would open ever further where the requests themselves make the round trip longer (this process's CPU is used up, or the
-vendor's is): a longer round trip asks for a larger gate.
+Two bounds, and the smaller one holds. *Need*: by Little's law so many are in progress on average as polls fall due in a second
+times the round trip; as many fall due as the plan says, or as have just been answered, because tasks of one burst fall due
+together. *Use*: the gate opens in steps, and a step that brings no more answers a second is taken back. Need alone would open
+ever further where the requests themselves make the round trip longer (this process's CPU is used up, or the vendor's is): a
+longer round trip asks for a larger gate.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Gate:
     """
 
     __slots__ = (
-        "_answers", "_before", "_full", "_gap_s", "_opened", "_rtt_s", "_since", "_try_at", "requests_max",
+        "_answers", "_before", "_full", "_gap_s", "_opened", "_rate", "_rtt_s", "_since", "_try_at", "requests_max",
     )  # fmt: skip
 
     def __init__(self, requests_max: int) -> None:
@@ -51,6 +52,8 @@ class Gate:
         self._rtt_s: float | None = None
         self._gap_s: float | None = None
         self._opened = min(GATE_MIN, self.requests_max)
+        # Answers a second, when last counted.
+        self._rate = 0.0
         # Answers since the last step or count, and how many of them found the gate full.
         self._answers = 0
         self._full = 0
@@ -66,13 +69,16 @@ class Gate:
         return ROUND_TRIP_GUESS_S if self._rtt_s is None else self._rtt_s
 
     def limit(self, tasks: int) -> int:
-        """How many requests may be in progress with `tasks` waiting for polls."""
+        """How many requests may be in progress with `tasks` waiting for polls, or to be sent."""
         rtt_s, gap_s = self._rtt_s, self._gap_s
         if rtt_s is None:
             rtt_s = ROUND_TRIP_GUESS_S
         if gap_s is None:
             gap_s = GAP_GUESS_S
-        needed = GATE_MIN + int(GATE_ROOM * tasks / gap_s * rtt_s)
+        rate = tasks / gap_s
+        if rate < self._rate:
+            rate = self._rate
+        needed = GATE_MIN + int(GATE_ROOM * rate * rtt_s)
         # Asked twice for every request, hence a comparison: min costs twice as much.
         if needed > self._opened:
             return self._opened
@@ -107,7 +113,8 @@ class Gate:
             return
         if now - since < MEASURE_MIN_S:
             return
-        before, self._before, rate = self._before, None, answers / (now - since)
+        before, self._before = self._before, None
+        rate = self._rate = answers / (now - since)
         self._begin(None)
         if before is not None and (
             full * 2 < answers or rate < before[1] * (1.0 + GAIN_PART * (self._opened / before[0] - 1.0))
