@@ -20,7 +20,7 @@ from anycap.emulator import DEFAULT_KEY
 from anycap.errors import AnycapError
 from anycap.journal.port import Claim, Entry, KeyClaim, OverBudget, Record
 from anycap.journal.sqlite.journal import SqliteJournal
-from anycap.settings import Polling, RetrySettings, Settings
+from anycap.settings import GuardSettings, Polling, RetrySettings, Settings
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
 
@@ -62,8 +62,12 @@ async def main(orders: dict[str, Any]) -> None:
     journal = MortalJournal(orders["journal"])
     journal.step = tuple(orders.get("die") or ("", ""))  # type: ignore[assignment]
     said: dict[str, Any] = {}
-    account = Account("yescaptcha", DEFAULT_KEY, base_url=orders["url"], polling=Polling(fixed=(0.2, 0.2)))
-    settings = Settings(retry=RetrySettings(new_tasks_max=0))
+    account = Account(
+        "yescaptcha", orders.get("api_key", DEFAULT_KEY), base_url=orders["url"], polling=Polling(fixed=(0.2, 0.2))
+    )
+    settings = Settings(
+        retry=RetrySettings(new_tasks_max=0), guard=GuardSettings(address_dir=orders.get("address_dir", True))
+    )
     charges: list[str] = []
     async with Client(
         account,

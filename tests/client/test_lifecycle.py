@@ -16,6 +16,7 @@ from anycap.engine.notifier import Notifier
 from anycap.errors import AnycapError, ClientClosed, ConfigurationError, EngineBroken, InDoubtError
 from anycap.events import Event
 from anycap.settings import GuardSettings, Settings
+from anycap.testing import ModelJournal
 from tests.client.virtual import World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
@@ -320,3 +321,23 @@ def test_a_nursery_on_asyncio_is_refused_before_anything_is_opened() -> None:
         await client.aclose()
 
     run_virtual(main)
+
+
+@in_virtual_time
+async def test_a_charge_whose_record_is_being_written_on_closing_is_told(world: World) -> None:
+    world.emulator["anti-captcha"].solve_time = 1.0
+    journal = ModelJournal(write_delay_s=1.0)
+    client = world.client(journal=journal)
+    await client.open()
+    ticket = await client.submit(PAGE)
+    while world.emulator["anti-captcha"].ledger.tasks[0].delivered == 0:
+        await anyio.sleep(0.1)
+    await anyio.sleep(0.2)  # the answer is here, its record is not yet
+    assert [record.kind for record in journal.durable if record.ticket_id == ticket.id] == ["intent", "accepted"]
+    await client.aclose(10.0)
+    assert [record.kind for record in journal.durable if record.ticket_id == ticket.id] == [
+        "intent",
+        "accepted",
+        "result",
+    ]
+    assert world.kinds().count("charged") == 1

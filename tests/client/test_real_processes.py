@@ -87,6 +87,13 @@ def test_three_living_processes_with_one_key_make_one_task(stage: Stage) -> None
     assert sorted(each["shared"] for each in said) == [False, True, True]
 
 
+def test_eight_processes_with_a_dead_key_send_two_requests_at_most(stage: Stage, tmp_path: Path) -> None:
+    orders = {"api_key": "0" * 32, "address_dir": str(tmp_path / "addresses")}
+    processes = [stage.start(f"page {number}", journal=str(tmp_path / f"{number}.db"), **orders) for number in range(8)]
+    assert [each["error"] for each in stage.go(*processes)] == ["AccountError"] * 8
+    assert 1 <= len(stage.emulator.trace) <= 2
+
+
 # What is left after a kill at each step: how many createTasks reached the vendor in the end, and what who asks again gets.
 STEPS = [
     (("claim", "before"), 1, "token"),

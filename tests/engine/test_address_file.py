@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -261,6 +265,118 @@ async def test_a_folder_that_cannot_be_written_is_one_warning(
     async with sharing(world, read_only) as client:
         assert isinstance(await outcome(client), TokenSolution)
     assert [record.message.count("hold for this process alone") for record in caplog.records].count(1) == 1
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A folder that all users may write to, as /tmp is."""
+    with tempfile.TemporaryDirectory(prefix="anycap-") as name:
+        folder = Path(name)
+        folder.chmod(0o1777)
+        yield folder
+
+
+@contextmanager
+def another_user(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Be another user for a while: really, where we may; else by what the system would say of others' files."""
+    if os.geteuid() == 0:
+        os.seteuid(65_534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+        return
+    opened = os.open
+
+    def refuse(path: Any, *args: Any, **options: Any) -> int:
+        if str(path).endswith(".address"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        yield
+
+
+@in_virtual_time
+async def test_two_users_of_one_folder_work_on_and_are_told(
+    world: World, everybodys: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is its maker's alone (0600): the other user's rules hold for its own process, and a warning says so."""
+    async with sharing(world, everybodys) as first:
+        assert isinstance(await outcome(first), TokenSolution)
+        (file,) = everybodys.glob("*.address")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        before = file.read_bytes()
+        with another_user(monkeypatch):
+            async with sharing(world, everybodys) as second:
+                assert isinstance(await outcome(second), TokenSolution)
+        assert file.read_bytes() == before
+        assert isinstance(await outcome(first), TokenSolution)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "Permission denied" in warnings[0]
+    assert "address_dir" in warnings[0]
+
+
+@in_virtual_time
+async def test_a_link_that_somebody_has_planted_is_not_followed(
+    world: World, everybodys: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sharing(world, everybodys):
+        (file,) = everybodys.glob("*.address")
+    file.unlink()
+    target = tmp_path / "precious"
+    target.write_text("mine")
+    file.symlink_to(target)
+    async with sharing(world, everybodys) as client:
+        assert isinstance(await outcome(client), TokenSolution)
+    assert target.read_text() == "mine"
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+
+
+def test_a_full_disk_loses_no_bad_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "v.address"
+    file = a_file(path)
+    with monkeypatch.context() as patch:
+
+        def full(*args: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patch.setattr(os, "pwrite", full)
+        file.bad_answer("rule", 60.0)
+    assert "No space left on device" in caplog.text
+    assert read(path)["bad"] == {}
+    file.bad_answer("rule", 61.0)
+    assert len(read(path)["bad"]["rule"]) == 2
+    file.close()
+
+
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_who_is_killed_while_it_writes_harms_nobody(tmp_path: Path, write: int) -> None:
+    """The lock goes with its holder; what it has half written counts for nothing, or for what it says."""
+    path = tmp_path / "v.address"
+    file = a_file(path)
+    file.bad_answer("rule", 60.0)
+    script = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom anycap.engine.address_file import AddressFile\n"
+        "file = AddressFile(Path(sys.argv[1]), 'v', None, lambda: 1000.0, lambda: 0.0)\nfile.open()\n"
+        "written, real = [], os.pwrite\n"
+        "def pwrite(descriptor, data, at):\n"
+        "    written.append(at)\n"
+        "    dies = len(written) == int(sys.argv[2])\n"
+        "    real(descriptor, data[:len(data) // 2] if dies else data, at)\n"
+        "    if dies: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return len(data)\n"
+        "os.pwrite = pwrite\nfile.bad_answer('rule', 61.0)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(path), str(write)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    file.bad_answer("rule", 62.0)
+    assert 1 <= len(read(path)["bad"]["rule"]) <= 3
+    file.close()
 
 
 @in_virtual_time

@@ -266,7 +266,7 @@ class Judge:
         if task is None:
             self._fault(f"{name}: got a token of another page")
             return
-        noticed = self._watch.noticed[str(task.id)]
+        noticed = max(at for at, _ in self._watch.noticed[str(task.id)])
         if end.at > noticed + TOKEN_LIFE_S[self._provider] + SLACK_S:
             self._fault(f"{name}: got a token that has expired")
         if solution.redelivered and not any(
@@ -289,7 +289,8 @@ class Judge:
     def _deadline(self, end: Ended, name: str) -> None:
         ask = end.ask
         # A pause that is longer than the time left ends a call at once.
-        paused = any(self._category(made.outcome) in ("busy", "service") for made in self._watch.created)
+        answers = (*(made.outcome for made in self._watch.created), *self._watch.poll_errors.values())
+        paused = any(self._category(answer) in ("busy", "service") for answer in answers)
         if end.at < end.began + ask.timeout_s - SLACK_S and not paused:
             self._fault(f"{name}: its time was up {end.began + ask.timeout_s - end.at:.1f} s early")
         self._waited_for_something(end)
@@ -306,7 +307,10 @@ class Judge:
         life_s = TOKEN_LIFE_S[self._provider]
         for task in self._tasks[ask.page]:
             task_id = str(task.id)
-            noticed = self._watch.noticed.get(task_id, math.inf)
+            noticed = min(  # by a process that lived for long enough to write it down
+                (at for at, life in self._watch.noticed[task_id] if self._watch.spans[life].over > at + SLACK_S),
+                default=math.inf,
+            )
             in_line = (
                 any(  # its own turn had not come: the process waited for another createTask, or for a pause to end
                     made.life == end.life

@@ -105,8 +105,8 @@ class Watch:
         """Token by task id, as the vendor gave it."""
         self.poll_errors: dict[str, str] = {}
         """The code by task id, where a poll was answered with one."""
-        self.noticed: dict[str, float] = {}
-        """When a living process first had the token, by task id."""
+        self.noticed: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        """When which process had the token, by task id."""
 
     def begun(self, life: int) -> None:
         self.spans[life] = Span(self.clock())
@@ -155,8 +155,8 @@ class Watch:
             polls[poll.life, poll.task_id].append(poll.at)
         for (life, task_id), times in polls.items():
             lines.append((times[0], f"process {life} polls {task_id}, {len(times)} times until {times[-1]:.2f}"))
-        for task_id, at in self.noticed.items():
-            lines.append((at, f"task {task_id}: the token is here"))
+        for task_id, had in self.noticed.items():
+            lines.extend((at, f"task {task_id}: the token is with process {life}") for at, life in had)
         for charge in self.charges:
             lines.append((charge.at, f"process {charge.life} charged: {charge.ticket_id} {charge.task_id}"))
         for each in self.settlements:
@@ -227,4 +227,4 @@ class Wire:
         token = body.get("solution") or {}
         if token.get("gRecaptchaResponse"):
             self._watch.tokens[task_id] = token["gRecaptchaResponse"]
-            self._watch.noticed.setdefault(task_id, self._watch.clock())
+            self._watch.noticed[task_id].append((self._watch.clock(), self._life))

@@ -174,10 +174,10 @@ class AddressFile:
             book = self._parsed()
             for waiting in self._unwritten:
                 waiting(book)
-            self._unwritten.clear()
             answer = change(book)
             self._sign(book)
             self._store(book)
+            self._unwritten.clear()
         except OSError as error:  # a full disk: this process goes on, and tells when it can
             logger.warning("the address file %s cannot be written: %s", self.path, error.strerror)
             return None

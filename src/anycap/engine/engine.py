@@ -67,6 +67,8 @@ TURNS_TO_TAKE = 10
 CLOSE_SHARE = 0.7
 """Part of the closing grace that createTask requests in flight may use; the rest is for the journal. Ours: an answer takes
 longer to come than its record to be written."""
+CLOSE_LOOK_S = 0.01
+"""Between two looks whether the journal is still writing, on closing: a file on a good disk takes a few milliseconds."""
 CLOSE_PARTS_MIN_S = 0.5
 """Time for the journal and the connections even when the grace is 0: a file in good health closes in milliseconds."""
 UNDO_OPEN_S = 5.0
@@ -284,6 +286,9 @@ class Engine:
                     while self._jobs.submitting:
                         self._jobs.submits_ended = anyio.Event()
                         await self._jobs.submits_ended.wait()
+                    # Who has an answer in hand tells of it once that is written.
+                    while self.journal_queue.busy:  # noqa: ASYNC110 - an event would cost every write
+                        await anyio.sleep(CLOSE_LOOK_S)
                 self.journal_queue.finish_by(self.clock() + self._close_parts_s())
                 await self._tasks.aclose()
                 tasks.cancel_scope.cancel()

@@ -190,6 +190,11 @@ class JournalQueue:
                 if tidy:
                     await self._tidy()
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being written, or about to be."""
+        return self._writing or self._gathering.wanted
+
     def finish_by(self, deadline: float) -> None:
         """The client is closing: a write under way, or just about to begin, may take until `deadline`, by the loop's clock."""
         self._finish_by = deadline

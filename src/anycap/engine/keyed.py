@@ -22,7 +22,7 @@ from anycap.engine.following import has_ended, is_accepted, once_it_answers
 from anycap.engine.recovery import catalog_row, ticket_of
 from anycap.engine.solve_errors import KeyTaken, in_doubt
 from anycap.engine.solving import Call, Solving, Want
-from anycap.errors import AnycapError, ConfigurationError, DeadlineError, KeyMismatch, SolutionExpired
+from anycap.errors import AnycapError, ConfigurationError, DeadlineError, JournalError, KeyMismatch, SolutionExpired
 from anycap.journal.port import Capability, Entry, EntryFilter, RecordKind, SharedJournal, offers
 from anycap.results import Solution
 from anycap.tickets import Ticket
@@ -93,6 +93,8 @@ class KeyedSolving(Solving):
         except DeadlineError:
             raise  # the lead's time is not the others': they look for themselves
         except AnycapError as caught:
+            if isinstance(caught, JournalError):
+                self._engine.check_open()  # closed meanwhile: that is what the caller wants to know
             error = caught
             raise
         finally:
