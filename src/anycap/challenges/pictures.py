@@ -96,9 +96,17 @@ class _WithImages(Challenge[S_co]):
         return evolve(self, **fresh)
 
 
+_NEVER_IMAGES = frozenset(
+    optional
+    for plain in ("str", "bool", "int", "float", "Proxy", "Mapping[str, str]", "Mapping[str, JSON]")
+    for optional in (plain, f"{plain} | None")
+)
+"""Annotations of fields that need not be looked at: nearly all of them, and this is on the way of every solve."""
+
+
 @lru_cache(maxsize=256)
 def _field_names(kind: type[Challenge[Any]]) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(kind))
+    return tuple(each.name for each in fields(kind) if each.type not in _NEVER_IMAGES)
 
 
 def images_of(challenge: Challenge[Any]) -> list[Image]:

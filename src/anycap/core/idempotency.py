@@ -7,6 +7,7 @@ in one step with its INTENT is the journal's (`journal/port.py`).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from enum import StrEnum
@@ -128,6 +129,11 @@ _IDENTITY = (
 _VENDOR_IDENTITY = ("websiteURL", "websiteKey", "websitePublicKey")
 
 
+@functools.cache
+def _identity_of(kind: type[Challenge[Any]]) -> tuple[str, ...]:
+    return tuple(name for name in _IDENTITY if hasattr(kind, name))
+
+
 def fingerprint_of(challenge: Challenge[Any]) -> str:
     """Which challenge a key was used for: its type, page, site key and pictures, as a hash. Its images must be loaded.
 
@@ -139,8 +145,8 @@ def fingerprint_of(challenge: Challenge[Any]) -> str:
     True
     """
     named: dict[str, object] = {"type": challenge.kind}
-    for name in _IDENTITY:
-        value = getattr(challenge, name, None)
+    for name in _identity_of(type(challenge)):
+        value = getattr(challenge, name)
         if isinstance(value, str):
             named[name] = value
     if isinstance(challenge, VendorTask):

@@ -45,7 +45,16 @@ class Lead:
         self.over = False
         self.error: AnycapError | None = None
         """What the lead came to, for those who joined."""
-        self.changed = anyio.Event()
+        self.news = 0
+        """How often any of this has changed."""
+        self._changed: anyio.Event | None = None  # made for the first who waits: few are ever joined
+
+    async def changes(self, news: int) -> None:
+        """Wait until there is more than this `news`."""
+        if self.news == news:
+            if self._changed is None:
+                self._changed = anyio.Event()
+            await self._changed.wait()
 
     def goes_on_with(self, solve: Solve) -> None:
         """There is a solve to wait for."""
@@ -58,8 +67,10 @@ class Lead:
         self._tell()
 
     def _tell(self) -> None:
-        self.changed.set()
-        self.changed = anyio.Event()
+        self.news += 1
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 class KeyedSolving(Solving):
@@ -112,7 +123,7 @@ class KeyedSolving(Solving):
 
     async def _join(self, lead: Lead, call: Call[Any], key: KeyUse, want: Want[T]) -> tuple[T] | None:
         """What the lead's solve comes to; None: look again, there may be no lead any more."""
-        solve, changed = lead.solve, lead.changed
+        solve, news = lead.solve, lead.news
         if solve is not None and solve.state not in _CAME_TO_NOTHING:
             if not want.accepted:
                 solve.shared = True
@@ -120,7 +131,7 @@ class KeyedSolving(Solving):
             if solve.state not in _CAME_TO_NOTHING and is_done(solve, accepted=want.accepted):
                 return (self._taken_from(solve, want),)
         if not lead.over:  # what it makes of a failure is everybody's: another account may be next
-            await self._in_time(changed.wait(), call, None if solve is None else solve.ticket())
+            await self._in_time(lead.changes(news), call, None if solve is None else solve.ticket())
         # What it found in the journal by its own `reuse` is no answer to another one.
         if lead.error is not None and (lead.solve is not None or lead.key.reuse is key.reuse):
             raise copy.copy(lead.error)  # its own: one exception raised in many tasks would gather their frames

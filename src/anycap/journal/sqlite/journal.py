@@ -68,6 +68,7 @@ class SqliteJournal:
         self._observe = observe
         self._offload = offload
         self._wall = wall
+        self._offered: frozenset[Capability] | None = None
         self._store: Store | None = None  # set while the journal is open
         self._thread: WriterThread | None = None  # None with an `offload`
         self._unfinished: set[object] = set()  # writes that were handed over and have not come to an end
@@ -84,6 +85,8 @@ class SqliteJournal:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this journal offers beyond the seven methods: on Windows no marks, without a thread no watching."""
+        if self._offered is not None:
+            return self._offered
         from anycap.journal.sqlite.owners import CAN_MARK
 
         offered = {Capability.CLAIMS, Capability.BUDGETS}
@@ -91,7 +94,8 @@ class SqliteJournal:
             offered.add(Capability.SENDING)
         if self._offload is None:
             offered.add(Capability.CHANGES)
-        return frozenset(offered)
+        self._offered = frozenset(offered)
+        return self._offered
 
     async def open(self) -> None:
         """Open and check the file; what dead processes left becomes nobody's. Before any money is spent."""

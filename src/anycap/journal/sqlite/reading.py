@@ -86,6 +86,8 @@ class Reader:
             kind, _, fields = later[-1] if later else first
             if kind == RecordKind.INTENT and fields.get("marked") is True:
                 unanswered.setdefault(owner, []).append(ticket_id)
+        if not sums:
+            return Found([], bad)
         own = self._ownership.id
         alive = {
             owner: self.is_alive(connection, owner) for owner in {owner for _, owner, kept in sums if not kept.closed}

@@ -418,8 +418,18 @@ class Store:
 
     def all_entries(self, *, closed: bool, where: EntryFilter | None) -> list[Entry]:
         """All open tickets, whoever owns them; with `closed` the kept closed ones too, and with `where` only some."""
+        if where is not None and where.key is not None and not self._knows(where.key):
+            return []  # a new key, as nearly always
         entries = self._readable(self._read(*condition_of(closed, where)))
         return entries if where is None else [entry for entry in entries if where(entry)]
+
+    def _knows(self, key: str) -> bool:
+        connection = self._open
+        try:
+            return connection.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() is not None
+        except sqlite3.Error as error:
+            trouble = explain(error, self.path)
+        raise trouble
 
     def find(self, ticket_id: str) -> Entry | None:
         """The entry of one ticket. Raises JournalError when its rows cannot be read."""
