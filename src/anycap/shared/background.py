@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
+
+logger = logging.getLogger("anycap.shared")
 
 
 class Background:
@@ -59,9 +62,17 @@ class Background:
                 ended.set()
 
     def spawn(self, function: Callable[..., Coroutine[Any, Any, object]], *args: object) -> None:
-        """Run `function(*args)`, which must raise nothing, in the background. Not before `start`; of no effect after `stop`."""
+        """Run `function(*args)` in the background. Not before `start`; of no effect after `stop`."""
         if self._tasks is not None:
-            self._tasks.start_soon(function, *args)
+            self._tasks.start_soon(self._guarded, function, *args)
+
+    async def _guarded(self, function: Callable[..., Coroutine[Any, Any, object]], *args: object) -> None:
+        # None of them is expected to raise. If one does, it must not end the others: without the heartbeat a living
+        # process loses its tickets, and on trio an exception in a system task ends the host.
+        try:
+            await function(*args)
+        except Exception:
+            logger.exception("%s: %s has failed and ends; please report this", self._name, function.__qualname__)
 
     async def stop(self) -> None:
         """Cancel what runs and wait until it has ended. Safe to call twice."""
