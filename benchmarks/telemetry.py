@@ -288,7 +288,9 @@ async def starlette_replica(vendor_url: str) -> None:
             Mount("/status", StatusApp(replica.status, allow=lambda scope: True)),
         ]
     )
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
+    # Its own 5 s are less than aiohttp's client keeps a connection for: requests would meet one that is just being closed.
+    options = {"log_level": "warning", "lifespan": "off", "timeout_keep_alive": 75}
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, **options))
     async with replica.open():
         serving = asyncio.create_task(server.serve())
         while not server.started:
@@ -486,7 +488,10 @@ async def _slices(service: Service, load: Load, *, rounds: int, slice_s: float, 
         if turn >= 0:  # each client learns in its first slice how long tasks take
             samples[case].append(Sample(time.monotonic() - began, cpu_s / solved, values))
     limit = 1 / (1 - SHARE_MAX)
-    notes = [f"{SHARE_MAX:.0%} of the service's CPU is {limit:.2f} x the service without; CPU is that of one request"]
+    notes = [
+        f"{SHARE_MAX:.0%} of the service's CPU is {limit:.2f} x the service without; CPU is that of one request",
+        f"{RATE_PER_S} requests/s over both; the machine's load average was {os.getloadavg()[1]:.1f}",
+    ]
     return Report("telemetry", samples, base=OFF, notes=notes, limits=dict.fromkeys(WATCHED, round(limit, 3)))
 
 
