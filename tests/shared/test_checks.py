@@ -10,6 +10,7 @@ import pytest
 from anycap.credentials import Secret
 from anycap.errors import ConfigurationError, StoreError
 from anycap.settings import JournalSettings
+from anycap.shared.connections import Link
 from anycap.shared.journal import ValkeyJournal
 from anycap.shared.settings import Shared
 from anycap.shared.store import Store
@@ -111,3 +112,11 @@ async def test_a_server_that_is_not_there_is_no_mistake_in_the_settings(
     own_valkey.kill()
     with pytest.raises(StoreError, match="cannot be reached"):
         await member(own_valkey.url, "n").open()
+
+
+async def test_a_server_that_dies_while_it_is_checked_is_a_store_that_does_not_answer(own_valkey: Valkey) -> None:
+    link = Link(Shared(own_valkey.url), push=True)
+    assert await link.may_subscribe("channel")
+    own_valkey.kill()
+    with pytest.raises(StoreError, match="does not answer"):
+        await link.may_subscribe("channel")

@@ -199,11 +199,23 @@ class Link:
                 self._connection.send_command(b"UNSUBSCRIBE", channel)
 
     async def may_subscribe(self, channel: str) -> bool:
-        """Whether the server lets us. Asked on a connection of its own: the answer to a refusal would be taken for another's."""
+        """Whether the server lets us. Asked on a connection of its own: the answer to a refusal would be taken for another's.
+
+        Raises `Unanswered` when the server goes away meanwhile.
+        """
+        connection = self._new_connection()
+        try:
+            return await self._try_to_subscribe(connection, channel)
+        except Exception as error:  # noqa: BLE001 - whatever ends the connection
+            reason = _words(error, tls=self._shared.tls)
+        finally:
+            _discard(connection)
+        raise Unanswered(f"{self._place} does not answer ({reason}).", unclear=False)
+
+    async def _try_to_subscribe(self, connection: BaseConnection, channel: str) -> bool:
         from coredis.exceptions import RedisError
 
         allowed = False
-        connection = self._new_connection()
         with anyio.move_on_after(ANSWER_TIMEOUT_S):
             async with anyio.create_task_group() as tasks:
                 await tasks.start(connection.run)
