@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import anyio
 import pytest
 
-from anycap import Account, AccountError, Client, RecaptchaV2, Shared
-from anycap.emulator import Fault
+from anycap import Account, AccountError, Client, RecaptchaV2, Shared, StoreError
+from anycap.emulator import DEFAULT_KEY, Fault
+from anycap.settings import Polling
 from tests.shared.processes import Fleet, Worker, fleet, wait_until
 from tests.shared.test_journal import until
 from tests.valkey_server import Valkey, namespace
@@ -162,6 +164,53 @@ def test_eight_processes_cost_four_round_trips_a_solve_and_one_for_each_wait(val
         wait_until(lambda: it.logs().count(b'["delivered"') == 8 + 40)
         after = settled_calls(valkey)
         assert after["evalsha"] - before["evalsha"] == 4 * 40
+
+
+@pytest.mark.anyio
+async def test_while_the_store_is_silent_nothing_new_is_sent(own_valkey: Valkey) -> None:
+    page = RecaptchaV2("https://example.com", "6Le-site-key")
+    with fleet(own_valkey, "n", solve_time=0.05) as it:
+        account = Account("anti-captcha", DEFAULT_KEY, base_url=it.url, polling=Polling(fixed=(0.1, 0.1)))
+        async with Client(account, shared=Shared(own_valkey.url, namespace="n")) as client:
+            await client.solve(page)
+            sent = it.emulator.requests
+            own_valkey.kill()
+            with pytest.raises(StoreError) as caught:
+                await client.solve(page, wait_for_capacity=False)
+            assert caught.value.ticket is None or caught.value.ticket.task_id is None
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.solve, page)  # waits for the store
+                await anyio.sleep(0.3)
+                assert it.emulator.requests == sent
+                own_valkey.start()
+            assert len(it.pages_paid) == 2
+
+
+@pytest.mark.anyio
+async def test_a_rejected_key_stops_who_has_it_and_nobody_with_another(own_valkey: Valkey) -> None:
+    page = RecaptchaV2("https://example.com", "6Le-site-key")
+
+    def client_with(key: str) -> Client:
+        account = Account("anti-captcha", key, base_url=it.url, polling=Polling(fixed=(0.1, 0.1)))
+        return Client(account, shared=Shared(own_valkey.url, namespace="n"))
+
+    with fleet(own_valkey, "n", solve_time=0.05) as it:
+        async with client_with("0" * 32) as old:
+            with pytest.raises(AccountError):
+                await old.solve(page)
+            async with client_with(DEFAULT_KEY) as new:
+                assert (await new.solve(page)).token
+                new.reset("anti-captcha")
+                assert (await new.solve(page)).token
+                sent = it.emulator.requests
+                with pytest.raises(AccountError) as caught:
+                    await old.solve(page)
+                assert not caught.value.sent
+            async with client_with("0" * 32) as late:
+                with pytest.raises(AccountError) as caught:
+                    await late.solve(page)
+                assert not caught.value.sent
+            assert it.emulator.requests == sent
 
 
 def settled_calls(server: Valkey) -> dict[str, int]:

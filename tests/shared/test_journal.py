@@ -230,6 +230,20 @@ async def test_what_others_write_is_told_and_what_oneself_writes_is_not(valkey: 
     await b.aclose()
 
 
+async def test_who_waits_for_others_looks_also_when_no_message_comes(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anycap.shared.journal.LOOK_S", 0.01)
+    a = member(valkey.url, namespace())
+    await a.open()
+    heard: list[frozenset[str] | None] = []
+    end = a.on_change(heard.append)
+    await until(lambda: len(heard) > 3)
+    assert set(heard) == {None}
+    end()
+    await a.aclose()
+
+
 async def test_an_observer_owns_nothing_and_is_no_member(valkey: Valkey) -> None:
     name = namespace()
     a, watching = member(valkey.url, name), member(valkey.url, name, observe=True)
