@@ -338,6 +338,30 @@ async def test_a_store_that_comes_back_empty_gets_what_is_open_again_from_each_m
     await b.aclose()
 
 
+async def test_a_late_record_does_not_take_a_ticket_from_its_heir_in_a_store_that_was_lost(own_valkey: Valkey) -> None:
+    a, b = member(own_valkey.url, "n"), member(own_valkey.url, "n")
+    await a.open()
+    await b.open()
+    await a.write([record(K.INTENT), record(K.ACCEPTED, task_id=7), record(K.INTENT, "t2")])
+    expire(own_valkey, a)
+    assert len(await b.open_entries()) == 2
+    assert not await a.still_mine("t1")
+    async with b._replaying:  # it is the slower of the two
+        own_valkey.kill()
+        await until(lambda: not a.store.is_up and not b.store.is_up)
+        own_valkey.lose_everything()
+        own_valkey.start()
+        await until(lambda: a.store.is_up)
+        with pytest.raises(Fenced) as caught:
+            await a.write([record(K.RESULT, body=BODY, expires_at=2e6), record(K.INTENT, "t3")])
+        assert caught.value.ticket_ids == {"t1"}
+    await until(lambda: b.store.is_up)
+    assert [(entry.ticket_id, entry.kind) for entry in await b.open_entries()] == [("t1", "accepted"), ("t2", "intent")]
+    assert [entry.ticket_id for entry in await a.open_entries()] == ["t3"]
+    await a.aclose()
+    await b.aclose()
+
+
 async def test_an_intent_that_was_not_confirmed_is_closed_before_anything_else(own_valkey: Valkey) -> None:
     a = member(own_valkey.url, "n")
     await a.open()

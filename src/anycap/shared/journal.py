@@ -53,6 +53,8 @@ LOOK_S = 5.0
 PAGE = 200
 """Tickets in one answer: about 200 kB, which holds the server up for a millisecond."""
 REPLAY_PAGE = 100
+LOST_MOST = 10_000
+"""Tickets remembered as others'. Their late records come within minutes, if ever."""
 TIDY_MOST = 500
 """Tickets erased in one script, which stops the server meanwhile."""
 READ_TIMEOUT_S = 20.0
@@ -81,6 +83,8 @@ class ValkeyJournal:
         self._open = False
         self._mine: dict[str, OpenTicket] = {}
         self._spent = SpentHere()
+        # What others have taken over, and the generation of the store that says so: the next one may know nothing of it.
+        self._lost: dict[str, str] = {}
         # INTENTs of which nobody knows whether they were carried out. Nothing was sent for them.
         self._unconfirmed: dict[str, float] = {}
         # Whether the store may have lost what is ours, or given it to others, since this was last looked at.
@@ -191,7 +195,10 @@ class ValkeyJournal:
         of_claims = [Operation.of_claim(claim, row, self._wish_text) for claim, row in claims]
         member = self.store.member
         intents = [op for op in (*ops, *of_claims) if op.is_intent]
+        all_ops, gone = ops, frozenset[str]()
         for _ in range(3):
+            gone = frozenset(op.ticket_id for op in all_ops if self._is_gone(op))
+            ops = [op for op in all_ops if op.ticket_id not in gone]
             args: list[Arg] = [
                 *member.identity, member.names.changes, len(ops), len(of_claims), member.grace_ms, member.names.room,
                 self._wall_ms(), *(value for op in (*ops, *of_claims) for value in op.values()),
@@ -216,7 +223,7 @@ class ValkeyJournal:
             raise StoreError("The shared server keeps refusing this member, which signs in again and again.")
         for ticket_id in unconfirmed:
             self._unconfirmed.pop(ticket_id, None)
-        refused = frozenset(map(text_of, answer[1]))
+        refused = gone.union(map(text_of, answer[1]))
         # Others had it, in doubt, and it is ours again.
         await self._learn(op.ticket_id for op in ops if op.what == "a" and op.ticket_id not in refused)
         self._remember(ops, refused)
@@ -229,10 +236,12 @@ class ValkeyJournal:
             for (claim, _), one in zip(claims, answers, strict=True)
             if one is None and isinstance(claim, TicketClaim)
         )
+        for (claim, _), answer_to_it in zip(claims, answers, strict=True):
+            if answer_to_it is None and isinstance(claim, TicketClaim):
+                self._lost.pop(claim.ticket_id, None)
         lost = frozenset(self._mine.keys() & refused)
         if refused:
-            for ticket_id in lost:
-                del self._mine[ticket_id]
+            self._give_up(lost)
             fenced = Fenced(
                 "another process has taken over what this one was at, as it was not heard of for longer than its lease",
                 ticket_ids=refused,
@@ -361,10 +370,24 @@ class ValkeyJournal:
             raise StoreError("The shared server has changed again; the next write tries again.")
         check_replies(durability, replies)
         lost = frozenset(map(text_of, answer[1]))
-        for ticket_id in lost:
-            self._mine.pop(ticket_id, None)
+        self._give_up(lost)
         if lost:
             self.on_lost(lost)
+
+    def _give_up(self, lost: frozenset[str]) -> None:
+        for ticket_id in lost:
+            self._mine.pop(ticket_id, None)
+            self._lost[ticket_id] = self.store.member.generation
+        for ticket_id in list(self._lost)[: max(0, len(self._lost) - LOST_MOST)]:
+            del self._lost[ticket_id]
+
+    def _is_gone(self, op: Operation) -> bool:
+        """Whether it is a late record of a ticket lost to others, who have yet to tell a new store that it is theirs."""
+        generation = self._lost.get(op.ticket_id)
+        if generation is None or op.ticket_id in self._mine or op.is_intent:
+            return False
+        # Whoever settles may, and nobody else knows the task's id.
+        return op.what not in "as" and generation != self.store.member.generation
 
     # -- taking over
 
