@@ -295,6 +295,29 @@ async def test_expired_solutions_and_old_tickets_leave_the_server(valkey: Valkey
     await a.aclose()
 
 
+async def test_a_member_whose_clock_is_a_day_ahead_forgets_nothing_too_early(valkey: Valkey) -> None:
+    name, day_s = namespace(), 86_400.0
+    a = member(valkey.url, name, wall=lambda: 1_000_000.0)
+    ahead = member(valkey.url, name, wall=lambda: 1_000_000.0 + day_s)
+    await a.open()
+    await ahead.open()
+    await a.claim([KeyClaim(KEY, None, record(K.INTENT, "t1", key=KEY))])
+    await a.write([record(K.RESULT, "t1", body=BODY, expires_at=1_000_060.0)])
+    await ahead.claim([KeyClaim("other", None, record(K.INTENT, "t2", 1_000_000.0 + day_s, key="other"))])
+    await ahead.write([record(K.NOT_CREATED, "t2", 1_000_000.0 + day_s)])
+    bodies = a.store.member.names.of("bodies")
+    assert await ahead.erase_expired(1_000_000.0 + day_s) == 0
+    assert b"03AGdBq25SxXT" in valkey.ask("HGETALL", bodies)
+    # Nor does the one behind keep what is over: a minute later by either clock the solution goes, after 100 s what was closed.
+    assert await a.erase_expired(1_000_061.0) == 1
+    assert b"03AGdBq25SxXT" not in valkey.ask("HGETALL", bodies)
+    assert await a.find("t2") is not None
+    assert await a.erase_expired(1_000_102.0) == 1
+    assert await a.find("t2") is None
+    await ahead.aclose()
+    await a.aclose()
+
+
 # -- the store goes away
 
 

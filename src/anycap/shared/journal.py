@@ -554,7 +554,9 @@ class ValkeyJournal:
         line, oldest = expired_line(now), day_number(now) - DAYS_KEPT
         erased, more = 0, 1
         while more:
-            args: list[Arg] = [*member.identity, now, now - self._settings.keep_s, line, TIDY_MOST, oldest]
+            args: list[Arg] = [
+                *member.identity, now, now - self._settings.keep_s, line, TIDY_MOST, oldest, self._wall_ms(),
+            ]  # fmt: skip
             (answer,) = await self.store.quick.run_script("tidy", member.names.keys, args)
             if answer[0] != b"OK":
                 await self._sign_in_again()

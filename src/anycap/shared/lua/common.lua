@@ -9,8 +9,8 @@
 -- bodies   hash   ticket -> the vendor's answer with the solution, as JSON
 -- all      zset   ticket -> its number in the order of INTENTs
 -- open     zset   the same, of those that are not closed
--- closed   zset   ticket -> wall second of its end
--- erase    zset   ticket -> wall second from which its solution is erased
+-- closed   zset   ticket -> second of its end by the server's clock
+-- erase    zset   ticket -> second from which its solution is erased, by the server's clock
 -- keys     hash   idempotency key -> its tickets, the latest last
 -- key_of   hash   ticket -> its idempotency key
 -- kept     set    tickets whose solution outlives its delivery
@@ -40,6 +40,11 @@ local function milliseconds()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 local now = milliseconds()
+
+-- A second of the caller's wall clock, by the server's: `wall` is what the caller's clock shows, in milliseconds.
+local function by_server(second, wall)
+  return tonumber(second) + (now - tonumber(wall)) / 1000
+end
 
 local function is_alive(owner)
   local ends = owner ~= '' and call('ZSCORE', MEMBERS, owner)

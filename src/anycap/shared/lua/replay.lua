@@ -18,7 +18,7 @@ for i = 0, tickets - 1 do
     hold_back(id, money, wall)
     if body ~= '' then
       call('HSET', BODIES, id, body)
-      call('ZADD', ERASE, erase_at, id)
+      call('ZADD', ERASE, by_server(erase_at, wall), id)
     end
     if key ~= '' then
       local before = call('HGET', BY_KEY, key)

@@ -1,23 +1,23 @@
 -- Erase solutions whose validity is over, and closed tickets whose keeping time is. ARGV: generation, owner, fence, the wall
 -- second, the wall second up to whose ends tickets are forgotten, the line of an EXPIRED record, how many at most, the day before
--- which nobody asks any more what was spent.
+-- which nobody asks any more what was spent, the caller's wall clock in milliseconds.
 -- Answers: 'OK', how many were erased, whether there may be more.
 local reason = why_not(ARGV[1], ARGV[2], ARGV[3])
 if reason then return {reason} end
-local wall, line, most = ARGV[4], ARGV[6], tonumber(ARGV[7])
-local lapsed = call('ZRANGEBYSCORE', ERASE, '-inf', wall, 'LIMIT', 0, most)
+local at, line, most = by_server(ARGV[4], ARGV[9]), ARGV[6], tonumber(ARGV[7])
+local lapsed = call('ZRANGEBYSCORE', ERASE, '-inf', at, 'LIMIT', 0, most)
 for _, id in ipairs(lapsed) do
   call('HDEL', BODIES, id)
   call('ZREM', ERASE, id)
   if not call('ZSCORE', CLOSED, id) then
     free(id)
     call('HSET', LOGS, id, (call('HGET', LOGS, id) or '') .. line .. '\n')
-    call('ZADD', CLOSED, wall, id)
+    call('ZADD', CLOSED, at, id)
     call('ZREM', OPEN, id)
   end
 end
 local forgotten = 0
-local old = call('ZRANGEBYSCORE', CLOSED, '-inf', ARGV[5], 'LIMIT', 0, most)
+local old = call('ZRANGEBYSCORE', CLOSED, '-inf', by_server(ARGV[5], ARGV[9]), 'LIMIT', 0, most)
 for _, id in ipairs(old) do
   if call('SISMEMBER', FOREIGN, id) == 0 then
     forgotten = forgotten + 1

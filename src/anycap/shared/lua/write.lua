@@ -82,11 +82,11 @@ local function write(id, what, line, at, body, erase_at, key, money)
     if what == 'r' then
       if not call('ZSCORE', CLOSED, id) and body ~= '' then
         call('HSET', BODIES, id, body)
-        call('ZADD', ERASE, erase_at, id)
+        call('ZADD', ERASE, by_server(erase_at, wall), id)
       end
     elseif what == 'd' or what == 's' or what == 'c' then
       -- A second closing record does not prolong how long the ticket is kept.
-      call('ZADD', CLOSED, 'NX', at, id)
+      call('ZADD', CLOSED, 'NX', by_server(at, wall), id)
       call('ZREM', OPEN, id)
       if what ~= 'd' or call('SISMEMBER', KEPT, id) == 0 then erase_body(id) end
     elseif what == 'f' then
