@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from anycap.cli import main
+from anycap.journal.limits import LimitReport, ReportKind
 from anycap.shared.journal import ValkeyJournal
 from anycap.shared.limits import ValkeyLimits
 from tests.shared.members import K, expire, member, record
@@ -49,11 +50,11 @@ async def fill(server: Valkey, name: str) -> None:
     await limits.exchange(
         LIMITED,
         [
-            ("opened", "no_funds", 200_000, json.dumps(no_funds)),
-            ("opened", "no_workers ImageToText", "", json.dumps(dry)),
-            ("probe", "no_funds"),
-            ("refused", "ImageToText"),
-            ("bad", "no-worker-answers", 60_000),
+            LimitReport(ReportKind.OPENED, "no_funds", 200.0, json.dumps(no_funds)),
+            LimitReport(ReportKind.OPENED, "no_workers ImageToText", None, json.dumps(dry)),
+            LimitReport(ReportKind.PROBE, "no_funds"),
+            LimitReport(ReportKind.REFUSED, "ImageToText"),
+            LimitReport(ReportKind.BAD, "no-worker-answers", window_s=60.0),
         ],
     )
     expire(server, killed)

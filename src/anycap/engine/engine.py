@@ -150,6 +150,8 @@ class Engine:
         """Class names of what broke the engine."""
         self._grace_s = 0.0
         """Seconds that `aclose` allows for what is in flight."""
+        self._close_by: float | None = None
+        """When they are over, by the loop's clock; None: `aclose` was not called."""
         self._owner: object = None
         """The owner task: kept, because an event loop holds its tasks weakly."""
         self._group: TaskGroup | None = None
@@ -269,6 +271,7 @@ class Engine:
         if self.phase is Phase.OPEN:
             self.phase = Phase.CLOSING
             self._grace_s = grace_s
+            self._close_by = self.clock() + max(grace_s, CLOSE_PARTS_MIN_S)
             self._wake_up.notify()
         await self._closed.wait()
 
@@ -312,7 +315,10 @@ class Engine:
             self._closed.set()
 
     def _close_parts_s(self) -> float:
-        return max(self._grace_s * (1 - CLOSE_SHARE), CLOSE_PARTS_MIN_S)
+        # What is left of the grace. A journal that has used it up gets no second one, only the time to let go of its file.
+        if self._close_by is None:
+            return CLOSE_PARTS_MIN_S
+        return max(self._close_by - self.clock(), CLOSE_PARTS_MIN_S / 2)
 
     async def _let_woken_callers_take(self) -> None:
         """Callers that were woken for a solution take it while the journal can still record that: else it comes twice."""
