@@ -288,7 +288,6 @@ class Events:
         kinds_of = [(hook, frozenset(getattr(hook, "kinds", EventKind))) for hook in hooks_given]
         wanted = {kind: tuple(hook for hook, kinds in kinds_of if kind in kinds) for kind in EventKind}
         # For each kind: who gets it, and whether the log wants it now.
-        self._hooks_of = {kind: hooks for kind, hooks in wanted.items() if hooks}
         is_logged = {} if log is None else log.is_enabled
         self._receivers = {kind: (wanted[kind], is_logged.get(kind)) for kind in EventKind}
         self._log = log
@@ -296,10 +295,8 @@ class Events:
 
     def wants(self, kind: EventKind) -> bool:
         """Whether anybody wants events of this kind: without a listener an event must cost nothing."""
-        if kind in self._hooks_of:
-            return True
-        is_logged = self._receivers[kind][1]
-        return is_logged is not None and is_logged()
+        hooks, is_logged = self._receivers[kind]
+        return bool(hooks) or (is_logged is not None and is_logged())
 
     def send(self, event: Event) -> None:
         """Log it and call the hooks. Raises nothing but KeyboardInterrupt and SystemExit.

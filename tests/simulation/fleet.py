@@ -8,16 +8,13 @@ around it is simulated. What the vendor was asked, and by whom, is written down 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import json
-import logging
 import math
 import random
 import sys
 import tempfile
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +35,7 @@ from anycap.shared import membership, store
 from anycap.shared.connections import RECONNECT_LONGEST_S
 from anycap.tickets import Ticket, TicketState
 from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
+from tests.simulation.command import Told, explore
 from tests.simulation.fleet_store import NAMESPACE, Server, SimConnections, SimMember, SimStore
 from tests.valkey_server import Valkey
 
@@ -631,35 +629,17 @@ def run(plan: FleetPlan, server: Server) -> FleetWorld:
 
 def main() -> int:
     """Run worlds; 1 when one of them breaks a promise."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.simulation.fleet", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("--seeds", type=int, default=100, help="how many worlds")
-    parser.add_argument("--start", type=int, default=0, help="the first seed")
-    options = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    began, broken, calls, solved, taken, late = time.perf_counter(), 0, 0, 0, 0, 0
     with real_server() as server:
-        for number, seed in enumerate(range(options.start, options.start + options.seeds), 1):
+
+        def one(seed: int) -> Told:
             world = run(draw(seed), server)
-            calls += len(world.plan.arrivals)
-            solved += sum(end[1] == "solved" for end in world.ended.values())
-            taken += world.taken_over
-            late += world.late_polls
-            if world.faults:
-                broken += 1
-                print(f"seed {seed}: {len(world.faults)} broken promises; first: {world.faults[0]}")
-            if options.seeds == 1:
-                print(world.plan)
-                print("\n".join(world.trace))
-                print("\n".join(world.faults))
-            if number % 500 == 0 or number == options.seeds:
-                print(
-                    f"{number}/{options.seeds} worlds, {calls} calls ({solved} solved), {taken} tickets taken over, {late} late "
-                    f"polls, {broken} worlds with broken promises, {time.perf_counter() - began:.0f} s",
-                    flush=True,
-                )
-    return 1 if broken else 0
+            counts = {
+                "calls": len(world.plan.arrivals), "solved": sum(end[1] == "solved" for end in world.ended.values()),
+                "tickets taken over": world.taken_over, "late polls": world.late_polls,
+            }  # fmt: skip
+            return Told(world.faults, counts, lambda: (world.plan, *world.trace))
+
+        return explore("fleet", __doc__, one)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,10 @@ asked is written down on the way (`keyed_watch.py`) and judged by the ledger and
 
 from __future__ import annotations
 
-import argparse
 import functools
-import logging
 import math
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -37,6 +34,7 @@ from anycap.results import Solution
 from anycap.settings import JournalSettings
 from anycap.testing import ModelJournal
 from anycap.tickets import Ticket, TicketState
+from tests.simulation.command import Told, explore
 from tests.simulation.keyed_watch import Ended, Watch, Wire
 
 T = TypeVar("T")
@@ -487,35 +485,17 @@ def _empty_journal() -> bytes:
 
 def main() -> int:
     """Run worlds; 1 when one of them breaks a promise."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.simulation.keyed", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("--seeds", type=int, default=100, help="how many worlds")
-    parser.add_argument("--start", type=int, default=0, help="the first seed")
-    options = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    began, broken, calls, tasks, kills = time.perf_counter(), 0, 0, 0, 0
-    for number, seed in enumerate(range(options.start, options.start + options.seeds), 1):
+
+    def one(seed: int) -> Told:
         plan = draw(seed)
         world = run(plan)
-        calls += len(world.watch.ends)
-        tasks += len(world.emulator[plan.provider].ledger.tasks)
-        kills += sum(life.killed for life in plan.lives)
-        if world.faults:
-            broken += 1
-            print(f"seed {seed}: {len(world.faults)} broken promises; first: {world.faults[0]}")
-            if options.seeds == 1:
-                for text in world.faults[1:20]:
-                    print(f"    {text}")
-                world.watch.tell()
-        if number % 500 == 0 or number == options.seeds:
-            took_s = time.perf_counter() - began
-            print(
-                f"{number}/{options.seeds} worlds, {calls} calls, {tasks} tasks, {kills} kills, {broken} worlds with broken "
-                f"promises, {took_s:.0f} s",
-                flush=True,
-            )
-    return 1 if broken else 0
+        counts = {
+            "calls": len(world.watch.ends), "tasks": len(world.emulator[plan.provider].ledger.tasks),
+            "kills": sum(life.killed for life in plan.lives),
+        }  # fmt: skip
+        return Told(world.faults, counts, world.watch.lines)
+
+    return explore("keyed", __doc__, one)
 
 
 if __name__ == "__main__":

@@ -140,8 +140,8 @@ class Watch:
         note.kinds = frozenset({EventKind.CHARGED})  # type: ignore[attr-defined] # what a hook may say of itself
         return note
 
-    def tell(self) -> None:
-        """Print everything in its order."""
+    def lines(self) -> list[str]:
+        """Everything in its order."""
         lines: list[tuple[float, str]] = []
         for life, span in self.spans.items():
             lines.append((span.begun, f"process {life} begins"))
@@ -165,8 +165,7 @@ class Watch:
             what = end.result if isinstance(end.result, AnycapError | None) else _short(end.result)
             text = f"process {end.life} ask {end.ask.number}: {type(end.result).__name__} {what}"
             lines.append((end.at, f"{text}{' left' * end.left}{' cut off' * end.cut_off}"))
-        for at, text in sorted(lines, key=lambda line: line[0]):
-            print(f"{at:9.3f} {text}")
+        return [f"{at:9.3f} {text}" for at, text in sorted(lines, key=lambda line: line[0])]
 
 
 def _short(solution: Solution) -> str:

@@ -9,14 +9,11 @@ judged by the reference's own table (`tests/data/taxonomy.csv`), not by the code
 
 from __future__ import annotations
 
-import argparse
 import csv
 import itertools
 import json
-import logging
 import math
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
@@ -35,6 +32,7 @@ from anycap.journal import Record, RecordKind
 from anycap.journal.port import Budget, BudgetLimit, OverBudget, SpendClaim
 from anycap.testing import ModelJournal
 from anycap.transport import Answer, Failure, Request
+from tests.simulation.command import Told, explore
 
 PRICES: Mapping[str, Decimal] = {
     "anti-captcha": Decimal("0.002"), "capmonster": Decimal("0.0008"), "ezcaptcha": Decimal("0.0006"),
@@ -453,36 +451,15 @@ def run(plan: RoutedPlan) -> RoutedWorld:
 
 def main() -> int:
     """Run worlds; 1 when one of them breaks a promise."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.simulation.routed", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("--seeds", type=int, default=100, help="how many worlds")
-    parser.add_argument("--start", type=int, default=0, help="the first seed")
-    options = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    began, broken, solves, solved, over = time.perf_counter(), 0, 0, 0, 0
-    for number, seed in enumerate(range(options.start, options.start + options.seeds), 1):
-        plan = draw(seed)
-        world = run(plan)
-        solves += len(plan.arrivals)
-        solved += world.solved
-        over += world.refused_by_budget
-        if world.faults:
-            broken += 1
-            print(f"seed {seed}: {len(world.faults)} broken promises; first: {world.faults[0]}")
-            if options.seeds == 1:
-                for text in world.faults[1:20]:
-                    print(f"    {text}")
-                for each in world.asked:
-                    print(f"    {each}")
-        if number % 500 == 0 or number == options.seeds:
-            took_s = time.perf_counter() - began
-            print(
-                f"{number}/{options.seeds} worlds, {solves} solves ({solved} solved, {over} over a budget), {broken} worlds "
-                f"with broken promises, {took_s:.0f} s",
-                flush=True,
-            )
-    return 1 if broken else 0
+
+    def one(seed: int) -> Told:
+        world = run(draw(seed))
+        counts = {
+            "solves": len(world.plan.arrivals), "of them solved": world.solved, "over a budget": world.refused_by_budget,
+        }  # fmt: skip
+        return Told(world.faults, counts, lambda: world.asked)
+
+    return explore("routed", __doc__, one)
 
 
 if __name__ == "__main__":

@@ -42,11 +42,7 @@ from anycap.engine.lifecycle import Phase, not_open
 from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
 from anycap.errors import ClientClosed, ConfigurationError
 from anycap.events import EventKind, Events
-from anycap.journal.port import (
-    Capability,
-    Journal,
-    offers,
-)
+from anycap.journal.port import Capability, Journal, offers
 from anycap.results import Solution
 from anycap.taxonomy import Code
 from anycap.tickets import Ticket
@@ -131,10 +127,6 @@ class Engine:
         """By ticket id: ended solves whose error nobody has been given yet."""
         self.delivered: OrderedDict[str, DeliveredSolution] = OrderedDict()
         """By ticket id: the last solutions that callers have had, at most `delivered_max`."""
-        self.limits: FleetLimits | None = None
-        """Set where other machines share the accounts."""
-        self.fleet: Fleet | None = None
-        """Set where other processes may take over this client's tickets."""
         self._delivered_max = delivered_max
         self._jobs = JobRunner(
             transport, self.journal_queue, self.emitter, self._actions, wall=wall, let_go=self._let_go
@@ -183,10 +175,19 @@ class Engine:
     def _waits_for_price(self, session: AccountSession, budgets: Budgets, task_type: str) -> bool:
         return session.price_to_reserve(task_type) is None and budgets.teaches(session.name, self.wall())
 
+    @property
+    def fleet(self) -> Fleet | None:
+        """Set where other processes may take over this client's tickets."""
+        return self._jobs.fleet
+
+    @property
+    def limits(self) -> FleetLimits | None:
+        """Set where other machines share the accounts."""
+        return self._jobs.limits
+
     def share(self, fleet: Fleet, limits: FleetLimits) -> None:
         """Other machines have the same accounts, and may take over this client's tickets."""
-        self.fleet = self._jobs.fleet = fleet
-        self.limits = self._jobs.limits = limits
+        self._jobs.fleet, self._jobs.limits = fleet, limits
 
     # -- opening and closing
 

@@ -98,9 +98,8 @@ class FleetLimits:
             await self.sync(session)
         now = self._clock()
         if view.rooms != rooms:
-            return Deferred(
-                now, Limit.MAX_IN_FLIGHT, maybe_sooner=True
-            )  # at once: things have changed since it was asked
+            # At once: things have changed since it was asked.
+            return Deferred(now, Limit.MAX_IN_FLIGHT, maybe_sooner=True)
         if not no_slot.limit:
             return view.hold(now, Limit.STORE)
         limit = Limit(no_slot.limit)
@@ -175,7 +174,7 @@ class FleetLimits:
         session.scheduler.look_again()
 
     def _told(self, session: AccountSession, report: Report) -> LimitReport:
-        now, what = self._clock(), ReportKind(report.what)
+        now, what = self._clock(), report.what
         match what:
             case ReportKind.OPENED:
                 breaker = report.breaker
@@ -201,8 +200,8 @@ class FleetLimits:
 
     def _take_over(self, session: AccountSession, view: FleetView, seen: AccountSeen) -> None:
         now = self._clock()
-        unsaid = {report.key for report in view.reports if report.what in ("opened", "lifted")}
-        if not any(report.what == "reset" for report in view.reports):
+        unsaid = {report.key for report in view.reports if report.what in (ReportKind.OPENED, ReportKind.LIFTED)}
+        if not any(report.what is ReportKind.RESET for report in view.reports):
             breakers = {}
             for name, stop in seen.stops.items():
                 key = _key_of(session, name)
@@ -212,12 +211,12 @@ class FleetLimits:
                 if breaker is not None:
                     breakers[key] = breaker
             session.guard.breakers.adopt(now, breakers, unsaid)
-        if not any(report.what in ("bad", "counted") for report in view.reports):
+        if not any(report.what in (ReportKind.BAD, ReportKind.COUNTED) for report in view.reports):
             for rule in session.guard.own_rules:
                 ages = seen.bad.get(rule.rule.name, ())
                 rule.seen_by_fleet(now - age + rule.rule.window_s for age in ages if age < rule.rule.window_s)
         view.version = seen.version
-        if not any(report.what == "window" for report in view.reports):
+        if not any(report.what is ReportKind.WINDOW for report in view.reports):
             view.windows = seen.windows
         view.granted([key for name in seen.granted if (key := _key_of(session, name)) is not None])
         view.release()

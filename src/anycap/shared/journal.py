@@ -44,7 +44,7 @@ from anycap.shared.limits import slot_text
 from anycap.shared.money import SpentHere, over_budget
 from anycap.shared.operations import OpenTicket, Operation, expired_line, record_from
 from anycap.shared.status import read_spending
-from anycap.shared.store import Store
+from anycap.shared.store import SIGN_IN_TRIES, Store, keeps_refusing
 
 logger = logging.getLogger("anycap.shared")
 
@@ -196,7 +196,7 @@ class ValkeyJournal:
         member = self.store.member
         intents = [op for op in (*ops, *of_claims) if op.is_intent]
         all_ops, gone = ops, frozenset[str]()
-        for _ in range(3):
+        for _ in range(SIGN_IN_TRIES):
             gone = frozenset(op.ticket_id for op in all_ops if self._is_gone(op))
             ops = [op for op in all_ops if op.ticket_id not in gone]
             args: list[Arg] = [
@@ -220,7 +220,7 @@ class ValkeyJournal:
                 break
             await self._sign_in_again()
         else:
-            raise StoreError("The shared server keeps refusing this member, which signs in again and again.")
+            raise keeps_refusing()
         for ticket_id in unconfirmed:
             self._unconfirmed.pop(ticket_id, None)
         refused = gone.union(map(text_of, answer[1]))

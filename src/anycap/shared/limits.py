@@ -11,10 +11,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from anycap.errors import StoreError
 from anycap.journal.limits import AccountSeen, LimitReport, ReportKind, SlotWish, StopSeen
 from anycap.shared.connections import Arg, text_of
-from anycap.shared.store import Store
+from anycap.shared.store import SIGN_IN_TRIES, Store, keeps_refusing
 
 PROBE_MS = 60_000
 """How long a member has for a probe before another may try: two requests that run into their limit."""
@@ -29,7 +28,7 @@ class ValkeyLimits:
     async def exchange(self, account: str, reports: Sequence[LimitReport]) -> AccountSeen:
         """Tell the store what was seen, and get the account's present state. Raises StoreError."""
         member = self._store.member
-        for _ in range(3):
+        for _ in range(SIGN_IN_TRIES):
             args: list[Arg] = [*member.identity, account, member.names.room, PROBE_MS, len(reports)]
             for report in reports:
                 args += _values(report)
@@ -37,7 +36,7 @@ class ValkeyLimits:
             if answer[0] == b"OK":
                 return _seen(answer)
             await member.renew()
-        raise StoreError("The shared server keeps refusing this member, which signs in again and again.")
+        raise keeps_refusing()
 
 
 def slot_text(wish: SlotWish) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from anycap.errors import StoreError
 from anycap.shared.checks import check
 from anycap.shared.connections import Connections, Link
 from anycap.shared.durability import longest_wait_s
@@ -12,6 +13,16 @@ from anycap.shared.membership import Membership
 from anycap.shared.settings import Shared
 
 OPEN_TIMEOUT_S = 10.0
+SIGN_IN_TRIES = 3
+"""One for a lease that ran out meanwhile, one for a store that came back empty; after that it is no coincidence."""
+
+
+def keeps_refusing() -> StoreError:
+    """The error after so many tries."""
+    return StoreError(
+        f"The shared server has refused this client {SIGN_IN_TRIES} times, though it signed in again each time. Nothing was "
+        "written. Does somebody delete the namespace's keys, or does the server lose them? See anycap doctor --shared."
+    )
 
 
 class Store:

@@ -15,6 +15,7 @@ from attrs import field, frozen
 from anycap.core.admission.circuit_breaker import CircuitBreaker
 from anycap.core.admission.decisions import Deferred, Limit
 from anycap.core.admission.recovery_policy import BlockScope
+from anycap.journal.limits import ReportKind
 from anycap.taxonomy import Code
 
 LOOK_S = 5.0
@@ -25,16 +26,17 @@ OF_THE_ACCOUNT = frozenset({BlockScope.ACCOUNT, BlockScope.NAME})
 """What is shared. Proxies are a caller's own, and an address is seen from one machine."""
 OF_THE_MACHINE = frozenset({Code.IP_NOT_ALLOWED})
 """Stops of the account that another machine need not share: its address may well be on the list."""
+_OF_A_STOP = frozenset({ReportKind.OPENED, ReportKind.LIFTED})
+"""Of these the last one counts."""
+_OF_ITS_OWN = frozenset({ReportKind.BAD, ReportKind.REFUSED, ReportKind.RESET})
+"""What a store that was lost is told all the same: the others are told to it anew."""
 
 
 @frozen
 class Report:
-    """Something that the others have to know: `what` is opened, lifted, bad, refused, probe or reset.
+    """Something that the others have to know; as a `LimitReport`, before anything is put into the store's terms."""
 
-    To a store that was lost also counted (the bad answers under a rule, as far as they are known here) and window.
-    """
-
-    what: str
+    what: ReportKind
     key: str = ""
     """A breaker's key, a ban rule's name, a task type (empty: the account), or a window's name."""
     breaker: CircuitBreaker | None = field(default=None, repr=False)
@@ -95,39 +97,39 @@ class FleetView:
         if is_shared(breaker):
             self._granted.discard(key)
             self._asked.discard(key)
-            self.reports = [it for it in self.reports if it.key != key or it.what not in ("opened", "lifted")]
-            self.reports.append(Report("opened", key, breaker))
+            self.reports = [it for it in self.reports if it.key != key or it.what not in _OF_A_STOP]
+            self.reports.append(Report(ReportKind.OPENED, key, breaker))
 
     def lifted(self, key: str) -> None:
         """A probe was answered well."""
         self._granted.discard(key)
         self._asked.discard(key)
-        self.reports = [it for it in self.reports if it.key != key or it.what not in ("opened", "lifted")]
-        self.reports.append(Report("lifted", key))
+        self.reports = [it for it in self.reports if it.key != key or it.what not in _OF_A_STOP]
+        self.reports.append(Report(ReportKind.LIFTED, key))
 
     def reset(self) -> None:
         """The user, or another key, has lifted all of them."""
         self._granted.clear()
         self._asked.clear()
-        self.reports = [Report("reset")]
+        self.reports = [Report(ReportKind.RESET)]
 
     def refused(self, task_type: str) -> None:
         """The vendor is full (empty: for the account; else: for this task type)."""
-        self.reports.append(Report("refused", task_type))
+        self.reports.append(Report(ReportKind.REFUSED, task_type))
 
     def bad(self, rule: str, until: float) -> None:
         """An answer counts under one of the account's ban rules, until then by this clock."""
-        self.reports.append(Report("bad", rule))
+        self.reports.append(Report(ReportKind.BAD, rule))
 
     def store_lost(self, breakers: Iterable[tuple[str, CircuitBreaker]], rules: Iterable[str]) -> None:
         """The store has forgotten everything: tell it what is known here. Nothing is granted until it has been."""
         self.version = ""
         self._granted.clear()
         self._asked.clear()
-        reports = [it for it in self.reports if it.what in ("bad", "refused", "reset")]
-        reports += [Report("opened", key, breaker) for key, breaker in breakers if is_shared(breaker)]
-        reports += [Report("counted", rule) for rule in rules]
-        self.reports = reports + [Report("window", name) for name in self.windows]
+        reports = [it for it in self.reports if it.what in _OF_ITS_OWN]
+        reports += [Report(ReportKind.OPENED, key, breaker) for key, breaker in breakers if is_shared(breaker)]
+        reports += [Report(ReportKind.COUNTED, rule) for rule in rules]
+        self.reports = reports + [Report(ReportKind.WINDOW, name) for name in self.windows]
 
     # -- probes
 
@@ -137,7 +139,7 @@ class FleetView:
             return True
         if key not in self._asked:
             self._asked.add(key)
-            self.reports.append(Report("probe", key))
+            self.reports.append(Report(ReportKind.PROBE, key))
         return False
 
     def granted(self, keys: Sequence[str]) -> None:

@@ -6,8 +6,7 @@ injected client (`httpx.py`, `aiohttp.py`) brings its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import anyio.to_thread
 from attrs import frozen
@@ -75,12 +74,12 @@ class DirectTransport:
         if self._speaks_https:
             await self._tls.get()
 
-    def send(self, request: Request) -> Coroutine[Any, Any, Answer | Failure]:
+    async def send(self, request: Request) -> Answer | Failure:
         """Send one request and read the whole answer within `request.timeout_s`.
 
         Raises `ConfigurationError` before anything is sent for a URL that a key must not go to.
         """
-        return self._stack.send(request, self._targets[request.url])
+        return await self._stack.send(request, self._targets[request.url])
 
     async def aclose(self) -> None:
         """Close every connection; requests in progress fail with kind `closed`."""
