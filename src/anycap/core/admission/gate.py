@@ -116,12 +116,12 @@ class Gate:
         before, self._before = self._before, None
         rate = self._rate = answers / (now - since)
         self._begin(None)
-        if before is not None and (
-            full * 2 < answers or rate < before[1] * (1.0 + GAIN_PART * (self._opened / before[0] - 1.0))
-        ):
+        if full * 2 < answers:
+            return  # a step that leaves room has met the need, and room that nobody uses opens no connection
+        if before is not None and rate < before[1] * (1.0 + GAIN_PART * (self._opened / before[0] - 1.0)):
             self._opened = before[0]
             self._try_at = now + TRY_AGAIN_S
-        elif full * 2 >= answers and now >= self._try_at and self._opened < self.requests_max:
+        elif now >= self._try_at and self._opened < self.requests_max:
             self._before = self._opened, rate
             self._opened = min(self.requests_max, math.ceil(self._opened * STEP))
 
