@@ -14,11 +14,12 @@ from enum import StrEnum
 from inspect import iscoroutinefunction
 from typing import Any, Protocol, runtime_checkable
 
-from attrs import fields, frozen
+from attrs import fields
 
 from anycap.errors import ConfigurationError
 from anycap.taxonomy import Charged
 from anycap.tickets import Ticket
+from anycap.values import statically_frozen
 
 logger = logging.getLogger("anycap.events")
 
@@ -67,7 +68,7 @@ class EventKind(StrEnum):
     WARNING = "warning"
 
 
-@frozen(kw_only=True, slots=False)
+@statically_frozen(kw_only=True, slots=False)
 class Event:
     """One thing that happened: the fields that every kind has.
 
@@ -103,7 +104,7 @@ class Event:
 _COMMON = frozenset(each.name for each in fields(Event))
 
 
-@frozen(kw_only=True, slots=False)
+@statically_frozen(kw_only=True, slots=False)
 class SolveEvent(Event):
     """A step in the life of one ticket: queued, submitting, accepted, requeued, polled, poll_lost, solved, delivered, failed,
     stalled, in_doubt, abandoned, resumed. Durations are seconds of the monotonic clock, None until known, and None for what
@@ -132,7 +133,7 @@ class SolveEvent(Event):
     """What a solve that ran out of time, or was cancelled in the queue, was waiting on; in the words of `error`."""
 
 
-@frozen(kw_only=True, slots=False)
+@statically_frozen(kw_only=True, slots=False)
 class RequestEvent(Event):
     """One HTTP request: createTask, getTaskResult, getBalance or any other method. `error` where there was one."""
 
@@ -149,7 +150,7 @@ class RequestEvent(Event):
     """As in `SolveEvent`."""
 
 
-@frozen(kw_only=True, slots=False)
+@statically_frozen(kw_only=True, slots=False)
 class ChargeEvent(Event):
     """charged: what one task cost."""
 
@@ -161,7 +162,7 @@ class ChargeEvent(Event):
     """`USD`, `points`, ..."""
 
 
-@frozen(kw_only=True, slots=False)
+@statically_frozen(kw_only=True, slots=False)
 class RoutedEvent(Event):
     """routed: which account was chosen where there was a choice, and why the ones before it were not."""
 
@@ -170,7 +171,7 @@ class RoutedEvent(Event):
     out (`cannot_encode`, `over_budget`, `over_max_cost`, `same_vendor`, `tried`)."""
 
 
-@frozen(kw_only=True, slots=False)
+@statically_frozen(kw_only=True, slots=False)
 class FailoverEvent(Event):
     """failover: `error` is what the account that is left behind came to."""
 
@@ -178,14 +179,14 @@ class FailoverEvent(Event):
     """Where that account was only busy: how long it was waited for."""
 
 
-@frozen(kw_only=True, slots=False)
+@statically_frozen(kw_only=True, slots=False)
 class ReportEvent(Event):
     """reported: the vendor has taken a report about a solution."""
 
     correct: bool
 
 
-@frozen(kw_only=True, slots=False)
+@statically_frozen(kw_only=True, slots=False)
 class ReportVolumeEvent(Event):
     """report_may_not_count: reports count only from accounts with `needed` tasks in `window_s` seconds."""
 
@@ -195,7 +196,7 @@ class ReportVolumeEvent(Event):
     window_s: float
 
 
-@frozen(kw_only=True, slots=False)
+@statically_frozen(kw_only=True, slots=False)
 class AccountEvent(Event):
     """account_state: each stop is written `what it covers: shared code`, as in `account: invalid_key`."""
 
@@ -205,7 +206,7 @@ class AccountEvent(Event):
     """All that hold now."""
 
 
-@frozen(kw_only=True, slots=False)
+@statically_frozen(kw_only=True, slots=False)
 class WarningEvent(Event):
     """warning: something that the user should know and that is no error."""
 

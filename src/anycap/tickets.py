@@ -13,6 +13,7 @@ from enum import StrEnum
 from attrs import field, frozen
 
 from anycap.taxonomy import Charged
+from anycap.values import statically_frozen
 
 TaskId = int | str
 """A vendor's task id, kept in the type it was received in: integer at some vendors, UUID string at others."""
@@ -32,7 +33,7 @@ class TicketState(StrEnum):
     SETTLED = "settled"
 
 
-@frozen
+@statically_frozen
 class Ticket:
     """A claim on one paid task; picklable, and valid in another process that has the same account.
 
@@ -104,7 +105,7 @@ class TicketInfo:
     expires_at: datetime | None
 
 
-@frozen
+@statically_frozen
 class Attempt:
     """One createTask that may have been sent for a solve: at which account, and what it came to.
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field
 
 from anycap.taxonomy import ErrorAnswer, OnPoll
 from anycap.tickets import TaskId
 from anycap.transport.port import Delivery, Failure
+from anycap.values import statically_frozen
 
 
 class AnswerKind(StrEnum):
@@ -34,7 +35,7 @@ class AnswerKind(StrEnum):
     """A 3xx: a wrong base address. `location_host` names where it pointed."""
 
 
-@frozen
+@statically_frozen
 class ParsedAnswer:
     """What one exchange with a vendor came to.
 

@@ -19,6 +19,7 @@ from attrs import field, frozen
 
 from anycap.results import SpendingLine
 from anycap.tickets import TaskId, TicketState
+from anycap.values import statically_frozen
 
 
 class RecordKind(StrEnum):
@@ -51,7 +52,7 @@ _CLOSING = frozenset({
 })  # fmt: skip
 
 
-@frozen
+@statically_frozen
 class Record:
     """One step of one ticket, to be appended. `at` is wall time, seconds since the epoch. `fields` is plain JSON.
 

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import field
 
 from anycap.challenges import Challenge, Proxy, VendorTask
 from anycap.challenges.base import is_object
@@ -27,6 +27,7 @@ from anycap.providers.preflight import check_image, check_proxy, check_user_agen
 from anycap.providers.summary import given, summarise
 from anycap.providers.tasks import ProxyRule, Target, TaskBook, TaskSpec
 from anycap.results import Solution
+from anycap.values import statically_frozen
 
 if TYPE_CHECKING:
     from anycap.providers.catalog import Catalog
@@ -38,7 +39,7 @@ _IN_LIST = ("last", "first")
 """Conversions that put a value, or several, at an end of the vendor's list, where two of our fields share one."""
 
 
-@frozen(kw_only=True)
+@statically_frozen(kw_only=True)
 class Prepared:
     """A challenge made ready for one vendor.
 

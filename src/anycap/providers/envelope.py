@@ -11,17 +11,16 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from attrs import frozen
-
 from anycap.providers.wire import NUMBER_CHARS_MAX
 from anycap.tickets import TaskId
+from anycap.values import statically_frozen
 
 TASK_ID_CHARS_MAX = 200
 AMOUNT_EXPONENT_MAX = 64
 _NOTHING_SAID = frozenset({"", "null"})
 
 
-@frozen
+@statically_frozen
 class Envelope:
     """The fields that every answer of the protocol may have, read leniently; `body` keeps all of them.
 

@@ -13,6 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
+from anycap.values import statically_frozen
+
 Offload = Callable[..., Awaitable[Any]]
 """Runs `function(*args)` off the loop: `anyio.to_thread.run_sync`, or inline under a virtual clock."""
 
@@ -28,7 +30,7 @@ class Delivery(StrEnum):
     """The vendor answered."""
 
 
-@frozen(repr=False)
+@statically_frozen(repr=False)
 class Body:
     """A JSON request body that carries a key: shown as `<body N fields>` until `encode()` makes the bytes to send.
 
@@ -47,7 +49,7 @@ class Body:
         return f"<body {len(self.fields)} fields>"
 
 
-@frozen
+@statically_frozen
 class Request:
     """One HTTP request to a vendor.
 
@@ -67,7 +69,7 @@ class Request:
     ends NOT_SENT. None: no such moment."""
 
 
-@frozen
+@statically_frozen
 class Answer:
     """What the vendor sent back: status, raw body (already inflated and bounded) and the few headers we use."""
 
