@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from itertools import pairwise
+from statistics import mean
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,8 @@ from anycap.core.polling.schedule import Pacer
 from anycap.core.vendor_limits import Timing
 from anycap.errors import ConfigurationError
 from anycap.settings import Polling
+from benchmarks.optimum import LAWS, best_cost
+from benchmarks.pacing import Tally, drive, expected_cost
 
 # Copied by hand from the vendors' pages, not read from the catalogs.
 ANTI_CAPTCHA_TOKEN = Timing(first_s=5, gap_s=3, result_life_s=60)
@@ -305,6 +309,7 @@ def test_a_task_may_be_gone_when_its_result_or_its_life_could_be_over(
 
 
 TWO_CAPTCHA = Timing(first_s=10.0, gap_s=5.0, min_first_s=10.0, min_gap_s=5.0)
+TWO_CAPTCHA_IMAGE = Timing(first_s=5, gap_s=5, min_first_s=5, min_gap_s=5)
 """Tokens at 2Captcha: 10 s before the first poll, 5 s between, "else your account or address is blocked"."""
 
 
@@ -316,6 +321,29 @@ def test_nothing_learned_goes_below_the_vendors_floors(chance: float) -> None:
     assert 10.0 <= pacer.first_age_s(chance) < 10.8
     after = pacer.next_age_s(sent_age_s=10.0, ended_age_s=10.2, polls=1)
     assert after is not None and after >= 15.2
+
+
+def test_at_the_floor_some_first_polls_wait_longer_to_see_whether_it_pays() -> None:
+    pacer = Pacer(TWO_CAPTCHA_IMAGE, Polling())
+    for _ in range(40):  # half are there at the floor, the others at the second look
+        pacer.solved(after_age_s=0.0, by_age_s=5.0, exact_age_s=None)
+        pacer.processing(after_age_s=0.0, by_age_s=5.0)
+        pacer.solved(after_age_s=5.0, by_age_s=10.2, exact_age_s=None)
+    first, last = pacer.first_age_s(0.0), pacer.first_age_s(0.999)
+    assert first == 5.0  # the floor itself, not the next edge of the table
+    assert 5.5 < last < 10.0
+
+
+def test_what_comes_just_after_the_floor_is_found_at_2captchas_images() -> None:
+    # 5.0 s is the earliest first poll, 6.3 s the best one: asked at the floor every time, nobody would see why.
+    law = LAWS[1]
+    best = best_cost(law, 1.0, 5.2, 5.0).total(1.0)
+    ratios = []
+    for seed in range(24):
+        pacer = Pacer(TWO_CAPTCHA_IMAGE, Polling())
+        drive(pacer, law, 200, random.Random(seed), Tally(0.2, 5.0, 60.0))
+        ratios.append(expected_cost(pacer, law, 0.2).total(1.0) / best)
+    assert mean(ratios) < 1.08
 
 
 def test_a_callback_does_not_bring_a_poll_below_the_floors() -> None:

@@ -11,13 +11,16 @@ from math import exp, inf
 
 from anycap.core.polling.solve_times import BINS, EDGES_S, TOTAL_MAX, WIDTHS_S
 
+NEAR = 0.04
+"""A first poll may cost this part more than the best one to count as nearly as good."""
+
 
 def best_plan(
     hazard: Sequence[float], price_s: float, first_min_s: float, gap_min_s: float, gap_max_s: float
-) -> list[float]:
+) -> tuple[list[float], float]:
     """By bin edge: the age of the next poll after one sent at that edge, for the least delay + `price_s` x polls.
 
-    At edge 0 stands the first poll, not before `first_min_s`.
+    At edge 0 stands the first poll, not before `first_min_s`. The second value is the latest first poll that is nearly as good.
 
     With S(t) the part still unsolved and W(t) = S(t) x cost from t on, W(t) = price x S(t) + the least over t' of (the
     delay of those solved between t and t') + W(t'). The delay only grows with t', which ends each search early.
@@ -54,4 +57,12 @@ def best_plan(
                 least, best = cost, then
         rest[index] = price_s * left[index] + least
         plan[index] = EDGES_S[best]
-    return plan
+    near = best
+    while (
+        near < latest
+        and EDGES_S[near + 1] * mass[near + 1] - moment[near + 1] + rest[near + 1] <= least + NEAR * rest[0]
+    ):
+        near += 1
+    # The edge after the floor stands for the floor itself.
+    plan[0] = first_min_s if best == soonest else EDGES_S[best]
+    return plan, max(plan[0], EDGES_S[near] if near > best else 0.0)

@@ -45,7 +45,7 @@ SPREAD = 0.3
 """Part of a gap over which the first polls of tasks accepted together are spread while nothing is learned."""
 SPREAD_MIN, SPREAD_BEFORE = 0.1, 0.88
 """The same for a learned first poll, as part of its age, and how much of that lies before it: too late costs more."""
-EXPLORE, EXPLORE_FROM_TASKS, EXPLORE_HALF_TASKS = 0.7, 8.0, 17.0
+EXPLORE, EXPLORE_FROM_TASKS, EXPLORE_HALF_TASKS = 0.7, 8.0, 19.0
 """While little is known, first polls are spread wider: what happens before them is seen in no other way."""
 EXPLORE_LONGER = 2.0
 """How much longer where the vendor has a floor before the first poll. What is solved before the floor looks like one lump
@@ -93,9 +93,10 @@ class Pacer:
         learns = polling.adaptive and not self._exact and not timing.sync
         self._times = SolveTimes(self._default_hazard) if learns else None
         self._unseen = 0
-        self._spread = SPREAD_MIN
         self._plan: list[float] | None = None
         """By bin edge: the age of the next poll after one sent then. None: the vendor's default."""
+        self._first_ages_s = (0.0, 0.0)
+        """The earliest and the latest first poll, once there is a plan."""
 
     @property
     def gap_s(self) -> float:
@@ -114,7 +115,8 @@ class Pacer:
         if self._plan is None:
             age_s = self._first_s + chance * SPREAD * self._gap_s
         else:
-            age_s = self._plan[0] * (1.0 + self._spread * (chance - SPREAD_BEFORE))
+            earliest_s, latest_s = self._first_ages_s
+            age_s = earliest_s + chance * (latest_s - earliest_s)
         return min(max(age_s, self._plan_first_s), self._gap_max_s)
 
     def next_age_s(
@@ -238,11 +240,18 @@ class Pacer:
         """Make the table anew from what is known."""
         times.redraw()
         self._unseen = 0
-        known = times.known
+        plan, near_s = best_plan(times.hazard, self._price_s, self._plan_first_s, self._plan_gap_s, self._gap_max_s)
+        self._plan = plan
+        first_s, floor_s = plan[0], self._plan_first_s
         half_tasks = EXPLORE_HALF_TASKS * (EXPLORE_LONGER if self._min_first_s > 0.0 else 1.0)
-        explore = EXPLORE * min(known / EXPLORE_FROM_TASKS, 1.0) / (1.0 + known / half_tasks)
-        self._spread = max(explore, SPREAD_MIN)
-        self._plan = best_plan(times.hazard, self._price_s, self._plan_first_s, self._plan_gap_s, self._gap_max_s)
+        explore = EXPLORE * min(times.known / EXPLORE_FROM_TASKS, 1.0) / (1.0 + times.known / half_tasks)
+        width_s = max(explore, SPREAD_MIN) * first_s
+        earliest_s = first_s - SPREAD_BEFORE * width_s
+        latest_s = earliest_s + width_s
+        if earliest_s < floor_s and self._min_first_s > 0.0:
+            # The floor would press all first polls into one age, and whether waiting longer is better would never be seen.
+            earliest_s, latest_s = floor_s, max(latest_s, near_s)
+        self._first_ages_s = earliest_s, latest_s
 
     def _bounded(self, sent_s: float, ended_s: float, polls: int, gap_s: float, widen_s: float) -> float | None:
         limit, end_s = self._timing.polls_max, self._end_s
