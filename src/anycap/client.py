@@ -199,6 +199,7 @@ class Client(VendorMethods):
         limits = FleetLimits(ValkeyLimits(journal.store), self._sessions, self._now)
         self._engine.share(fleet, limits)
         journal.wish_for = limits.wish_for
+        self._budgets.ahead_s = journal.ahead_s
         journal.on_room = self._room
         journal.on_silence = limits.silent
         journal.on_emptied = limits.store_lost
@@ -609,10 +610,11 @@ class Client(VendorMethods):
         [('anti-captcha', 'crawl', Decimal('0.002000'), 'USD')]
         """
         self._engine.check_open()
-        first = start_of_day(since, self._runtime.wall())
         if not offers(self._journal, Capability.BUDGETS):
             raise ConfigurationError("this client's journal does not count what is spent; see receipts()")
-        return await self._journal.spending(first)
+        # The day of a fleet is its server's.
+        wall = self._runtime.wall() if self._fleet_journal is None else self._fleet_journal.now()
+        return await self._journal.spending(start_of_day(since, wall))
 
     def health(self) -> ClientHealth:
         """The state of every account, by name: readiness in one word, windows, queues, cool-downs with reason and end.

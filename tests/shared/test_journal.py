@@ -318,6 +318,29 @@ async def test_a_member_whose_clock_is_a_day_ahead_forgets_nothing_too_early(val
     await a.aclose()
 
 
+async def test_times_are_read_by_the_readers_clock_whatever_that_of_the_writer_says(valkey: Valkey) -> None:
+    name, day_s = namespace(), 86_400.0
+    a = member(valkey.url, name, wall=lambda: 1_000_000.0)
+    ahead = member(valkey.url, name, wall=lambda: 1_000_000.0 + day_s)
+    tool = member(valkey.url, name, wall=lambda: 1_000_000.0 - day_s, observe=True)
+    for each in (a, ahead, tool):
+        await each.open()
+    await a.write([record(K.INTENT, created_at=999_990.0), record(K.ACCEPTED, at=1_000_001.0, task_id=7)])
+    await a.write([record(K.RESULT, at=1_000_020.0, body=BODY, expires_at=1_000_060.0)])
+    for journal, off_s in ((a, 0.0), (ahead, day_s), (tool, -day_s)):
+        entry = await journal.find("t1")
+        assert entry is not None
+        times = (entry.created_at, entry.accepted_at, entry.ended_at, entry.expires_at)
+        assert times == (1_000_000.0 + off_s, 1_000_001.0 + off_s, 1_000_020.0 + off_s, 1_000_060.0 + off_s)
+        # In the hour before by each one's own clock; their clocks agree with no other.
+        hour = EntryFilter(since=1_000_000.0 + off_s - 3_600.0)
+        assert [it.ticket_id for it in await journal.entries(where=hour)] == ["t1"]
+        assert await journal.entries(where=EntryFilter(since=1_000_000.0 + off_s + 1.0)) == []
+        assert abs(journal.now() - time.time()) < 5.0
+    for each in (tool, ahead, a):
+        await each.aclose()
+
+
 # -- the store goes away
 
 

@@ -134,7 +134,7 @@ def draw(seed: int) -> FleetPlan:
         durability=chance.choice(("fsync", "fsync", "replica", "memory")),
         slots=chance.choice((2, 4, 50)),
         solve_s=chance.choice(((2.0, 12.0), (20.0, 60.0))),
-        skews=tuple((chance.uniform(0.95, 1.05), chance.choice((0.0, -20.0, 20.0))) for _ in range(places)),
+        skews=tuple((chance.uniform(0.95, 1.05), chance.choice((0.0, -86_400.0, 86_400.0))) for _ in range(places)),
         faults=tuple(faults),
         arrivals=tuple(sorted(arrivals, key=lambda each: each.at)),
         troubles=tuple(sorted(troubles, key=lambda each: each.at)),

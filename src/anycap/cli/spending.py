@@ -54,9 +54,9 @@ def run(options: argparse.Namespace) -> int:
     output = Output(as_json=options.json)
     try:
         by = _by(options.by)
-        since = start_of_day(options.since, time.time())
+        since = start_of_day(options.since, time.time())  # said before anything is opened: it may be no day
         if options.shared is not None:
-            lines = asyncio.run(_shared(options, since))
+            lines = asyncio.run(_shared(options))
         else:
             lines = look(options.journal, lambda journal: journal.spending(since))
     except AnycapError as error:
@@ -69,13 +69,15 @@ def run(options: argparse.Namespace) -> int:
     return OK
 
 
-async def _shared(options: argparse.Namespace, since: float) -> Sequence[SpendingLine]:
-    from anycap.journal.budgets import day_number
+async def _shared(options: argparse.Namespace) -> Sequence[SpendingLine]:
+    from anycap.journal.budgets import day_number, start_of_day
     from anycap.shared.names import Names
     from anycap.shared.status import connected, read_spending
 
     shared = read_shared(options)
     async with connected(shared) as link:
+        ((seconds, _),) = await link.ask(("TIME",))
+        since = start_of_day(options.since, float(seconds))  # today is the server's
         return await read_spending(link, Names(shared.namespace), day_number(since))
 
 

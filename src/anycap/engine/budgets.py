@@ -7,7 +7,7 @@ price at work, so that the next one waits for what it teaches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 from anycap.core.solve import Solve
@@ -28,7 +28,9 @@ class Budgets:
         self._own = own
         self._rates = rates
         self._of: dict[str, Budget] = {}
-        # By account: why it is passed over, the wall second from which it is asked again, and the day for which that holds.
+        self.ahead_s: Callable[[], float] = lambda: 0.0
+        """How far the clock by which days begin and end is ahead of this machine's."""
+        # By account: why it is passed over, and the second of that clock from which it is asked again.
         self._used_up: dict[str, tuple[OverBudget, float]] = {}
         # By account: unfinished tasks of unknown price, with the day of each.
         self._unpriced: dict[str, dict[str, int]] = {}
@@ -74,23 +76,24 @@ class Budgets:
         if found is None:
             return None
         over, until = found
-        return over if wall < until else None
+        return over if wall + self.ahead_s() < until else None
 
     def teaches(self, account: str, wall: float) -> bool:
         """Whether a task of unknown price of this account is unfinished: the next one waits for what it costs."""
         unpriced = self._unpriced.get(account)
         if not unpriced or account not in self._of:
             return False
-        today = day_number(wall)
+        today = day_number(wall + self.ahead_s())
         return any(day == today for day in unpriced.values())
 
     def admitted(self, solve: Solve, wall: float) -> None:
         """The journal holds its INTENT."""
         if solve.price is None:
-            self._unpriced.setdefault(solve.account, {})[solve.id] = day_number(wall)
+            self._unpriced.setdefault(solve.account, {})[solve.id] = day_number(wall + self.ahead_s())
 
     def refused(self, account: str, over: OverBudget, wall: float) -> BudgetError:
         """The journal found no room for a task of this account: the error for its caller."""
+        wall += self.ahead_s()
         if over.account is not None:
             self._used_up[account] = (over, min(wall + RECHECK_S, next_day(wall).timestamp()))
         return budget_error(over, wall)

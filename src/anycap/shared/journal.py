@@ -42,7 +42,7 @@ from anycap.shared.connections import Arg, Unanswered, text_of
 from anycap.shared.durability import check_replies, commands_behind
 from anycap.shared.limits import slot_text
 from anycap.shared.money import SpentHere, over_budget
-from anycap.shared.operations import OpenTicket, Operation, expired_line, record_from
+from anycap.shared.operations import OpenTicket, Operation, expired_line, moved, moved_back, record_from
 from anycap.shared.status import read_spending
 from anycap.shared.store import SIGN_IN_TRIES, Store, keeps_refusing
 
@@ -184,7 +184,8 @@ class ValkeyJournal:
         return await self._write(of_claims, rows)
 
     def _rows(self, records: Iterable[Record]) -> list[Row]:
-        return [row_of(record, self._settings.keep_s) for record in records]
+        ahead_s = self.ahead_s()
+        return [row_of(moved(record, ahead_s), self._settings.keep_s) for record in records]
 
     async def _write(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Obstacle | None]:
         await self._replay_if_needed()
@@ -201,7 +202,7 @@ class ValkeyJournal:
             ops = [op for op in all_ops if op.ticket_id not in gone]
             args: list[Arg] = [
                 *member.identity, member.names.changes, len(ops), len(of_claims), member.grace_ms, member.names.room,
-                self._wall_ms(), *(value for op in (*ops, *of_claims) for value in op.values()),
+                *(value for op in (*ops, *of_claims) for value in op.values()),
             ]  # fmt: skip
             try:
                 answer, *replies = await self.store.durable.run_script(
@@ -288,8 +289,13 @@ class ValkeyJournal:
         wish = self.wish_for(intent)
         return "" if wish is None else slot_text(wish)
 
-    def _wall_ms(self) -> int:
-        return int(self._wall() * 1000)
+    def ahead_s(self) -> float:
+        """How many seconds the clock of the fleet, which is its server's, is ahead of this machine's."""
+        return self.store.member.clock.ahead_s(self._wall())
+
+    def now(self) -> float:
+        """What time it is by the clock of the fleet: its days begin and end by it."""
+        return self._wall() + self.ahead_s()
 
     async def _write_unconfirmed(self) -> None:
         if self._unconfirmed:
@@ -363,7 +369,7 @@ class ValkeyJournal:
     async def _replay(self, args: Sequence[Arg]) -> None:
         member, durability = self.store.member, self.store.shared.durability
         answer, *replies = await self.store.durable.run_script(
-            "replay", member.names.keys, [*member.identity, self._wall_ms(), *args], *commands_behind(durability)
+            "replay", member.names.keys, [*member.identity, *args], *commands_behind(durability)
         )
         if answer[0] != b"OK":
             await member.renew()
@@ -450,7 +456,7 @@ class ValkeyJournal:
         return found
 
     async def spending(self, since: float) -> list[SpendingLine]:
-        """What the fleet has spent and holds back, from the UTC day of the wall second `since` on."""
+        """What the fleet has spent and holds back, from the UTC day of `since` on: a second of the fleet's clock, see `now`."""
         self._check()
         return await read_spending(self.store.quick, self.store.member.names, day_number(since))
 
@@ -484,7 +490,8 @@ class ValkeyJournal:
         try:
             ticket_id = read_ticket_id(text_of(ticket_id))
             text = text_of(body) if body and len(body) <= ROW_CHARS_MAX else None
-            records = [record_from(line, text) for line in text_of(log).splitlines()]
+            ahead_s = self.ahead_s()
+            records = [moved_back(*record_from(line, text), ahead_s) for line in text_of(log).splitlines()]
             first, *later = records
         except (UnreadableRow, ValueError) as error:
             why = str(error)
@@ -551,11 +558,12 @@ class ValkeyJournal:
         if self._observe:
             return 0
         member = self.store.member
+        now += self.ahead_s()
         line, oldest = expired_line(now), day_number(now) - DAYS_KEPT
         erased, more = 0, 1
         while more:
             args: list[Arg] = [
-                *member.identity, now, now - self._settings.keep_s, line, TIDY_MOST, oldest, self._wall_ms(),
+                *member.identity, now, now - self._settings.keep_s, line, TIDY_MOST, oldest,
             ]  # fmt: skip
             (answer,) = await self.store.quick.run_script("tidy", member.names.keys, args)
             if answer[0] != b"OK":

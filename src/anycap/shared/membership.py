@@ -18,6 +18,7 @@ from collections.abc import Callable
 import anyio
 
 from anycap.errors import StoreError
+from anycap.shared.clock import ServerClock
 from anycap.shared.connections import Arg, Connections, text_of
 from anycap.shared.names import Names
 from anycap.shared.settings import Shared
@@ -59,6 +60,7 @@ class Membership:
         self.on_fenced: Callable[[], object] = lambda: None
         """Called when another member has taken over what this one had."""
         self._elapsed = elapsed
+        self.clock = ServerClock(elapsed)
         self._leased_until = -math.inf
         self._turn = anyio.Lock()
         self._about = json.dumps(
@@ -112,8 +114,15 @@ class Membership:
         self._leased_until = sent + lease_s * HOLDER_SHARE
         self.dead = [text_of(owner) for owner in answer[3]]
         self.orphans = bool(answer[4])
+        self.clock.learn(answer[6], sent)
         self.on_members(answer[5])
         return True
+
+    async def ask_time(self) -> None:
+        """Learn the server's time, as every renewal does. Raises StoreError."""
+        sent = self._elapsed()
+        ((seconds, micros),) = await self.connections.quick.ask(("TIME",))
+        self.clock.learn(int(seconds) * 1000 + int(micros) // 1000, sent)
 
     async def keep_alive(self) -> None:
         """Renew the lease in time; until cancelled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
 from attrs import define, field, frozen
@@ -113,6 +113,27 @@ def expired_line(at: float) -> str:
 
 def _line(kind: str, at: float, fields: str) -> str:
     return f"[{json.dumps(str(kind))},{at!r},{fields}]"
+
+
+_TIMES = ("created_at", "expires_at")
+"""What is a time of the writer's clock among the fields of its records. Those of vendors are in their answers, and stay."""
+
+
+def moved(record: Record, seconds: float) -> Record:
+    """A record with its times so much later: as the server's clock has them."""
+    if not seconds:
+        return record
+    return Record(record.ticket_id, record.kind, record.at + seconds, _moved(record.fields, seconds))
+
+
+def moved_back(kind: str, at: float, fields: dict[str, Any], seconds: float) -> tuple[str, float, dict[str, Any]]:
+    """What a record says with its times so much earlier: as the reader's clock has them."""
+    return (kind, at - seconds, _moved(fields, -seconds)) if seconds else (kind, at, fields)
+
+
+def _moved(fields: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    times = {name: fields[name] + seconds for name in _TIMES if isinstance(fields.get(name), int | float)}
+    return {**fields, **times}
 
 
 def record_from(line: str, body: str | None) -> tuple[str, float, dict[str, Any]]:

@@ -60,6 +60,8 @@ class Store:
             await check(self.shared, self.quick, self.member.names)
             if join:
                 await self.member.sign_in()
+            else:
+                await self.member.ask_time()
         except BaseException:
             await self._connections.close()
             raise

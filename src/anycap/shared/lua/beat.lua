@@ -2,7 +2,7 @@
 -- milliseconds, what the owner says of itself, the generation that it knows (empty: none), how long the members of a store that was
 -- lost have to write again what they had in it, in milliseconds.
 -- Answers: 'OK' or 'FENCE' (the lease was over, and another has taken over), generation, fence, the owners that are dead beyond
--- the grace, whether there are open tickets that are nobody's, how many members live.
+-- the grace, whether there are open tickets that are nobody's, how many members live, the time in milliseconds.
 local owner, fence, lease, grace = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local generation = call('HGET', META, 'generation')
 if not generation then
@@ -32,4 +32,4 @@ if now >= tonumber(call('HGET', META, 'hold') or '0') then
   dead = call('ZRANGEBYSCORE', MEMBERS, '-inf', '(' .. (now - grace), 'LIMIT', 0, 100)
 end
 local alive = #call('ZRANGEBYSCORE', MEMBERS, '(' .. now, '+inf')
-return {'OK', generation, known, dead, tonumber(call('HGET', META, 'orphans') or '0'), alive}
+return {'OK', generation, known, dead, tonumber(call('HGET', META, 'orphans') or '0'), alive, now}

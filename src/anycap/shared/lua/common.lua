@@ -41,12 +41,6 @@ local function milliseconds()
 end
 local now = milliseconds()
 
--- A second of the caller's wall clock, by the server's: `wall` is what the caller's clock shows, in milliseconds. By whole seconds,
--- so that the way to the server does not move a time that both clocks agree on.
-local function by_server(second, wall)
-  return tonumber(second) + math.floor((now - tonumber(wall)) / 1000 + 0.5)
-end
-
 local function is_alive(owner)
   local ends = owner ~= '' and call('ZSCORE', MEMBERS, owner)
   return ends and tonumber(ends) > now

@@ -57,9 +57,9 @@ local function digits_of(sum)
   return text
 end
 
--- The server's day of what the caller's clock says happened at `at` and shows `wall` now, both in milliseconds.
-local function day_at(at, wall)
-  return math.max(0, math.min(DAY_MAX, math.floor((now - (wall - at)) / DAY_MS)))
+-- The day of a time in milliseconds.
+local function day_at(at)
+  return math.max(0, math.min(DAY_MAX, math.floor(at / DAY_MS)))
 end
 
 -- Of one day: account, currency, what is spent or held back, tasks of unknown price; for each account and currency.
@@ -104,7 +104,7 @@ local function book(held, sign, cost, tasks)
 end
 
 -- An INTENT is written. `money`: its time, account, currency, task type, tag and price (empty: nobody knows), a line each.
-local function hold_back(id, money, wall)
+local function hold_back(id, money)
   local held = call('HGET', HELD, id)
   if held then
     call('HDEL', HELD, id)
@@ -112,7 +112,7 @@ local function hold_back(id, money, wall)
   end
   if money == '' then return end
   held = lines_of(money)
-  held[1] = string.format('%d', day_at(tonumber(held[1]), wall))
+  held[1] = string.format('%d', day_at(tonumber(held[1])))
   call('HSET', HELD, id, table.concat(held, '\n'))
   book(held, 1, '0', 0)
 end
@@ -130,9 +130,9 @@ end
 -- The first limit that one more task does not fit into: its number, 1 if it only has to wait for another of unknown price, and the
 -- day's totals; false if it fits. `budget`: the number of limits, then account (empty: all), currency and amount of each, then
 -- currency and rate of each rate.
-local function over_budget(money, budget, wall)
+local function over_budget(money, budget)
   local task, b = lines_of(money), lines_of(budget)
-  local account, currency, price, day = task[2], task[3], task[6], day_at(tonumber(task[1]), wall)
+  local account, currency, price, day = task[2], task[3], task[6], day_at(tonumber(task[1]))
   local limits, rates, one_to_one = tonumber(b[1]), {}, {1}
   for i = 2 + 3 * limits, #b - 1, 2 do rates[b[i]] = pieces(b[i + 1]) end
   local totals = totals_of(day)

@@ -1,13 +1,13 @@
--- Write again what the store may have lost: the open tickets of an owner, and what it has spent. ARGV: generation, owner, fence, the
--- caller's wall clock in milliseconds, number of tickets, then for each: ticket, its records, its solution, the wall second from which
--- that is erased, its key, its slot's wish, what it holds back; then for a store that was lost what the owner's tasks have cost: as
+-- Write again what the store may have lost: the open tickets of an owner, and what it has spent. ARGV: generation, owner, fence,
+-- number of tickets, then for each: ticket, its records, its solution, the second from which that is
+-- erased, its key, its slot's wish, what it holds back; then for a store that was lost what the owner's tasks have cost: as
 -- money.lua takes what an INTENT holds back, the cost for the price and the number of tasks behind it.
 -- Answers: 'OK', the tickets that are another's by now.
 local reason = why_not(ARGV[1], ARGV[2], ARGV[3])
 if reason then return {reason} end
-local me, wall, tickets, refused = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), {}
+local me, tickets, refused = ARGV[2], tonumber(ARGV[4]), {}
 for i = 0, tickets - 1 do
-  local id, log, body, erase_at, key, wish, money = unpack(ARGV, 6 + 7 * i, 12 + 7 * i)
+  local id, log, body, erase_at, key, wish, money = unpack(ARGV, 5 + 7 * i, 11 + 7 * i)
   local owner = call('HGET', OWNERS, id)
   if owner == '' or not owner then call('HSET', OWNERS, id, me) end
   if not owner then
@@ -15,10 +15,10 @@ for i = 0, tickets - 1 do
     call('ZADD', ALL, number, id)
     call('ZADD', OPEN, number, id)
     call('HSET', LOGS, id, log)
-    hold_back(id, money, wall)
+    hold_back(id, money)
     if body ~= '' then
       call('HSET', BODIES, id, body)
-      call('ZADD', ERASE, by_server(erase_at, wall), id)
+      call('ZADD', ERASE, erase_at, id)
     end
     if key ~= '' then
       local before = call('HGET', BY_KEY, key)
@@ -39,11 +39,11 @@ for i = 0, tickets - 1 do
   end
 end
 -- Once, should the answer get lost.
-if #ARGV > 5 + 7 * tickets and call('HSETNX', META, 'spent ' .. me, 1) == 1 then
-  for i = 6 + 7 * tickets, #ARGV do
+if #ARGV > 4 + 7 * tickets and call('HSETNX', META, 'spent ' .. me, 1) == 1 then
+  for i = 5 + 7 * tickets, #ARGV do
     local spent = lines_of(ARGV[i])
     local cost, tasks = spent[6], tonumber(spent[7])
-    spent[1], spent[6] = string.format('%d', day_at(tonumber(spent[1]), wall)), '0'
+    spent[1], spent[6] = string.format('%d', day_at(tonumber(spent[1]))), '0'
     book(spent, 0, cost, tasks)
   end
 end

@@ -1,10 +1,10 @@
--- Erase solutions whose validity is over, and closed tickets whose keeping time is. ARGV: generation, owner, fence, the wall
--- second, the wall second up to whose ends tickets are forgotten, the line of an EXPIRED record, how many at most, the day before
--- which nobody asks any more what was spent, the caller's wall clock in milliseconds.
+-- Erase solutions whose validity is over, and closed tickets whose keeping time is. ARGV: generation, owner, fence, the
+-- second up to which solutions are erased, the one up to whose ends tickets are forgotten, the line of an EXPIRED record, how many at most, the day before
+-- which nobody asks any more what was spent.
 -- Answers: 'OK', how many were erased, whether there may be more.
 local reason = why_not(ARGV[1], ARGV[2], ARGV[3])
 if reason then return {reason} end
-local at, line, most = by_server(ARGV[4], ARGV[9]), ARGV[6], tonumber(ARGV[7])
+local at, line, most = ARGV[4], ARGV[6], tonumber(ARGV[7])
 local lapsed = call('ZRANGEBYSCORE', ERASE, '-inf', at, 'LIMIT', 0, most)
 for _, id in ipairs(lapsed) do
   call('HDEL', BODIES, id)
@@ -17,7 +17,7 @@ for _, id in ipairs(lapsed) do
   end
 end
 local forgotten = 0
-local old = call('ZRANGEBYSCORE', CLOSED, '-inf', by_server(ARGV[5], ARGV[9]), 'LIMIT', 0, most)
+local old = call('ZRANGEBYSCORE', CLOSED, '-inf', ARGV[5], 'LIMIT', 0, most)
 for _, id in ipairs(old) do
   if call('SISMEMBER', FOREIGN, id) == 0 then
     forgotten = forgotten + 1

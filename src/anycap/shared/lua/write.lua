@@ -1,8 +1,8 @@
 -- Append records and carry out claims, each of them or none of it.
 --
--- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds, channel for slots, the
--- caller's wall clock in milliseconds; then for each record eleven values: ticket, what it is (a letter), its line, its wall second,
--- its solution, the wall second from which that is erased, its key, what an INTENT holds back or the end of a task costs (money.lua),
+-- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds, channel for slots;
+-- then for each record eleven values: ticket, what it is (a letter), its line, its second,
+-- its solution, the second from which that is erased, its key, what an INTENT holds back or the end of a task costs (money.lua),
 -- the ticket after which the key is claimed and what was seen of it (two lines), the wish for a slot (slots.lua; empty: none is
 -- needed), the budget (empty: none). The records of claims are the last.
 --   i intent  r result  d delivered or reported  s settled  c another closing one  a accepted  q in doubt  o another  f of a later release
@@ -13,7 +13,6 @@
 local reason = why_not(ARGV[1], ARGV[2], ARGV[3])
 if reason then return {reason} end
 local me, channel, records, claims, grace = ARGV[2], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local wall = tonumber(ARGV[9])
 local refused, answers, told = {}, {}, {}
 
 local function append(id, line)
@@ -66,7 +65,7 @@ local function write(id, what, line, at, body, erase_at, key, money)
     call('ZREM', CLOSED, id)
     call('ZADD', OPEN, number(id), id)
     erase_body(id)
-    hold_back(id, money, wall)
+    hold_back(id, money)
     if key == '' then
       call('SREM', KEPT, id)
     else
@@ -82,11 +81,11 @@ local function write(id, what, line, at, body, erase_at, key, money)
     if what == 'r' then
       if not call('ZSCORE', CLOSED, id) and body ~= '' then
         call('HSET', BODIES, id, body)
-        call('ZADD', ERASE, by_server(erase_at, wall), id)
+        call('ZADD', ERASE, erase_at, id)
       end
     elseif what == 'd' or what == 's' or what == 'c' then
       -- A second closing record does not prolong how long the ticket is kept.
-      call('ZADD', CLOSED, 'NX', by_server(at, wall), id)
+      call('ZADD', CLOSED, 'NX', at, id)
       call('ZREM', OPEN, id)
       if what ~= 'd' or call('SISMEMBER', KEPT, id) == 0 then erase_body(id) end
     elseif what == 'f' then
@@ -111,7 +110,7 @@ local function claim_intent(id, what, line, at, body, erase_at, key, money, afte
     local last = string.match(call('HGET', LOGS, latest) or '', '([^\n]*)\n$') or ''
     if seen == 'not_created' and string.sub(last, 1, 14) ~= '["not_created"' then return ticket_of(latest) end
   end
-  local held = budget ~= '' and money ~= '' and over_budget(money, budget, wall) or wish ~= '' and take_slot(id, wish)
+  local held = budget ~= '' and money ~= '' and over_budget(money, budget) or wish ~= '' and take_slot(id, wish)
   if held then return held end
   if not write(id, what, line, at, body, erase_at, key, money) then return ticket_of(id) end
   return 1
@@ -133,7 +132,7 @@ local function claim_ticket(id)
 end
 
 for i = 0, records + claims - 1 do
-  local at = 9 + 11 * i
+  local at = 8 + 11 * i
   local id, what = ARGV[at + 1], ARGV[at + 2]
   if i >= records then
     answers[#answers + 1] = what == 't' and claim_ticket(id) or what ~= 't' and claim_intent(unpack(ARGV, at + 1, at + 11)) or false
