@@ -1,4 +1,4 @@
-"""Without a key nothing of keys is on the way of a solve; with one, SQLite takes at most a tenth more calls. Counted."""
+"""Without a key nothing of keys is on the way of a solve; with one, SQLite takes a few more calls. Counted."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def test_a_solve_without_a_key_writes_four_records_and_reads_nothing(tmp_path: P
     assert read == []
 
 
-def test_a_key_costs_at_most_a_tenth_more_calls_on_sqlite(tmp_path: Path) -> None:
+def test_a_key_costs_a_few_calls_more_on_sqlite(tmp_path: Path) -> None:
     plain = sum(calls_of(tmp_path / "plain.db", without_key).values()) / SOLVES
     keyed = sum(calls_of(tmp_path / "keyed.db", with_key).values()) / SOLVES
     print(f"{plain:.1f} calls a solve, {keyed:.1f} with a key")
-    assert plain < keyed <= 1.10 * plain
+    assert plain < keyed <= 1.06 * plain  # with what the libraries do: `benchmarks keys`, at most 1.10

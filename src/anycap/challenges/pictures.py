@@ -109,6 +109,16 @@ def _field_names(kind: type[Challenge[Any]]) -> tuple[str, ...]:
     return tuple(each.name for each in fields(kind) if each.type not in _NEVER_IMAGES)
 
 
+def may_hold_images(kind: type[Challenge[Any]]) -> bool:
+    """Whether a challenge of this class has a field for images.
+
+    >>> from anycap.challenges import Turnstile
+    >>> may_hold_images(FunCaptchaGrid), may_hold_images(Turnstile)
+    (True, False)
+    """
+    return bool(_field_names(kind))
+
+
 def images_of(challenge: Challenge[Any]) -> list[Image]:
     """Every image that a challenge carries, in field order.
 

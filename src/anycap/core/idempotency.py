@@ -16,7 +16,7 @@ from typing import Any
 from attrs import define
 
 from anycap.challenges import Challenge, VendorTask
-from anycap.challenges.pictures import images_of
+from anycap.challenges.pictures import images_of, may_hold_images
 from anycap.journal.port import Entry, RecordKind
 from anycap.taxonomy import Category, Charged, Code, ErrorRow, Retry
 
@@ -127,6 +127,8 @@ _IDENTITY = (
 )  # fmt: skip
 """Fields that say which page and widget, or which pictures, a challenge is of; none of them changes from visit to visit."""
 _VENDOR_IDENTITY = ("websiteURL", "websiteKey", "websitePublicKey")
+_ENCODER = json.JSONEncoder(sort_keys=True)
+"""What `json.dumps` makes for every call. Journals hold hashes of what it gives: it must go on giving that."""
 
 
 @functools.cache
@@ -144,17 +146,19 @@ def fingerprint_of(challenge: Challenge[Any]) -> str:
     >>> fingerprint_of(page) == fingerprint_of(RecaptchaV2("https://example.com", "6Le-site-key"))
     True
     """
+    kind = type(challenge)
     named: dict[str, object] = {"type": challenge.kind}
-    for name in _identity_of(type(challenge)):
+    for name in _identity_of(kind):
         value = getattr(challenge, name)
         if isinstance(value, str):
             named[name] = value
     if isinstance(challenge, VendorTask):
         named |= {name: str(challenge.fields[name]) for name in _VENDOR_IDENTITY if name in challenge.fields}
-    images = [image.sha256 for image in images_of(challenge)]
-    if images:
-        named["images"] = images
-    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+    if may_hold_images(kind):
+        images = [image.sha256 for image in images_of(challenge)]
+        if images:
+            named["images"] = images
+    return hashlib.sha256(_ENCODER.encode(named).encode()).hexdigest()
 
 
 def state_of_key(entry: Entry | None, row: ErrorRow | None, now: float, keep_s: float, *, at_work: bool) -> KeyState:

@@ -146,12 +146,30 @@ class JournalQueue:
         if self._writing or self._gathering.done is not None or isinstance(claim, TicketClaim):
             # A caller claims a ticket: it may be cancelled, and must not take others' writes with it.
             part = await self._wait_for_batch((), keep=False, claim=claim)
+        elif not self._gathering.parts:
+            return await self._claim_now(claim)
         else:
             part = self._gathering.add((), keep=False, claim=claim)
             await self._write_gathered()
         if part.error is not None:
             raise copy.copy(part.error)
         return part.answer
+
+    async def _claim_now(self, claim: Claim) -> Obstacle | None:
+        """Nothing is before it: as in `write`."""
+        self._writing = True
+        try:
+            answer: Obstacle | None
+            (answer,) = await self._store((), (claim,))
+        except JournalError as error:
+            self._report(error)
+            if not isinstance(error, Fenced):
+                raise
+            (answer,) = error.answers
+        finally:
+            self._writing = False
+            self._wake()
+        return answer
 
     def write_later(self, record: Record) -> None:
         """Have a record written that no caller waits for."""

@@ -22,7 +22,15 @@ from anycap.engine.following import has_ended, is_accepted, once_it_answers
 from anycap.engine.recovery import catalog_row, ticket_of
 from anycap.engine.solve_errors import KeyTaken, in_doubt
 from anycap.engine.solving import Call, Solving, Want
-from anycap.errors import AnycapError, ConfigurationError, DeadlineError, JournalError, KeyMismatch, SolutionExpired
+from anycap.errors import (
+    AnycapError,
+    ConfigurationError,
+    DeadlineError,
+    JournalError,
+    KeyMismatch,
+    SolutionExpired,
+    StoreError,
+)
 from anycap.journal.port import Capability, Entry, EntryFilter, RecordKind, SharedJournal, offers
 from anycap.results import Solution
 from anycap.tickets import Ticket
@@ -59,18 +67,20 @@ class Lead:
     def goes_on_with(self, solve: Solve) -> None:
         """There is a solve to wait for."""
         self.solve = solve
-        self._tell()
+        self.news += 1
+        if self._changed is not None:
+            self._tell(self._changed)
 
     def ends(self, error: AnycapError | None) -> None:
         """The lead leaves."""
         self.over, self.error = True, error
-        self._tell()
-
-    def _tell(self) -> None:
         self.news += 1
         if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+            self._tell(self._changed)
+
+    def _tell(self, changed: anyio.Event) -> None:
+        changed.set()
+        self._changed = None
 
 
 class KeyedSolving(Solving):
@@ -80,6 +90,8 @@ class KeyedSolving(Solving):
         super().__init__(*parts, **options)
         self._leads: dict[str, Lead] = {}
         """By the hash of the key."""
+        self._keeper: SharedJournal | None = None
+        """The journal, once it has said that it keeps keys."""
 
     def _answer(self, call: Call[Any], want: Want[T]) -> Coroutine[Any, Any, T]:
         key = call.key
@@ -87,7 +99,7 @@ class KeyedSolving(Solving):
 
     async def _answer_once(self, call: Call[Any], key: KeyUse, want: Want[T]) -> T:
         self._engine.check_open()
-        journal = self._keeper_of_keys()
+        journal = self._keeper or self._keeper_of_keys()
         await self._load(call)
         key.fingerprint = fingerprint_of(call.challenge)
         while (lead := self._leads.get(key.hash)) is not None:
@@ -119,6 +131,7 @@ class KeyedSolving(Solving):
                 f"{type(journal).__name__} keeps no idempotency keys: it has no `claim`. Leave idempotency_key out, or use "
                 "another journal. Nothing was sent."
             )
+        self._keeper = journal
         return journal
 
     async def _join(self, lead: Lead, call: Call[Any], key: KeyUse, want: Want[T]) -> tuple[T] | None:
@@ -141,12 +154,13 @@ class KeyedSolving(Solving):
         """Look what has become of the key, and do what the table says, until there is an answer."""
         followed = False
         while True:
-            if call.wait_for_capacity is False:
-                looking = self._latest(journal, key)
-            else:
-                looking = once_it_answers(self._latest, journal, key)
-            entry = await self._in_time(looking, call, None)
-            step = self._step(entry, key)
+            try:
+                entry = await self._in_time(self._latest(journal, key), call, None)
+            except StoreError:
+                if call.wait_for_capacity is False:
+                    raise
+                entry = await self._in_time(once_it_answers(self._latest, journal, key), call, None)
+            step = KeyStep.START if entry is None else self._step(entry, key)
             if entry is None or step is KeyStep.START:
                 key.after, key.seen = (None, None) if entry is None else (entry.ticket_id, entry.kind)
                 try:
@@ -184,9 +198,7 @@ class KeyedSolving(Solving):
         closing = self._engine.journal_queue.closing.get(entry.ticket_id)
         return entry if closing is None else evolve(entry, kind=str(closing))
 
-    def _step(self, entry: Entry | None, key: KeyUse) -> KeyStep:
-        if entry is None:
-            return STEPS[KeyState.UNUSED][key.reuse]
+    def _step(self, entry: Entry, key: KeyUse) -> KeyStep:
         if entry.fingerprint is not None and entry.fingerprint != key.fingerprint:
             raise _mismatch(ticket_of(entry))
         return STEPS[self._state(entry)][key.reuse]

@@ -47,6 +47,7 @@ S = TypeVar("S", bound=Solution)
 T = TypeVar("T")
 TAG_CHARS_MAX = 64
 PRIORITIES = {str(priority): priority for priority in Priority}
+REUSES = {str(reuse): reuse for reuse in Reuse}
 
 PATIENCE_LOOK_S = 1.0
 """The shortest time after which a solve that waits at a busy account looks again whether another one has become free."""
@@ -69,6 +70,8 @@ class Call(Generic[S]):
     priority: Priority
     tag: str | None
     key: KeyUse | None = None
+    loaded: bool = False
+    """Whether its images were read, in time."""
     on_start: Callable[[Solve], None] | None = None
     """Called with the solve of each attempt, for others who ask for the same key."""
 
@@ -204,8 +207,9 @@ class Solving:
     async def _travel(self, call: Call[Any], want: Want[T]) -> T:
         """Make one attempt after the other, here or at other accounts, until one succeeds or none may follow."""
         clock, journey = self._engine.clock, call.journey
-        self._engine.check_open()
-        await self._load(call)
+        if not call.loaded:
+            self._engine.check_open()
+            await self._load(call)
         while True:
             session = self._router.choose(journey, call.challenge, clock())
             assert session is not None  # noqa: S101 - `goes_on` and `cannot_encode` leave at least one account
@@ -245,7 +249,7 @@ class Solving:
                 loaded = await self._runtime.offload(call.challenge.load)
         if loaded is None or call.deadline <= self._engine.clock():
             raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
-        call.challenge = loaded
+        call.challenge, call.loaded = loaded, True
 
     def _start(self, session: AccountSession, call: Call[Any]) -> Solve:
         self._engine.check_open()
@@ -402,10 +406,9 @@ def _check_tag(tag: object) -> None:
 
 
 def _key_use(key: object, reuse: object) -> KeyUse:
-    try:
-        allowed = Reuse(str(reuse))
-    except ValueError:
-        raise ConfigurationError(f"reuse is {', '.join(map(repr, map(str, Reuse)))}, not {reuse!r}") from None
+    allowed = REUSES.get(reuse) if isinstance(reuse, str) else None
+    if allowed is None:
+        raise ConfigurationError(f"reuse is {', '.join(map(repr, REUSES))}, not {reuse!r}")
     if key is None:
         raise ConfigurationError(
             "reuse= says what an idempotency_key may be used for again: give one. Nothing was sent."

@@ -138,7 +138,7 @@ _STATE_OF: dict[str, TicketState] = {
 }
 
 
-@frozen
+@statically_frozen
 class EntryFilter:
     """Which entries are asked for; what is None does not matter. `key` is the SHA-256 of an idempotency key."""
 
@@ -192,7 +192,7 @@ class OverBudget:
     waits: bool = False
 
 
-@frozen
+@statically_frozen
 class KeyClaim:
     """To make `intent`'s ticket the latest of an idempotency key, if `after` is that now (None: if the key is unknown).
 

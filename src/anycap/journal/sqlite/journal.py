@@ -131,9 +131,10 @@ class SqliteJournal:
     async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Obstacle | None]:
         """Carry out each claim or none of it, in one transaction with `records`; see the port. Cancelling is as in `write`."""
         store = self._check()
-        rows = store.rows(records)
-        rows_of = [None if isinstance(claim, TicketClaim) else store.rows([claim.intent])[0] for claim in claims]
-        return await self._write(store, lambda: store.claim([*zip(claims, rows_of, strict=True)], rows))
+        rows = store.rows(records) if records else ()
+        # With the row of its INTENT each.
+        with_rows = [(claim, None if isinstance(claim, TicketClaim) else store.row(claim.intent)) for claim in claims]
+        return await self._write(store, lambda: store.claim(with_rows, rows))
 
     async def _write(self, store: Store, job: Callable[[], T]) -> T:
         this_write = object()

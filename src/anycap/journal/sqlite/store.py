@@ -141,6 +141,10 @@ class Store:
         """Check and encode records, on the caller's side. Raises JournalError for an INTENT that must not be stored."""
         return [row_of(record, self._settings.keep_s) for record in records]
 
+    def row(self, record: Record) -> Row:
+        """The same of one record."""
+        return row_of(record, self._settings.keep_s)
+
     def append(self, rows: Sequence[Row]) -> None:
         """Append the rows in their order, in one transaction. Raises JournalError: then none was written."""
         if any(row.kind == RecordKind.INTENT for row in rows):
@@ -336,19 +340,21 @@ class Store:
 
         A claim of a new task comes with the row of its INTENT.
         """
-        if any(
-            row.kind == RecordKind.INTENT for row in (*rows, *(intent for _, intent in claims if intent is not None))
-        ):
+        intents = [intent for _, intent in claims if intent is not None]
+        if intents or [row for row in rows if row.kind == RecordKind.INTENT]:
             self._check_identity()
 
         def carry_out(connection: sqlite3.Connection) -> list[Obstacle | None]:
-            self._append(connection, rows)
+            if rows:
+                self._append(connection, rows)
             totals: dict[int, DayTotals] = {}
             return [self._claim_one(connection, claim, intent, totals) for claim, intent in claims]
 
         answers = self._transaction(carry_out)
-        self._remove_dead_locks()
-        self._unmark(rows)
+        if self._found_dead:
+            self._remove_dead_locks()
+        if rows:
+            self._unmark(rows)
         return answers
 
     def _claim_one(
