@@ -114,6 +114,29 @@ async def test_a_busy_account_is_waited_for_and_then_left(world: World) -> None:
     assert account_of(solution) == B
     assert waited >= 10.0  # settings.routing.patience_s
     assert tasks(world, A) == 0
+    # A was asked and said so: an attempt, although the solve waited on and left before it was asked again.
+    assert [(each.account, each.code, each.charged) for each in solution.attempts] == [
+        (A, "no_workers", "no"), (B, None, "yes"),
+    ]  # fmt: skip
+
+
+@in_virtual_time
+async def test_a_busy_account_is_waited_for_when_it_has_had_the_last_attempt(world: World) -> None:
+    world.emulator[A].no_slots(60.0)
+    async with world.client(A, B) as client:
+        solution = await client.solve(PAGE, timeout=300, max_attempts=1)
+    assert account_of(solution) == A
+    assert [(each.account, each.code) for each in solution.attempts] == [(A, None)]
+    assert world.requests("createTask", B) == 0
+
+
+@in_virtual_time
+async def test_an_unavailable_account_is_tried_again_when_it_has_had_the_last_attempt(world: World) -> None:
+    world.fault("error", provider="yescaptcha", method="createTask", code="ERROR_SERVICE_UNAVALIABLE", count=1)
+    async with world.client("yescaptcha", B) as client:
+        solution = await client.solve(PAGE, timeout=300, max_attempts=1)
+    assert account_of(solution) == "yescaptcha"
+    assert world.requests("createTask", B) == 0
 
 
 @in_virtual_time
@@ -130,9 +153,11 @@ async def test_without_waiting_for_capacity_a_busy_account_is_left_at_once(world
 async def test_what_never_left_goes_to_the_next_account_at_once(world: World) -> None:
     world.fault("refuse", provider=A)
     async with world.client(A, B) as client:
-        solution = await client.solve(PAGE)
+        solution = await client.solve(PAGE, max_attempts=1)
     assert account_of(solution) == B
     assert tasks(world, A) == 0
+    # An attempt is a createTask that may have been sent.
+    assert [(each.account, each.code) for each in solution.attempts] == [(B, None)]
 
 
 @in_virtual_time

@@ -344,23 +344,41 @@ class RoutedWorld:
                     self.fault(f"{page}: asked again after {each.answer} of {each.account}")
             if _a_ban(each) and any(other.provider == each.provider for other in elsewhere):
                 self.fault(f"{page}: another account of {each.provider} was asked after {each.answer}")
+        if _visits(asked) > arrival.max_attempts:
+            self.fault(f"{page}: {_visits(asked)} attempts, {arrival.max_attempts} allowed")
         self._patience(arrival, asked)
+        self._left_unasked(arrival, asked)
 
     def _patience(self, arrival: Arrival, asked: list[Asked]) -> None:
-        """An account that is only busy is left no sooner than patience says."""
-        patience_s = min(PATIENCE_S, arrival.timeout_s / 10.0)
+        """An account that is only busy is left no sooner than patience says, unless it has stopped meanwhile."""
+        deadline = arrival.at + arrival.timeout_s
+        began = arrival.at
         for before, after in itertools.pairwise(asked):
-            row = _TAXONOMY.get((before.provider, before.answer))
-            if row is None or row["category"] != "busy" or before.account == after.account:
+            if before.account == after.account:
                 continue
-            first = next(each.at for each in asked if each.account == before.account)
-            if (
-                after.at - first < min(patience_s, after.at - arrival.at) - 1.0
-                and after.at - arrival.at < patience_s - 1.0
-            ):
-                self.fault(
-                    f"{arrival.page}: left {before.account}, which was busy, after {after.at - arrival.at:.1f} s"
-                )
+            patience_s = min(PATIENCE_S, (deadline - began) / 10.0)
+            if _is_busy(before) and after.at < began + patience_s and not self._stopped(before.account, after.at):
+                self.fault(f"{arrival.page}: left {before.account}, only busy, {after.at - began:.1f} s after it came")
+            began = before.at
+
+    def _stopped(self, account: str, at: float) -> bool:
+        """Whether something but being busy may keep solves from an account by then: an error of any solve's, or its budget."""
+        return account in self.plan.own_budgets or any(
+            each.account == account and each.at <= at and each.answer != "made" and not _is_busy(each)
+            for each in self.asked
+        )
+
+    def _left_unasked(self, arrival: Arrival, asked: list[Asked]) -> None:
+        """Whoever ends with an account's trouble has asked every account that has none, as far as its attempts go."""
+        if self.ended.get(arrival.page) not in ("AccountError", "BlockedError", "BusyError", "TransportError"):
+            return
+        if arrival.max_cost is not None or self.plan.budget is not None or _visits(asked) >= arrival.max_attempts:
+            return
+        troubled = {fault.provider for fault in self.plan.faults} | {each[0] for each in self.plan.no_slots}
+        seen = {each.account for each in asked}
+        for name, provider in self.plan.accounts:
+            if provider not in troubled and name not in self.plan.own_budgets and name not in seen:
+                self.fault(f"{arrival.page}: ended with {self.ended[arrival.page]}, and {name} was never asked")
 
     def _money(self) -> None:
         """Prices are known and do not change: no budget is exceeded at all."""
@@ -428,6 +446,17 @@ def _final(asked: Asked) -> bool:
         row["category"] in ("refused", "challenge")
         or (row["category"] == "request" and row["code"] != "unsupported_task_type")
     )
+
+
+def _is_busy(asked: Asked) -> bool:
+    row = _TAXONOMY.get((asked.provider, asked.answer))
+    return row is not None and row["category"] == "busy"
+
+
+def _visits(asked: list[Asked]) -> int:
+    """How often a solve went to an account and sent something: no fewer attempts than that were made."""
+    sent = [each.account for each in asked if each.answer != "not_sent"]
+    return sum(1 for _ in itertools.groupby(sent))
 
 
 def _fresh_task_may_help(asked: Asked) -> bool:

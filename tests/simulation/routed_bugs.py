@@ -10,7 +10,7 @@ from unittest import mock
 from anycap.core.routing.candidates import Route
 from anycap.core.routing.failover import Failover
 from anycap.engine import routing, solving
-from anycap.engine.routing import Router
+from anycap.engine.routing import Next, Router
 from anycap.journal.budgets import DayTotals
 from anycap.journal.day_book import DayBook
 from anycap.taxonomy import Category
@@ -60,6 +60,10 @@ def _max_cost_forgotten() -> AbstractContextManager[Any]:
     return mock.patch.object(Router, "_leave_out_too_dear", return_value=None)
 
 
+def _first_trouble_ends_it() -> AbstractContextManager[Any]:
+    return mock.patch.object(Router, "goes_on", return_value=Next.NOWHERE)
+
+
 BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "failover after refused": _failover_after_refused,
     "reserve leaked": _reserve_leaked,
@@ -69,4 +73,5 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "in doubt goes on": _in_doubt_goes_on,
     "charged failures go on": _charged_failures_go_on,
     "max_cost forgotten": _max_cost_forgotten,
+    "first trouble ends it": _first_trouble_ends_it,
 }

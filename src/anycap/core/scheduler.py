@@ -432,13 +432,16 @@ class AccountScheduler:
         """The event of a createTask that may be sent again, or the end of it where nobody wants that."""
         if event is Event.NOT_SENT:
             solve.is_repeat = True
+            solve.unsent += 1
         elif event is Event.BUSY:
             # A busy answer made nothing: coming again is no retry. A failing service is one.
             solve.is_repeat = parsed.problem is not None and parsed.problem.category is Category.SERVICE
             if solve.wait_policy is False or now >= solve.patient_until:
                 return Event.REJECTED
         # Where another account could take it, a request that never left and a service that is down end it here at once.
-        elsewhere = solve.may_go_elsewhere and solve.is_repeat
+        elsewhere = (
+            solve.may_go_elsewhere and solve.is_repeat and (event is Event.NOT_SENT or not solve.is_last_attempt)
+        )
         if (solve.caller_gave_up or elsewhere) and event in (Event.NOT_SENT, Event.BUSY):
             return Event.REJECTED
         return event

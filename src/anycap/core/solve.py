@@ -115,6 +115,8 @@ class Solve:
     """Send nothing more that costs money; what is paid for goes on."""
     may_go_elsewhere: bool = field(default=False, kw_only=True)
     """Another account could take it: what never left, and a vendor that is not there, ends it here at once."""
+    is_last_attempt: bool = field(default=False, kw_only=True)
+    """Its caller allows no other createTask: one that was answered with "busy" or "not there" waits here for a better answer."""
     patient_until: float = math.inf
     """Where another account could take it: the monotonic second from which a busy answer ends it here."""
     abandon_requested: bool = False
@@ -125,6 +127,8 @@ class Solve:
     state: State = State.QUEUED
     attempts: int = 0
     """createTask requests sent so far."""
+    unsent: int = 0
+    """How many of them certainly never left."""
     queued_mono: float | None = None
     """When it was queued; None where an earlier process did that."""
     submitted_mono: float = 0.0
@@ -188,6 +192,11 @@ class Solve:
 
     def __repr__(self) -> str:
         return f"<Solve {self.id} {self.task_type} {self.state} task={self.task_id}>"
+
+    @property
+    def may_have_been_sent(self) -> bool:
+        """Whether the vendor may have seen it: what counts as an attempt."""
+        return self.attempts > self.unsent
 
     def take_rank(self, now: float) -> None:
         """It is queued for the first time."""

@@ -302,9 +302,11 @@ class Router:
         return "busy" if problem is None or until <= now else str(problem.code)
 
     def may_go_elsewhere(
-        self, journey: Journey, session: AccountSession, challenge: Challenge[Any], now: float
+        self, journey: Journey, session: AccountSession, solve: Solve, challenge: Challenge[Any], now: float
     ) -> bool:
-        """Whether a solve that waits at a busy account has another one that is free now."""
+        """Whether a solve that waits at a busy account has another one that is free now, and an attempt left for it."""
+        if solve.is_last_attempt and solve.may_have_been_sent:
+            return False
         return any(
             self._held_until(each.account, challenge.kind, now, journey.busy) <= now
             for each in journey.route.others(session.name)
@@ -319,6 +321,14 @@ class Router:
         return until if stopped or name in busy else FREE
 
     # -- after each attempt
+
+    def moved_on(self, journey: Journey, session: AccountSession, solve: Solve, seconds: float) -> None:
+        """The solve leaves an account that is busy. An attempt, where the vendor was asked and said so itself."""
+        if solve.may_have_been_sent:
+            journey.route.sent()
+            problem = solve.last_answer.problem if solve.last_answer is not None else None
+            code = "busy" if problem is None else str(problem.code)
+            journey.attempts.append(Attempt(session.name, code, Charged.NO, Decimal(0), seconds))
 
     def cannot_encode(self, journey: Journey, session: AccountSession, error: InvalidChallenge) -> None:
         """The adapter refused the challenge. Raises the first such error when no other account is left."""
@@ -350,12 +360,12 @@ class Router:
         pay_again: whether the same account may be paid for another task; `submit` leaves that to its caller.
         """
         charged = getattr(error, "charged", Charged.NO)
-        if solve.attempts:
+        if solve.may_have_been_sent:
             journey.route.sent()
             code = str(error.code) if isinstance(error, SolveError) else type(error).__name__
             cost = Decimal(0) if charged is Charged.NO else None
             journey.attempts.append(Attempt(session.name, code, charged, cost, seconds))
-        if charged is not Charged.NO and solve.attempts and journey.limit is not None:
+        if charged is not Charged.NO and solve.may_have_been_sent and journey.limit is not None:
             # Unknown counts as charged: max_cost is a promise, so a doubt must not loosen it.
             journey.spent += self._price(journey, session.name) or Decimal(0)
             self._leave_out_too_dear(journey)

@@ -223,6 +223,7 @@ class Solving:
                 await self._wait_until_done(session, solve, call.deadline, call, accepted=want.accepted)
                 result = want.take(session, solve)
             except _GoElsewhere:
+                self._router.moved_on(journey, session, solve, clock() - started)
                 continue
             except KeyTaken:
                 raise
@@ -260,7 +261,7 @@ class Solving:
         early = pacer.take_warning()
         for warning in prepared.warnings if early is None else (*prepared.warnings, early):
             self._engine.emitter.warning(warning, account=session.name, provider=session.catalog.name)
-        proxy = call.challenge.proxy
+        proxy, route = call.challenge.proxy, call.journey.route
         solve = Solve(
             self._runtime.new_id(),
             account=session.name,
@@ -276,7 +277,8 @@ class Solving:
             deadline=call.deadline,
             wait_policy=call.wait_for_capacity,
             priority=call.priority,
-            may_go_elsewhere=len(call.journey.route.order) > 1 and bool(call.journey.route.others(session.name)),
+            may_go_elsewhere=len(route.order) > 1 and bool(route.others(session.name)),
+            is_last_attempt=route.attempts + 1 >= route.attempts_max,
             has_image=prepared.has_image,
             summary=prepared.summary,
             tag=call.tag,
@@ -364,13 +366,15 @@ class Solving:
         """
         clock, patience_s = self._engine.clock, self._settings.routing.patience_s
         began = clock()
-        solve.patient_until = until = patience_until(began, patience_s=patience_s, deadline=deadline)
+        until = patience_until(began, patience_s=patience_s, deadline=deadline)
+        if not solve.is_last_attempt:
+            solve.patient_until = until
         while not await self._engine.wait(solve, until, accepted=accepted):
             if solve.task_id is not None or until >= deadline:
                 return False
             if solve.state is State.QUEUED:
                 call.journey.busy.add(session.name)
-                if self._router.may_go_elsewhere(call.journey, session, call.challenge, clock()):
+                if self._router.may_go_elsewhere(call.journey, session, solve, call.challenge, clock()):
                     self._engine.move_on(solve)
                     self._engine.emitter.failover(solve, error="busy", waited_s=clock() - began)
                     raise _GoElsewhere
