@@ -41,6 +41,7 @@ captcha. The fields are the vendor's own, the answer is in `solution.raw`.
 | anti-captcha | `AntiBotCookieTask` |
 | CapMonster Cloud | `CustomTask` with `class` `DataDome`, `Imperva`, `tspd`, `Castle`, `Basilisk`, `HUNT`, `Temu` (a draft) |
 | YesCaptcha | `CloudFlareTaskS2`, `CloudFlareTaskS3` |
+| EzCaptcha | `CloudFlare5STask`; in its SDKs only: `HCaptcha`, `ReCaptchaV2Classification` and other classifications |
 | 2Captcha, RuCaptcha | `DataDomeSliderTask`, and the Temu captcha, whose fields have nothing in common with CapMonster's |
 | CapSolver | `VisionEngine` with other modules than `rotate_...` |
 
@@ -54,8 +55,9 @@ run `anycap doctor` first, and a task whose answer you know.
 | --- | --- |
 | CapBypass | `createTask` and `getTaskResult`; statuses `processing`, `ready`, `failed`; results live 10 minutes; `ERROR_TASK_NOT_FOUND` |
 | Regotcha | the same two methods; ids are text; `ERROR_NO_SUCH_TASK`, `ERROR_TASK_TIMEOUT` |
-| CapKill, captcha69, 3xcaptcha | the two methods by name, nothing of their errors |
-| CapMonster and XEvil on your own machine | they imitate anti-captcha: `Account("compatible", base_url="http://127.0.0.1:8080")` |
+| CapKill, 3xcaptcha | the same two methods; ids are numbers; `errorId` is 0 or 1; `ERROR_KEY_DOES_NOT_EXIST`; anti-captcha's type names |
+| captcha69 | as these, with CapMonster's type names; it asks for polls 3 to 5 s apart and at most 120 a task |
+| CapMonster and XEvil (botmaster) on your own machine | they imitate anti-captcha, type names and all: `Account("compatible", base_url="http://127.0.0.1:8080")` |
 
 By the same pages these have an API of another kind, which anycap does not speak: SolveCaptcha, CapGuru, AZcaptcha, CaptchaAI, DeathByCaptcha, BestCaptchaSolver, EndCaptcha,
 NopeCHA (none of them takes createTask), FunBypass (results by path).
@@ -74,7 +76,7 @@ def vendors(table: Table) -> str:
     reference = "reference/challenges.md#anycap."
     text = HEAD + table(
         ("provider", "vendor", "paid in", "failed tasks are charged"),
-        [(f"`{c.name}`", title, c.currency, _yes(c.charges_failures)) for c, title in zip(found, titles, strict=True)],
+        [(f"`{c.name}`", title, c.currency, _charges(c)) for c, title in zip(found, titles, strict=True)],
     )
     text += "\n## Challenges\n\n"
     text += f"{_mark(['a type'])} solved, {_mark(['a type'], confirmed=False)} sent as a public page or client writes it, which no "
@@ -113,7 +115,7 @@ def vendor_page(catalog: Catalog, table: Table) -> str:
             *(("also", f"`{address}` ({name})") for name, address in catalog.mirrors.items()),
             ("documentation", f"<{catalog.docs}>"),
             ("paid in", catalog.currency),
-            ("failed tasks are charged", _yes(catalog.charges_failures)),
+            ("failed tasks are charged", _charges(catalog)),
             ("callbacks", _yes(catalog.callback_field is not None)),
         ],
     )
@@ -148,6 +150,10 @@ def vendor_page(catalog: Catalog, table: Table) -> str:
         {word.rstrip(",;:.)") for row in catalog.errors.values() for word in re.findall(r"https?://[^ )]+", row.source)}
     )
     return text + "\n## Sources\n\n" + "".join(f"- <{source}>\n" for source in sources)
+
+
+def _charges(catalog: Catalog) -> str:
+    return _yes(catalog.charges_failures) if catalog.charges_failures_known else "not said, taken as yes"
 
 
 def _yes(value: bool) -> str:

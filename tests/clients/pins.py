@@ -11,6 +11,7 @@ class PublicClient:
 
     `address` is the client's own option; None means that the host stands in its code, and the guard redirects it.
     `speaks_older_protocol`: in.php and res.php only, which `older_protocol.py` translates.
+    `undeclared`: a package that it imports and does not ask for.
     `known` says, by "vendor kind", what does not work with the client and why; such a failure is expected.
     """
 
@@ -20,6 +21,7 @@ class PublicClient:
     vendors: tuple[str, ...]
     address: str | None = None
     extra: str = ""
+    undeclared: str = ""
     known: tuple[tuple[str, str], ...] = ()
     speaks_older_protocol: bool = False
 
@@ -41,6 +43,7 @@ CLIENTS = (
     PublicClient("capmonstercloudclient", "4.3.1", "capmonstercloudclient.py", ("capmonster",), "service_url"),
     PublicClient("capmonster_python", "5.0.0", "capmonster_python.py", ("capmonster",)),
     PublicClient("yescaptcha", "0.1.0", "yescaptcha.py", ("yescaptcha",)),
+    PublicClient("ezcaptcha", "1.5", "ezcaptcha.py", ("ezcaptcha",), undeclared="requests==2.32.5"),
     PublicClient("capsolver", "1.0.7", "capsolver.py", ("capsolver",), "api_base"),
     PublicClient("python3-anticaptcha", "2.3.0", "python3_anticaptcha.py", ("anti-captcha",)),
     PublicClient("python-anticaptcha", "2.0.0", "python_anticaptcha.py", ("anti-captcha",), "host, use_ssl", "[async]"),

@@ -19,6 +19,7 @@ import venv
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def environment(client: PublicClient, root: Path) -> list[str]:
         else:
             venv.create(home, with_pip=True)
             _install([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-                      client.requirement])  # fmt: skip
+                      *filter(None, (client.requirement, client.undeclared))])  # fmt: skip
         done.touch()
     if client.is_node:
         return ["node", "--require", str(HERE / "guard" / "guard.cjs")]
@@ -207,7 +208,8 @@ def write(results: list[Result]) -> None:
     begin, end = "<!-- begin clients -->\n", "<!-- end clients -->"
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
-    PAGE.write_text(f"{head}{begin}{table(results)}\n{end}{tail}", encoding="utf-8")
+    today = datetime.now(tz=UTC).date()
+    PAGE.write_text(f"{head}{begin}Run on {today:%Y-%m-%d}:\n\n{table(results)}\n{end}{tail}", encoding="utf-8")
 
 
 def main(argv: list[str]) -> int:

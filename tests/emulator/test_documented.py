@@ -40,6 +40,17 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("2captcha", {"type": "GridTask", "body": IMAGE, "comment": "cars", "imgType": "funcaptcha"}),
     # RuCaptcha is the same company: the same page tree
     ("rucaptcha", {"type": "GridTask", "body": IMAGE, "comment": "cars"}),
+    # EzCaptcha: the wiki's own example for v3, its first client's spelling, what its newer SDKs send
+    (
+        "ezcaptcha",
+        {"type": "ReCaptchaV3TaskProxyless", **PAGE, "pageAction": "examples/v3scores", "isInvisible": True},
+    ),
+    ("ezcaptcha", {"type": "RecaptchaV2EnterpriseTaskProxyless", **PAGE}),
+    ("ezcaptcha", {"type": "RecaptchaV2TaskProxyless", **PAGE, "isInvisible": False, "websiteTitle": "Sign in"}),
+    ("ezcaptcha", {"type": "RecaptchaV2SEnterpriseTaskProxyless", **PAGE, "s": "ONCE"}),
+    ("ezcaptcha", {"type": "CloudFlare5STask", **HERE, "proxy": "http://u:p@192.0.2.9:8080"}),
+    ("ezcaptcha", {"type": "HCaptcha", **PAGE, "lang": "en-US", "invisible": False}),
+    ("ezcaptcha", {"type": "ReCaptchaV2Classification", "image": IMAGE, "question": "/m/0k4j", "size": 4}),
     # CapSolver: proxies in five fields or in one string; recognition types
     ("capsolver", {"type": "ReCaptchaV2Task", **PAGE, **PROXY}),
     ("capsolver", {"type": "ReCaptchaV2Task", **PAGE, **PROXY, "proxyType": "socks5"}),
@@ -61,6 +72,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "ERROR_INCORRECT_SESSION_DATA",
     ),
     ("2captcha", {"type": "GridTask", "comment": "cars"}, "ERROR_BAD_PARAMETERS"),
+    ("ezcaptcha", {"type": "RecaptchaV2TaskProxyless", "websiteURL": "https://example.com/"}, "ERROR_REQUIRED_FIELDS"),
+    ("ezcaptcha", {"type": "RecaptchaV4TaskProxyless", **PAGE}, "ERROR_TASK_NOT_SUPPORTED"),
+    ("ezcaptcha", {"type": "CloudFlare5STask", **HERE}, "ERROR_REQUIRED_FIELDS"),
+    ("yescaptcha", {"type": "ReCaptchaV3TaskProxyless", **PAGE}, "ERROR_TASK_NOT_SUPPORTED"),
     ("capsolver", {"type": "ImageToTextTask", "module": "number"}, "ERROR_INVALID_IMAGE"),
     ("capsolver", {"type": "ImageToTextTask", "images": ["no base64"], "module": "number"}, "ERROR_PARSE_IMAGE_FAIL"),
     ("capsolver", {"type": "VisionEngine", "image": IMAGE}, "ERROR_INVALID_TASK_DATA"),

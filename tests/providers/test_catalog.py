@@ -164,7 +164,8 @@ def test_a_catalog_cannot_be_changed_by_accident(name: str) -> None:
         ("anti-captcha", "anti-captcha", "https://api.anti-captcha.com", "USD", "integer", "catalogue", True),
         ("capmonster", "capmonster", "https://api.capmonster.cloud", "USD", "integer", "flag", False),
         ("yescaptcha", "chinese", "https://api.yescaptcha.com", "points", "string", "flag", False),
-        ("ezcaptcha", "chinese", "https://api.ez-captcha.com", "USD", "string", "flag", False),
+        # No page says it: taken as yes.
+        ("ezcaptcha", "chinese", "https://api.ez-captcha.com", "USD", "string", "flag", True),
         ("2captcha", "anti-captcha", "https://api.2captcha.com", "USD", "integer", "catalogue", False),
         ("capsolver", "chinese", "https://api.capsolver.com", "USD", "string", "flag", False),
     ],
@@ -176,6 +177,12 @@ def test_headers(
     assert (book.style, book.base_url, book.currency, book.task_id, book.error_ids, book.charges_failures) == (
         style, base_url, currency, task_id, error_ids, charges_failures,
     )  # fmt: skip
+
+
+def test_what_no_page_says_of_failed_tasks_is_said_to_be_unknown() -> None:
+    unknown = {name for name in BUILT_IN if not get(name).catalog.charges_failures_known}
+    assert unknown == {"ezcaptcha", "nextcaptcha"}
+    assert all(get(name).catalog.charges_failures for name in (*unknown, "compatible"))
 
 
 def test_odd_headers() -> None:

@@ -33,13 +33,14 @@ class Documented:
 
     `same_as` are other names of a type. `unmodelled` are types without a challenge; one that is in the catalog, too, has
     further forms. `fields` are optional fields by a part of the type's name. `instead` names, by type, fields that may
-    come in place of a required one.
+    come in place of a required one. `any_case`: the vendor does not mind capitals in the names of types.
     """
 
     same_as: Mapping[str, str] = {}
     unmodelled: Mapping[str, Unmodelled] = {}
     fields: tuple[tuple[str, Names], ...] = ()
     instead: Mapping[str, Mapping[str, str]] = {}
+    any_case: bool = False
 
 
 _ANY = Unmodelled()
@@ -82,6 +83,26 @@ DOCUMENTED: Mapping[str, Documented] = {
             ("CloudFlareTaskS2", "CloudFlareTaskS3", "HCaptchaTaskProxylessE1", "HCaptchaTaskProxylessM1"), _ANY
         ),
         fields=(("RecaptchaV3", frozenset({"minScore"})), ("HCaptchaTask", frozenset({"rqdata"}))),
+    ),
+    "ezcaptcha": Documented(
+        # Its wiki writes RecaptchaV2EnterpriseTaskProxyless beside ReCaptchaV2TaskProxyless, its first Python client only the
+        # former, and its newer SDKs say that the service does not tell them apart.
+        any_case=True,
+        # CloudFlare5STask: its wiki. The others: EZXLabs/ezcapsolver-js, src/tasks.
+        unmodelled={
+            "CloudFlare5STask": Unmodelled(
+                ("websiteURL", "proxy"), proxy_rule=ProxyRule("url", ("http", "https", "socks5"))
+            ),
+            "HCaptcha": Unmodelled(("websiteURL", "websiteKey", "lang")),
+            "ReCaptchaV2Classification": Unmodelled(("image", "question"), sync=True),
+            "FunCaptchaClassification": Unmodelled(("image", "question"), sync=True),
+        },
+        fields=(
+            # The wiki's example for v3 has isInvisible, the rest is the SDKs'.
+            ("ReCaptchaV3", frozenset({"isInvisible", "websiteTitle", "checkField"})),
+            ("ReCaptchaV2", frozenset({"websiteTitle"})),
+            ("Funcaptcha", frozenset({"cn"})),
+        ),
     ),
     "2captcha": Documented(
         # /api-docs/grid: imgType only for the kinds that are recognised by machine, all but type and body optional.

@@ -110,6 +110,9 @@ def type_spec(catalog: Catalog, name: str) -> TypeSpec | None:
     """What the vendor documents about this task type; None when it has no such type."""
     more, tasks = documented(catalog.name, catalog.family), catalog.tasks
     listed = more.same_as.get(name, name)
+    if more.any_case:
+        alike = (known for spec in tasks.tasks for known in spec.types if known.lower() == name.lower())
+        listed = next(alike, listed)
     specs = [spec for spec in tasks.tasks if listed in spec.types]
     unmodelled = more.unmodelled.get(name)
     if not specs:

@@ -61,7 +61,8 @@ class Catalog:
     `base_url` is empty for a provider that is whatever the account's `base_url` says (`compatible`).
 
     `errors` holds the rows by vendor code, `aliases` other spellings, `ids` the codes behind a numeric error id (empty when the
-    vendor's ids are only a flag). `charges_failures`: a task that fails is billed. `processing_http_statuses` mean "still
+    vendor's ids are only a flag). `charges_failures`: a task that fails is billed, or may be
+    (`charges_failures_known` is false where no page says). `processing_http_statuses` mean "still
     processing" on getTaskResult. `poll_bans` are what too many polls of one task bring: the poll limits of the timings keep
     the client from them, the emulator imposes them. `soft_id_field` and `callback_field` are None when the vendor has no such
     field.
@@ -84,6 +85,7 @@ class Catalog:
     not_error_codes: frozenset[str]
     processing_http_statuses: frozenset[int]
     charges_failures: bool
+    charges_failures_known: bool
     soft_id_field: str | None
     callback_field: str | None
     user_agent_url: str | None
@@ -153,6 +155,7 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
     rows, aliases, ids = _errors(top, name, docs, meaningful_ids=error_ids == "catalogue")
     rules, poll_bans = _ban_rules(top, rows, docs)
     prices = _prices(top.section("prices"))
+    charges = head.flag_or_unknown("charges_failures")
     for (
         section_name
     ) in SECTIONS:  # taken here only so that `done` refuses every other name: a misspelt table is a mistake
@@ -175,7 +178,8 @@ def read(raw: Mapping[str, Any], *, file: str = "catalog") -> Catalog:
         failed_statuses=frozenset(head.texts("failed_statuses")),
         not_error_codes=frozenset(head.texts("not_error_codes")),
         processing_http_statuses=frozenset(head.integers("processing_http_statuses")),
-        charges_failures=head.flag("charges_failures"),
+        charges_failures=charges is not False,
+        charges_failures_known=charges is not None,
         soft_id_field=head.text("soft_id_field", None),
         callback_field=head.text("callback_field", None),
         user_agent_url=_url(head, "user_agent_url", head.text("user_agent_url", None)),

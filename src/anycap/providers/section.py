@@ -96,6 +96,13 @@ class Section:
         value = self._typed(key, "true or false", isinstance(value, bool), value)
         return bool(value)
 
+    def flag_or_unknown(self, key: str) -> bool | None:
+        """True, false, or None for the word "unknown"; required."""
+        value = self.take(key)
+        if value == "unknown":
+            return None
+        return bool(self._typed(key, "true, false or 'unknown'", isinstance(value, bool), value))
+
     @overload
     def number(self, key: str) -> float: ...
     @overload
