@@ -29,10 +29,13 @@ def with_task(**changes: Any) -> dict[str, Any]:
     [
         (with_task(challenge="Turnstil"), "'Turnstil' is not one of"),
         (with_task(type=None), "type: is missing"),
-        (with_task(tpye="x"), "tpye: no such key"),
+        (with_task(tpye="x"), "tpye: no such key; is type meant?"),
         (with_task(timing="slow"), "timing: 'slow' is not one of"),
         (with_task(solution="tokens"), "solution: 'tokens' is not one of"),
-        (with_task(fields={"site_key": "k"}), "Turnstile has no field site_key"),
+        (
+            with_task(fields={"site_key": "k"}),
+            "Turnstile has no field site_key; it has action, api_js_url, cdata, page_data, user_agent,",
+        ),
         (with_task(required=["site_key"]), "Turnstile has no field site_key"),
         (with_task(when={"site_key": 1}), "Turnstile has no field site_key"),
         (with_task(fields={"website_url": ""}), "where a field goes must be text"),

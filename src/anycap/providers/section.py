@@ -25,7 +25,7 @@ class Section:
     `file` and `path` are for the error messages: `yescaptcha.toml: errors.ERROR_X.retry: ...`.
     """
 
-    __slots__ = ("_left", "_values", "file", "path")
+    __slots__ = ("_known", "_left", "_values", "file", "path")
 
     def __init__(self, file: str, path: str, values: object) -> None:
         self.file = file
@@ -34,8 +34,10 @@ class Section:
             raise ConfigurationError(f"{file}: {path or 'the file'} must be a table, not {_kind(values)}")
         self._values: Mapping[str, Any] = values
         self._left = dict.fromkeys(values)
+        self._known: dict[str, None] = {}
 
     def __contains__(self, key: str) -> bool:
+        self._known[key] = None
         return key in self._values
 
     def fail(self, key: str, problem: str) -> ConfigurationError:
@@ -46,6 +48,7 @@ class Section:
     def take(self, key: str, default: object = None) -> Any:
         """The raw value of `key`, marked as read."""
         self._left.pop(key, None)
+        self._known[key] = None
         return self._values.get(key, default)
 
     def _typed(self, key: str, wanted: str, fits: bool, value: object) -> Any:
@@ -204,7 +207,10 @@ class Section:
     def done(self) -> None:
         """Refuse the file when a key was not read: a typing mistake must not pass as a default."""
         for key in self._left:
-            raise self.fail(key, "no such key")
+            from difflib import get_close_matches  # needed for a mistake only
+
+            near = get_close_matches(key, self._known, n=1)
+            raise self.fail(key, f"no such key; is {near[0]} meant?" if near else "no such key")
 
 
 def _one_source(section: Section) -> str:

@@ -174,7 +174,8 @@ def _task(section: Section, timings: Mapping[str, Timing], proxy: ProxyRule | No
         *spec.ranges,
     } - known
     if strange:
-        raise section.fail("fields", f"{kind} has no field {', '.join(sorted(strange))}")
+        theirs = ", ".join(sorted(known - {"proxy", "variant", "extra"}))
+        raise section.fail("fields", f"{kind} has no field {', '.join(sorted(strange))}; it has {theirs}")
     section.done()
     return spec
 

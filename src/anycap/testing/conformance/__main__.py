@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from anycap.testing.conformance import check_provider, doubts_about
+from anycap.testing.conformance import Finding, check_provider, doubts_about
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,10 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         provider = Path(name) if name.endswith(".toml") else name
         findings = check_provider(provider)
         wrong += len(findings)
-        lines = [f"{name}: {finding}" for finding in findings] or [f"{name}: nothing wrong"]
+        lines = [f"{name}: {_said(finding, name)}" for finding in findings] or [f"{name}: nothing wrong"]
         lines += [f"{name}: warning: {doubt}" for doubt in doubts_about(provider)]
         sys.stdout.write("\n".join(lines) + "\n")
     return 1 if wrong else 0
+
+
+def _said(finding: Finding, name: str) -> str:
+    """The finding without the file's name where that begins the line anyway."""
+    if finding.subject != name:
+        return str(finding)
+    return f"{finding.check}: {finding.problem.removeprefix(f'{Path(name).name}: ')}"
 
 
 if __name__ == "__main__":
