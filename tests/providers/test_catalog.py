@@ -87,7 +87,7 @@ def replaced(old: str, new: str) -> Callable[[], str]:
         (replaced("charges_failures = false", "charges_failures = false\nprocessing_http_statuses = [true]"), "integers"),
         (replaced("[[ban_rules]]", "[colours]\nred = 1\n[[ban_rules]]"), "colours: no such key"),
         (replaced("[[ban_rules]]", "[limits]\nmax_in_flight = 0\n[[ban_rules]]"), "limits.max_in_flight"),
-        (replaced("[[ban_rules]]", "[limits]\nmax_inflight = 5\n[[ban_rules]]"), "limits.max_inflight: is max_in_flight meant?"),
+        (replaced("[[ban_rules]]", "[limits]\nmax_inflight = 5\n[[ban_rules]]"), "is max_in_flight meant?"),
         (replaced("[[ban_rules]]", "[provider.mirrors]\nasia = 'http://x'\n[[ban_rules]]"), "provider.mirrors.asia"),
         (replaced("count_max = 5", "count_max = 0"), "ban_rules[0].count_max"),
         (replaced("count_max = 5", "count_max = true"), "ban_rules[0].count_max"),
