@@ -34,16 +34,18 @@ TAIL = """
 ## What stays `VendorTask`
 
 A captcha that one vendor only documents, and everything whose purpose is to pass a site's bot wall (clearance cookies and the like) rather than to answer a
-captcha. The fields are the vendor's own, the answer is in `solution.raw`.
+captcha: the type names that we have met. The fields are the vendor's own, the answer is in `solution.raw`.
 
-| vendor | types, among others |
-| --- | --- |
-| anti-captcha | `AntiBotCookieTask` |
-| CapMonster Cloud | `CustomTask` with `class` `DataDome`, `Imperva`, `tspd`, `Castle`, `Basilisk`, `HUNT`, `Temu` (a draft) |
-| YesCaptcha | `CloudFlareTaskS2`, `CloudFlareTaskS3` |
-| EzCaptcha | `CloudFlare5STask`; in its SDKs only: `HCaptcha`, `ReCaptchaV2Classification` and other classifications |
-| 2Captcha, RuCaptcha | `DataDomeSliderTask`, and the Temu captcha, whose fields have nothing in common with CapMonster's |
-| CapSolver | `VisionEngine` with other modules than `rotate_...` |
+| vendor | captchas | bot walls |
+| --- | --- | --- |
+| anti-captcha | | `AntiBotCookieTask` |
+| CapMonster Cloud | `CustomTask` with `class` `Basilisk`, `HUNT`, `Castle`, `Temu` (a draft) | `CustomTask` with `class` `DataDome`, `Imperva`, `tspd`; `TurnstileTask` for clearance |
+| YesCaptcha | | `CloudFlareTaskS2`, `CloudFlareTaskS3` |
+| EzCaptcha | in its SDKs only: `HCaptcha`, `ReCaptchaV2Classification` and other classifications | `CloudFlare5STask` |
+| 2Captcha, RuCaptcha | `YandexSmartCaptchaTask`, `CaptchaFoxTask`, `LeminTask`, `CapyTask`, `KeyCaptchaTask`, `CutCaptchaTask`, `AntiCyberSiAraTask`, `AtbCaptchaTask`, `BasiliskTask`, `VKCaptchaTask`, `VKCaptchaImageTask`, `BoundingBoxTask`, `DrawAroundTask`, `TemuCaptchaTask`, whose fields have nothing in common with CapMonster's | `DataDomeSliderTask`, `IncapsulaTask`, `tspdtask` |
+| CapSolver | `VisionEngine` with other modules than `rotate_...`, `AwsWafClassification` | `DatadomeSliderTask`, `AntiCloudflareTask` |
+
+The names of 2Captcha's types are those that python-rucaptcha 6.8.2 sends; most of them exist with `Proxyless` at the end, too.
 
 ## Others that speak createTask
 

@@ -38,6 +38,12 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("2captcha", {"type": "GridTask", "body": IMAGE, "comment": "cars", "imgType": "recaptcha", "rows": 3, "columns": 3}),
     ("2captcha", {"type": "GridTask", "body": IMAGE, "comment": "cars", "imgType": "funcaptcha"}),
+    # What has no challenge of ours, as VendorTask sends it
+    ("2captcha", {"type": "LeminTaskProxyless", **HERE, "captchaId": "CROPPED_1"}),
+    ("2captcha", {"type": "VKCaptchaImageTask", "image": IMAGE, "steps": "[5,12]"}),
+    ("rucaptcha", {"type": "YandexSmartCaptchaTask", **PAGE, **PROXY}),
+    ("capsolver", {"type": "AntiCloudflareTask", **HERE, "proxy": "http:192.0.2.9:8080:u:p"}),
+    ("capsolver", {"type": "DatadomeSliderTask", "captchaUrl": "https://g.example/", "userAgent": "x", "proxy": "192.0.2.9:80"}),
     # RuCaptcha is the same company: the same page tree
     ("rucaptcha", {"type": "GridTask", "body": IMAGE, "comment": "cars"}),
     # EzCaptcha: the wiki's own example for v3, its first client's spelling, what its newer SDKs send
@@ -75,6 +81,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("ezcaptcha", {"type": "RecaptchaV2TaskProxyless", "websiteURL": "https://example.com/"}, "ERROR_REQUIRED_FIELDS"),
     ("ezcaptcha", {"type": "RecaptchaV4TaskProxyless", **PAGE}, "ERROR_TASK_NOT_SUPPORTED"),
     ("ezcaptcha", {"type": "CloudFlare5STask", **HERE}, "ERROR_REQUIRED_FIELDS"),
+    ("2captcha", {"type": "TeaTask", **HERE}, "ERROR_TASK_NOT_SUPPORTED"),
+    ("capsolver", {"type": "AntiCloudflareTask", **HERE}, "ERROR_INVALID_TASK_DATA"),
     ("yescaptcha", {"type": "ReCaptchaV3TaskProxyless", **PAGE}, "ERROR_TASK_NOT_SUPPORTED"),
     ("capsolver", {"type": "ImageToTextTask", "module": "number"}, "ERROR_INVALID_IMAGE"),
     ("capsolver", {"type": "ImageToTextTask", "images": ["no base64"], "module": "number"}, "ERROR_PARSE_IMAGE_FAIL"),

@@ -45,6 +45,19 @@ class Documented:
 
 _ANY = Unmodelled()
 
+_TWO_CAPTCHA_ALONE = (
+    *(
+        f"{name}Task{ending}"
+        for name in (
+            "YandexSmartCaptcha", "Lemin", "Capy", "KeyCaptcha", "CutCaptcha", "AntiCyberSiAra", "AtbCaptcha", "Basilisk",
+        )
+        for ending in ("", "Proxyless")
+    ),
+    "CaptchaFoxTask", "VKCaptchaTask", "VKCaptchaImageTask", "BoundingBoxTask", "DrawAroundTask", "TemuCaptchaTask",
+    "DataDomeSliderTask", "IncapsulaTask", "tspdtask",
+)  # fmt: skip
+"""Types that 2Captcha alone has a name for, as python-rucaptcha 6.8.2 sends them."""
+
 DOCUMENTED: Mapping[str, Documented] = {
     "anti-captcha": Documented(
         # Older names, which python-anticaptcha 2.0.0 still has.
@@ -106,7 +119,7 @@ DOCUMENTED: Mapping[str, Documented] = {
     ),
     "2captcha": Documented(
         # /api-docs/grid: imgType only for the kinds that are recognised by machine, all but type and body optional.
-        unmodelled={"GridTask": Unmodelled(("body",))},
+        unmodelled={"GridTask": Unmodelled(("body",)), **dict.fromkeys(_TWO_CAPTCHA_ALONE, _ANY)},
         fields=(
             # python-rucaptcha sends these to every type of the family.
             ("RecaptchaV2", frozenset({"minScore"})),
@@ -118,6 +131,9 @@ DOCUMENTED: Mapping[str, Documented] = {
         unmodelled={
             "VisionEngine": Unmodelled(("module", "image"), sync=True),
             "AwsWafClassification": Unmodelled(("images", "question"), sync=True),
+            # docs.capsolver.com/guide/captcha: what passes a site's bot wall, by VendorTask only.
+            "AntiCloudflareTask": Unmodelled(("websiteURL", "proxy")),
+            "DatadomeSliderTask": Unmodelled(("captchaUrl", "userAgent", "proxy")),
         },
         fields=(
             ("ReCaptcha", frozenset({"isSession"})),
