@@ -367,3 +367,36 @@ async def test_who_comes_while_the_last_records_are_written_is_told_too(heard: l
             goes_on.set()
     assert len(errors) == 1
     assert journal.given == [["t1 delivered"]]
+
+
+async def test_the_journal_in_memory_is_written_where_the_record_is_made(heard: list[Event]) -> None:
+    journal = MemoryJournal()
+    queue = queue_of(journal, heard)
+    await queue.open()
+    await queue.write([Record("a", K.INTENT, 1e9)], keep=False)
+    queue.write_later(Record("a", K.ACCEPTED, 1e9, {"task_id": 7}))
+    # Nobody keeps up with the queue here.
+    assert not queue.busy
+    assert not queue.closing
+    entry = await journal.find("a")
+    assert entry is not None
+    assert (entry.kind, entry.task_id) == (K.ACCEPTED, 7)
+
+
+async def test_what_the_journal_in_memory_refuses_is_told_and_what_it_cannot_take_yet_is_kept(
+    heard: list[Event],
+) -> None:
+    journal = MemoryJournal()
+    queue = queue_of(journal, heard)
+    queue.write_later(Record("early", K.DELIVERED, 1e9))
+    assert queue.closing == {"early": K.DELIVERED}
+    await queue.open()
+    # What is kept goes first: a ticket's records stay in their order.
+    queue.write_later(Record("early", K.REPORTED, 1e9))
+    async with kept_up(queue):
+        assert not queue.closing
+    assert (entry := await journal.find("early")) is not None
+    assert entry.reported
+    with pytest.raises(RecordRefused):
+        await queue.write([Record("a", K.INTENT, 1e9, {"clientKey": "k"})], keep=False)
+    assert [event.kind for event in heard] == [EventKind.JOURNAL_TROUBLE]

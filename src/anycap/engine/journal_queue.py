@@ -22,6 +22,7 @@ from anycap.engine.faults import log_fault
 from anycap.engine.notifier import AnyNotifier, Notifier
 from anycap.errors import Fenced, JournalError
 from anycap.journal.fields import RecordRefused
+from anycap.journal.memory import MemoryJournal
 from anycap.journal.port import Capability, Claim, Journal, Obstacle, Record, RecordKind, TicketClaim, offers
 
 logger = logging.getLogger("anycap.journal")
@@ -76,6 +77,9 @@ class JournalQueue:
 
     def __init__(self, journal: Journal, emitter: EventEmitter, wall: Callable[[], float]) -> None:
         self.journal = journal
+        # The default journal is in memory: it is written where the record is made, with no task to wake and nothing to await.
+        # Not a subclass of it, which may have a `write` of its own.
+        self._write_now = journal.write_now if type(journal) is MemoryJournal else None
         self.closing: dict[str, RecordKind] = {}
         self.on_housekeeping: Callable[[], None] = lambda: None
         self._emitter = emitter
@@ -108,7 +112,10 @@ class JournalQueue:
             # Nothing is before it: no task has to be woken, and a journal in memory is never waited for.
             self._writing = True
             try:
-                await self._store(records)
+                if self._write_now is not None:
+                    self._write_now(records)
+                else:
+                    await self._store(records)
             except BaseException as error:
                 if keep and not isinstance(error, RecordRefused | Fenced):
                     # When cancelled, the journal may have it after all. A record that is there twice says nothing new.
@@ -173,6 +180,13 @@ class JournalQueue:
 
     def write_later(self, record: Record) -> None:
         """Have a record written that no caller waits for."""
+        if self._write_now is not None and not self._gathering.parts:
+            try:
+                self._write_now((record,))
+            except JournalError:
+                pass  # it is not open, or refuses the record: told, and tried again where that helps, by who writes what gathers
+            else:
+                return
         self.closing[record.ticket_id] = record.kind
         self._gathering.add((record,), keep=True)
         self._wake()

@@ -43,6 +43,8 @@ def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     to a task that is paid for, and part of it are a vendor's own words: it is never refused, what may not be stored is left
     out. The solution (`body` of a RESULT) is not looked at here, but by `without_keys` where it goes to a disk.
     """
+    if not fields:
+        return fields
     untouched = "body" if kind == RecordKind.RESULT else None
     if _is_harmless(fields, untouched):
         return fields

@@ -60,6 +60,10 @@ class MemoryJournal:
 
     async def write(self, records: Sequence[Record]) -> None:
         """Take the records in, all or none; never suspends."""
+        self.write_now(records)
+
+    def write_now(self, records: Sequence[Record]) -> None:
+        """The same for a caller that need not wait: nothing here does."""
         self._check()
         if len(records) == 1:  # a step of one solve, as nearly always
             record = records[0]
@@ -76,7 +80,7 @@ class MemoryJournal:
         for claim in claims:
             if not isinstance(claim, TicketClaim):
                 admitted(claim.intent.kind, claim.intent.fields)
-        await self.write(records)
+        self.write_now(records)
         return [self._claim(claim) for claim in claims]
 
     def _claim(self, claim: Claim) -> Obstacle | None:
