@@ -340,10 +340,14 @@ class Engine:
         self._fault = log_fault("the engine of an anycap client broke", error)
 
     def check_open(self, ticket: Ticket | None = None) -> None:
-        """Raise the typed error for a client that is not open, with the caller's ticket."""
+        """Raise the typed error for a client that is not open here, with the caller's ticket."""
+        self.check_phase(ticket)
+        self.check_home()
+
+    def check_phase(self, ticket: Ticket | None = None) -> None:
+        """The first half, for a caller that has been here and may have waited since."""
         if self.phase is not Phase.OPEN:
             raise not_open(self.phase, self._fault, ticket)
-        self.check_home()
 
     def check_home(self) -> None:
         """Raise ConfigurationError on another loop, in another thread or process than those of `open`."""
@@ -390,7 +394,7 @@ class Engine:
         try:
             while not is_done(solve, accepted=accepted):
                 if self.phase is not Phase.OPEN:
-                    raise not_open(self.phase, self._fault, solve.ticket())
+                    self.check_phase(solve.ticket())
                 if not await caller.wait(deadline):
                     return is_done(solve, accepted=accepted)
         finally:

@@ -7,7 +7,7 @@ not built was not sent, one that a transport gave up on may have been, and an an
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeAlias, TypeVar
 
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.credentials import NotEncodable
@@ -18,13 +18,9 @@ from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Reques
 T = TypeVar("T")
 
 
-class Exchange(NamedTuple):
-    """What came of it: as the transport gave it, and as the adapter read it."""
-
-    outcome: Answer | Failure
-    parsed: ParsedAnswer
-    not_built: str = ""
-    """Why there was no request to send; trying again would not help."""
+Exchange: TypeAlias = "tuple[Answer | Failure, ParsedAnswer, str]"
+"""What came of it: as the transport gave it, as the adapter read it, and why there was no request to send, if there was none;
+trying again would not help then."""
 
 
 async def exchange(
@@ -52,10 +48,10 @@ async def exchange(
             names = log_fault("a transport raised, which no transport should", error)
             outcome = Failure(Delivery.MAYBE_SENT, FailureKind.PROTOCOL, f"the transport failed with {names}")
     try:
-        return Exchange(outcome, read(outcome, about), not_built)
+        return outcome, read(outcome, about), not_built
     except Exception as error:  # noqa: BLE001 - code of others
         names = log_fault(f"the adapter of {provider} could not read an answer", error)
-        return Exchange(outcome, _unreadable(outcome, provider, names), not_built)
+        return outcome, _unreadable(outcome, provider, names), not_built
 
 
 def _never_sent(why: str) -> tuple[Failure, str]:

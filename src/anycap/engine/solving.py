@@ -209,7 +209,8 @@ class Solving:
         clock, journey = self._engine.clock, call.journey
         if not call.loaded:
             self._engine.check_open()
-            await self._load(call)
+            if not call.challenge.loaded:
+                await self._load(call)
         while True:
             session = self._router.choose(journey, call.challenge, clock())
             assert session is not None  # noqa: S101 - `goes_on` and `cannot_encode` leave at least one account
@@ -253,7 +254,7 @@ class Solving:
         call.challenge, call.loaded = loaded, True
 
     def _start(self, session: AccountSession, call: Call[Any]) -> Solve:
-        self._engine.check_open()
+        self._engine.check_phase()
         if call.deadline <= self._engine.clock():
             raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
         prepared = session.prepare(call.challenge)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from anycap.journal.budgets import DAYS_KEPT, DayTotals, Reserve, date_of, day_number, end_cost
+from anycap.journal.budgets import DAYS_KEPT, DayTotals, Reserve, amount_of, date_of, day_number, end_cost
 from anycap.journal.port import Budget, OverBudget, Record
 from anycap.journal.projection import TicketProjection
 from anycap.results import SpendingLine
@@ -57,22 +57,23 @@ class DayBook:
 
     def ended(self, kept: TicketProjection, kind: str, fields: Mapping[str, Any]) -> None:
         """The ticket's task has come to its end with this record."""
-        reserve = kept.reserve
-        if reserve is None:
+        place = kept.place
+        if place is None:
             return
-        day, kind_of_challenge, tag = kept.spends_as
-        totals = self._of(day)
         if self._holds_back:
-            totals.release(reserve)
-        cost = end_cost(kind, fields, reserve.price)
+            self.released(kept)
+        cost = end_cost(kind, fields, amount_of(kept.price))
         if cost is None:
             return
-        totals.spend(reserve.account, reserve.currency, cost)
-        place = (day, reserve.account, kind_of_challenge, tag, reserve.currency)
-        spent, tasks = self._lines.get(place, (Decimal(0), 0))
-        self._lines[place] = (spent + cost, tasks + 1)
-        if len(self._lines) > _LINES_MAX:
-            del self._lines[next(iter(self._lines))]
+        day, account, _, _, currency = place
+        self._of(day).spend(account, currency, cost)
+        before = self._lines.get(place)
+        if before is None:
+            self._lines[place] = (cost, 1)
+            if len(self._lines) > _LINES_MAX:
+                del self._lines[next(iter(self._lines))]
+        else:
+            self._lines[place] = (before[0] + cost, before[1] + 1)
 
     def lines(self, since: float, unfinished: Iterable[TicketProjection]) -> list[SpendingLine]:
         """What was spent from the day of `since` on, with what is held back for `unfinished` tickets."""

@@ -139,6 +139,20 @@ class TicketProjection:
         return day_number(self.created_at), what[2], what[4]
 
     @property
+    def place(self) -> tuple[int, str, str, str | None, str] | None:
+        """Where its cost is counted: day of the INTENT, account, type, tag, currency.
+
+        None where its INTENT says no currency, as those of earlier releases.
+        """
+        what = self._what
+        return None if what[5] is None else (day_number(self.created_at), what[0], what[2], what[4], what[5])
+
+    @property
+    def price(self) -> str | None:
+        """What it will probably cost, as its INTENT says: decimal text. None: nobody knows."""
+        return self._what[6]
+
+    @property
     def reserve(self) -> Reserve | None:
         """What its INTENT holds back; None where it says no currency, as those of earlier releases."""
         what = self._what
