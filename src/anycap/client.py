@@ -411,7 +411,7 @@ class Client(VendorMethods):
             on_cancel=on_cancel, wait_for_capacity=wait_for_capacity, callback_url=callback_url, tag=tag,
             priority=priority, idempotency_key=idempotency_key, reuse=reuse,
         )  # fmt: skip
-        return await self._solving.solve(call, self._engine.deliver)
+        return await self._solving.solve(call)
 
     async def submit(
         self,

@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
-from attrs import define, field
+from attrs import define
 
 from anycap.challenges import Challenge
 from anycap.core.routing.candidates import Candidate, Exclusion, Route, Routing, in_order
@@ -62,9 +63,15 @@ def as_routing(given: object) -> Routing:
         raise ConfigurationError(f"routing is {', '.join(map(repr, map(str, Routing)))}, not {given!r}") from None
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 @define
 class Journey:
-    """One solve on its way through the accounts: what is left of its route, and what was tried."""
+    """One solve on its way through the accounts: what is left of its route, and what was tried.
+
+    Ten thousand may wait, and hardly any has something to remember: its mappings are replaced, never changed.
+    """
 
     route: Route
     limit: Decimal | None
@@ -73,15 +80,15 @@ class Journey:
     """That of the first account; amounts at others are converted by the client's rates."""
     kind: str = ""
     """The challenge's type; empty where nothing depends on it."""
-    left_out: dict[str, Exclusion] = field(factory=dict)
+    left_out: Mapping[str, Exclusion] = _NOTHING
     """Accounts that were never on the route, and why."""
     passed_over: dict[str, str] | None = None
     """Why the accounts before the one that was chosen last were not; None: there was no choice."""
-    attempts: list[Attempt] = field(factory=list)
+    attempts: tuple[Attempt, ...] = ()
     spent: Decimal = Decimal(0)
-    busy: set[str] = field(factory=set)
+    busy: frozenset[str] = frozenset()
     """Accounts that were waited for in vain, for as long as the caller's patience lasts."""
-    repeats: dict[str, int] = field(factory=dict)
+    repeats: Mapping[str, int] = _NOTHING
     """New tasks after a failure, by account."""
     newest: str | None = None
     """The ticket of the last attempt."""
@@ -132,7 +139,7 @@ class Router:
         if type(max_attempts) is not int or max_attempts < 1:
             raise ConfigurationError("max_attempts is a number of tasks, at least 1. Nothing was sent.")
         limit = None if limit is None else read_amount(limit, "max_cost")
-        left_out: dict[str, Exclusion] = {}
+        left_out: Mapping[str, Exclusion] = _NOTHING
         order: Sequence[Candidate] | None
         named = account if account is not None else next(iter(self._sessions)) if len(self._sessions) == 1 else None
         if named is not None and accounts is None:
@@ -177,7 +184,7 @@ class Router:
             price = self._price(journey, each.account)
             dear = journey.spent + price > journey.limit if price is not None else journey.spent > 0
             if dear:
-                route.excluded[each.account] = Exclusion.OVER_MAX_COST
+                route.exclude(each.account, Exclusion.OVER_MAX_COST)
         if not route.attempts and not route.left():
             price = min(
                 (price for each in route.order if (price := self._price(journey, each.account)) is not None),
@@ -312,7 +319,7 @@ class Router:
             for each in journey.route.others(session.name)
         )
 
-    def _held_until(self, name: str, task_type: str, now: float, busy: set[str]) -> float:
+    def _held_until(self, name: str, task_type: str, now: float, busy: frozenset[str]) -> float:
         """Until when an account is passed over: while it is stopped, and while it is busy once that was waited for."""
         until, problem = self._sessions[name].submit_held_until(task_type, now)
         if until <= now:
@@ -333,7 +340,7 @@ class Router:
     def cannot_encode(self, journey: Journey, session: AccountSession, error: InvalidChallenge) -> None:
         """The adapter refused the challenge. Raises the first such error when no other account is left."""
         journey.invalid = journey.invalid or error
-        journey.route.excluded[session.name] = Exclusion.CANNOT_ENCODE
+        journey.route.exclude(session.name, Exclusion.CANNOT_ENCODE)
         if not journey.route.others(session.name):
             raise journey.invalid
 
@@ -364,16 +371,16 @@ class Router:
             journey.route.sent()
             code = str(error.code) if isinstance(error, SolveError) else type(error).__name__
             cost = Decimal(0) if charged is Charged.NO else None
-            journey.attempts.append(Attempt(session.name, code, charged, cost, seconds))
+            journey.attempts += (Attempt(session.name, code, charged, cost, seconds),)
         if charged is not Charged.NO and solve.may_have_been_sent and journey.limit is not None:
             # Unknown counts as charged: max_cost is a promise, so a doubt must not loosen it.
             journey.spent += self._price(journey, session.name) or Decimal(0)
             self._leave_out_too_dear(journey)
-        error.attempts = tuple(journey.attempts)
+        error.attempts = journey.attempts
         failover = self._failover(solve, error)
         if journey.route.failed(session.name, failover, may_pay_again=self._may_pay_elsewhere(journey)):
             if isinstance(error, BudgetError):
-                journey.route.excluded[session.name] = Exclusion.OVER_BUDGET
+                journey.route.exclude(session.name, Exclusion.OVER_BUDGET)
             self._warn_of_stop(session, error)
             return Next.ELSEWHERE
         here = pay_again and self._goes_on_here(journey, session, solve, error, now)
@@ -414,7 +421,7 @@ class Router:
             again = False
         if not again or journey.route.attempts >= journey.route.attempts_max:
             return False
-        journey.repeats[session.name] = tries + 1
+        journey.repeats = {**journey.repeats, session.name: tries + 1}
         journey.route.excluded = {name: why for name, why in journey.route.excluded.items() if name != session.name} | {
             each.account: Exclusion.TRIED for each in journey.route.others(session.name)
         }

@@ -106,6 +106,7 @@ class Solving:
         self._settings = settings
         self._runtime = runtime
         self._callbacks = callbacks
+        self._solution: Want[Solution] = Want(False, partial(self._taken, engine.deliver), _solution_of_delivered)
         self._callback_url = None if callback_url is None else _callback_base(callback_url)
 
     # -- what callers ask for
@@ -159,9 +160,14 @@ class Solving:
             raise ConfigurationError(f"timeout is a number of seconds, or math.inf, not {timeout!r}")
         return self._engine.clock() + seconds
 
-    def solve(self, call: Call[S], deliver: Callable[[Solve], None]) -> Coroutine[Any, Any, S]:
-        """Submit, wait, return the solution; `deliver` is called with no await between it and the return."""
-        want: Want[Solution] = Want(False, partial(self._taken, deliver), _solution_of_delivered)
+    def solve(self, call: Call[S], deliver: Callable[[Solve], None] | None = None) -> Coroutine[Any, Any, S]:
+        """Submit, wait, return the solution.
+
+        `deliver` is called with no await between it and the return; None: the engine's, which takes it as delivered.
+        """
+        want = self._solution
+        if deliver is not None:
+            want = Want(False, partial(self._taken, deliver), _solution_of_delivered)
         return cast("Coroutine[Any, Any, S]", self._answer(call, want))
 
     def submit(self, call: Call[Any]) -> Coroutine[Any, Any, Ticket]:
@@ -374,7 +380,7 @@ class Solving:
             if solve.task_id is not None or until >= deadline:
                 return False
             if solve.state is State.QUEUED:
-                call.journey.busy.add(session.name)
+                call.journey.busy |= {session.name}
                 if self._router.may_go_elsewhere(call.journey, session, solve, call.challenge, clock()):
                     self._engine.move_on(solve)
                     self._engine.emitter.failover(solve, error="busy", waited_s=clock() - began)

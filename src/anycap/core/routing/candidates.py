@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from anycap.core.routing.failover import Failover
 from anycap.errors import ConfigurationError
@@ -101,9 +102,12 @@ def _worth_in_one_currency(able: Sequence[Candidate], rates: Mapping[str, Decima
     return {account: price * rates[str(currency)] for account, price, currency in priced}
 
 
+_NONE_EXCLUDED: Mapping[str, Exclusion] = MappingProxyType({})
+
+
 @define
 class Route:
-    """The accounts that one solve may still ask. Made once per solve; `failed` shortens it after each attempt.
+    """The accounts that one solve may still ask. Made once per solve; `exclude` and `failed` shorten it.
 
     `attempts_max` bounds the createTask requests that may have been sent, over all accounts. An account is asked again
     only as `may_return` says (its own new-task rule), never because it was the only one left.
@@ -112,8 +116,13 @@ class Route:
     order: Sequence[Candidate]
     attempts_max: int
     attempts: int = 0
-    excluded: dict[str, Exclusion] = field(factory=dict)
+    excluded: Mapping[str, Exclusion] = _NONE_EXCLUDED
+    """Why accounts are not asked any more. Replaced, never changed: nearly every route shares the empty one."""
     _current: Candidate | None = None
+
+    def exclude(self, account: str, why: Exclusion) -> None:
+        """Ask this account no more."""
+        self.excluded = {**self.excluded, account: why}
 
     def choose(self, now: float, held_until: Callable[[str], float]) -> Candidate | None:
         """The next account to ask: the first that is free now, else the one that frees first. None: nobody is left.
@@ -147,7 +156,7 @@ class Route:
         be asked once more itself.
         """
         if not may_return:
-            self.excluded[account] = Exclusion.TRIED
+            self.exclude(account, Exclusion.TRIED)
         match failover:
             case Failover.NEVER:
                 return False
@@ -163,8 +172,8 @@ class Route:
     def _leave_vendor_of(self, account: str) -> None:
         family = next((each.family for each in self.order if each.account == account), None)
         for each in self.order:
-            if each.family == family:
-                self.excluded.setdefault(each.account, Exclusion.SAME_VENDOR)
+            if each.family == family and each.account not in self.excluded:
+                self.exclude(each.account, Exclusion.SAME_VENDOR)
 
 
 def patience_until(now: float, *, patience_s: float, deadline: float) -> float:
