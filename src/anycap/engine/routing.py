@@ -335,7 +335,7 @@ class Router:
             journey.route.sent()
             problem = solve.last_answer.problem if solve.last_answer is not None else None
             code = "busy" if problem is None else str(problem.code)
-            journey.attempts.append(Attempt(session.name, code, Charged.NO, Decimal(0), seconds))
+            journey.attempts += (Attempt(session.name, code, Charged.NO, Decimal(0), seconds),)
 
     def cannot_encode(self, journey: Journey, session: AccountSession, error: InvalidChallenge) -> None:
         """The adapter refused the challenge. Raises the first such error when no other account is left."""
