@@ -54,6 +54,8 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("ezcaptcha", {"type": "RecaptchaV2EnterpriseTaskProxyless", **PAGE}),
     ("ezcaptcha", {"type": "RecaptchaV2TaskProxyless", **PAGE, "isInvisible": False, "websiteTitle": "Sign in"}),
     ("ezcaptcha", {"type": "RecaptchaV2SEnterpriseTaskProxyless", **PAGE, "s": "ONCE"}),
+    ("ezcaptcha", {"type": "ReCaptchaV2TaskProxyless", **PAGE, **PROXY}),
+    ("ezcaptcha", {"type": "ReCaptchaV2TaskProxyless", **PAGE, "proxy": "http://u:p@192.0.2.9:8080"}),
     ("ezcaptcha", {"type": "CloudFlare5STask", **HERE, "proxy": "http://u:p@192.0.2.9:8080"}),
     ("ezcaptcha", {"type": "HCaptcha", **PAGE, "lang": "en-US", "invisible": False}),
     ("ezcaptcha", {"type": "ReCaptchaV2Classification", "image": IMAGE, "question": "/m/0k4j", "size": 4}),

@@ -113,7 +113,11 @@ DOCUMENTED: Mapping[str, Documented] = {
         fields=(
             # The wiki's example for v3 has isInvisible, the rest is the SDKs'.
             ("ReCaptchaV3", frozenset({"isInvisible", "websiteTitle", "checkField"})),
-            ("ReCaptchaV2", frozenset({"websiteTitle"})),
+            # Whoever compared the wiki in 2025-11 found the proxy in address fields; we found one string (see its catalog).
+            (
+                "ReCaptchaV2",
+                frozenset({"websiteTitle", "proxyType", "proxyAddress", "proxyPort", "proxyLogin", "proxyPassword"}),
+            ),
             ("Funcaptcha", frozenset({"cn"})),
         ),
     ),
