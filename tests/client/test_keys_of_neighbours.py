@@ -16,6 +16,7 @@ from anycap.engine.runtime import inline
 from anycap.errors import AnycapError, InDoubtError
 from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.results import TokenSolution
+from anycap.settings import GuardSettings, Settings
 from tests.client.virtual import World, in_virtual_time
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
@@ -139,3 +140,49 @@ async def test_what_a_second_living_process_gets(world: World, tmp_path: Path, r
         for reuse, what in row.gets.items():
             assert await come_to(second, reuse=reuse) == what, reuse
     assert world.requests("createTask") == row.creates
+
+
+@pytest.mark.parametrize("ends", ["token", "failure"])
+@in_virtual_time
+async def test_a_call_in_line_notices_what_a_neighbour_has_made_of_its_key(
+    world: World, tmp_path: Path, ends: str
+) -> None:
+    def client(**options: Any) -> Any:
+        return world.client(
+            http=InProcess(world.emulator),
+            journal=SqliteJournal(tmp_path / "tasks.db", offload=inline),
+            runtime=world.runtime_of_its_own(),
+            **options,
+        )
+
+    told: dict[str, tuple[str, float]] = {}
+
+    async def hold_the_one_place(of: Any) -> None:
+        with pytest.raises(InDoubtError):
+            await of.solve(OTHER)
+
+    async def ask(name: str, of: Any) -> None:
+        what = await come_to(of, reuse="never")
+        told[name] = what, anyio.current_time()
+
+    busy = Settings(guard=GuardSettings(max_in_flight=1))
+    async with client(settings=busy) as first, client() as second:
+        world.fault("hang", method="createTask", count=1)
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(hold_the_one_place, first)
+            await anyio.sleep(1)
+            callers.start_soon(ask, "leads", first)
+            await anyio.sleep(0.1)
+            callers.start_soon(ask, "joins", first)
+            await anyio.sleep(5)
+            if ends == "failure":
+                world.fault("fail_task", code="ERROR_CAPTCHA_UNSOLVABLE", count=1)
+            what = await come_to(second, reuse="never")
+            at = anyio.current_time()
+    assert what == ("token" if ends == "token" else "UnsolvedError")
+    assert set(told) == {"leads", "joins"}
+    assert told["leads"][0] == ("token" if ends == "token" else "UnsolvedError repeated")
+    # Who joined a call that has followed another process asks by itself then.
+    assert told["joins"][0].removesuffix(" redelivered") == told["leads"][0]
+    assert all(when < at + 3 for _, when in told.values())
+    assert world.requests("createTask") == 2

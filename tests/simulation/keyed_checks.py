@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 TOKEN_LIFE_S = {"ezcaptcha": 120.0, "capsolver": 120.0, "anti-captcha": math.inf}
 """How long a token is valid, from the vendors' pages; anti-captcha states nothing, and the journal keeps it for days."""
-SLACK_S = 2.0
+SLACK_S = 1.0
 """A turn of an event loop, a disk and a round trip."""
-TOLD_WITHIN_S = 6.0
+DEADLINE_SLACK_S = 0.05
+"""A deadline is a deadline, whatever the disk and the network do: only turns of the loop may pass."""
+TOLD_WITHIN_S = 3.0
 """A look at the journal, and the disks of two processes that have other things to write."""
-NOTICED_WITHIN_S = 30.0
+NOTICED_WITHIN_S = 20.0
 """A gap between polls, a round trip, a look for dead owners, the disk: and all that once more where processes die."""
 
 _TAXONOMY = {
@@ -199,7 +201,7 @@ class Judge:
     def _answer(self, end: Ended) -> None:
         ask, result = end.ask, end.result
         name = f"{ask.page} ask {ask.number} of process {end.life}"
-        if end.at > end.began + ask.timeout_s + SLACK_S:
+        if end.at > end.began + ask.timeout_s + DEADLINE_SLACK_S:
             self._fault(f"{name}: ended {end.at - end.began - ask.timeout_s:.1f} s after its deadline")
         tasks, created = self._tasks[ask.page], self._created[ask.page]
         abandoned = any(other.abandon for _, _, other in self._watch.asks if other.page == ask.page)
@@ -284,12 +286,12 @@ class Judge:
 
     def _waited_for_elsewhere(self, task: Task) -> bool:
         """Whether a process waited for what `resume` gave it: such callers are not written down."""
-        return any(life.resumes for life in self._world.plan.lives)
+        return any(life.resumes and life.start > task.created_at for life in self._world.plan.lives)
 
     def _deadline(self, end: Ended, name: str) -> None:
         ask = end.ask
-        # A pause that is longer than the time left ends a call at once.
-        answers = (*(made.outcome for made in self._watch.created), *self._watch.poll_errors.values())
+        # A pause of its own process that is longer than the time left ends a call at once.
+        answers = [made.outcome for made in self._watch.created if made.life == end.life and made.at <= end.at]
         paused = any(self._category(answer) in ("busy", "service") for answer in answers)
         if end.at < end.began + ask.timeout_s - SLACK_S and not paused:
             self._fault(f"{name}: its time was up {end.began + ask.timeout_s - end.at:.1f} s early")
@@ -311,15 +313,7 @@ class Judge:
                 (at for at, life in self._watch.noticed[task_id] if self._watch.spans[life].over > at + SLACK_S),
                 default=math.inf,
             )
-            in_line = (
-                any(  # its own turn had not come: the process waited for another createTask, or for a pause to end
-                    made.life == end.life
-                    and made.at <= end.at
-                    and (made.answered_at > noticed or made.outcome != "made")
-                    for made in self._watch.created
-                )
-            )
-            if max(noticed, end.began) + TOLD_WITHIN_S < end.at < noticed + life_s and not in_line:
+            if max(noticed, end.began) + TOLD_WITHIN_S < end.at < noticed + life_s:
                 self._fault(f"{name}: waited until {end.at:.2f}, the token was here at {noticed:.2f}")
             solved = task.settled_at if task.state is not TaskState.FAILED and task.settled_at is not None else math.inf
             if task_id in self._known and max(solved, end.began) + NOTICED_WITHIN_S < min(end.at, noticed):

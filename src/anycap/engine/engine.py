@@ -16,7 +16,7 @@ import math
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,7 +40,7 @@ from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.key_rotation import KEY_RECHECK_S, read_again, watch
 from anycap.engine.lifecycle import Phase, not_open
 from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
-from anycap.errors import ClientClosed, ConfigurationError
+from anycap.errors import AnycapError, ClientClosed, ConfigurationError
 from anycap.events import EventKind, Events
 from anycap.journal.port import Capability, Journal, offers
 from anycap.results import Solution
@@ -131,6 +131,8 @@ class Engine:
         self._jobs = JobRunner(
             transport, self.journal_queue, self.emitter, self._actions, wall=wall, let_go=self._let_go
         )
+        self.lookout: Callable[[Notifier], Coroutine[Any, Any, None]] | None = None
+        """Looks, while the client is open, whether another process has taken a key whose call waits here."""
         self._calls: set[VendorCall] = set()
         """Requests of other methods that a caller waits for."""
 
@@ -284,6 +286,8 @@ class Engine:
                 tasks.start_soon(self.journal_queue.keep_up, self._new_notifier())
                 if self.fleet is not None:
                     tasks.start_soon(self.fleet.keep_watch, self._new_notifier())
+                if self.lookout is not None:
+                    tasks.start_soon(self.lookout, self._new_notifier())
                 started.set()
                 await self._dispatch()
                 with anyio.move_on_after(self._grace_s * CLOSE_SHARE):
@@ -438,6 +442,11 @@ class Engine:
         self.sessions[solve.account].scheduler.withdraw(solve, self.clock())
         self.solves.pop(solve.id, None)
         self._wake_up.notify()
+
+    def take_back(self, solve: Solve, error: AnycapError) -> None:
+        """Send nothing of a solve that is still queued, for good: its callers get `error`."""
+        solve.error = error
+        self._let_go(solve, self.sessions[solve.account].scheduler.withdraw(solve, self.clock()))
 
     def abandon(self, solve: Solve) -> None:
         """Poll no more for this solve; callers that wait for it get an error."""

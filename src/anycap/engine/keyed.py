@@ -7,6 +7,7 @@ ticket, in `engine.py`. Within a client one caller leads and the others join it;
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
@@ -18,7 +19,8 @@ from anycap.core.machine import State
 from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession
 from anycap.engine.engine import is_done
-from anycap.engine.following import has_ended, is_accepted, once_it_answers
+from anycap.engine.following import LOOK_S, has_ended, is_accepted, once_it_answers
+from anycap.engine.notifier import Notifier
 from anycap.engine.recovery import catalog_row, ticket_of
 from anycap.engine.solve_errors import KeyTaken, in_doubt
 from anycap.engine.solving import Call, Solving, Want
@@ -37,7 +39,10 @@ from anycap.tickets import Ticket
 
 T = TypeVar("T")
 
-
+RESTING_LOOK_S = 5.0
+"""A look at the keys of this client at least this often while none waits in line: one that was sent may come back into it."""
+LOOKS_GAP_S = 0.01
+"""Between two looks for calls that wait in line: ten thousand of them must not keep the journal from its writes."""
 _CAME_TO_NOTHING = frozenset({State.FAILED, State.IN_DOUBT, State.ABANDONED})
 
 
@@ -92,6 +97,9 @@ class KeyedSolving(Solving):
         """By the hash of the key."""
         self._keeper: SharedJournal | None = None
         """The journal, once it has said that it keeps keys."""
+        self._resting: Notifier | None = None
+        """What the lookout waits on while no call waits in line."""
+        self._engine.lookout = self._look_out
 
     def _answer(self, call: Call[Any], want: Want[T]) -> Coroutine[Any, Any, T]:
         key = call.key
@@ -110,6 +118,9 @@ class KeyedSolving(Solving):
                 return joined[0]
         lead = self._leads[key.hash] = Lead(key, abandon=call.on_cancel == "abandon")
         call.on_start = lead.goes_on_with
+        if self._resting is not None:
+            self._resting.notify()
+            self._resting = None
         error: AnycapError | None = None
         try:
             return await self._look_and_act(journal, call, key, want, lead)
@@ -188,6 +199,37 @@ class KeyedSolving(Solving):
                 case _:
                     lead.solve = None
                     raise self._refusal(session, entry, step)
+
+    async def _look_out(self, notifier: Notifier) -> None:
+        """Take back what waits in this client's queue once another process has its key: the answer may come before its turn."""
+        gap_s = math.inf
+        while True:
+            if gap_s > LOOK_S:  # nobody waits in line, so the next lead may wake it
+                self._resting = notifier
+                if await notifier.wait(self._engine.clock() + gap_s):
+                    gap_s = LOOK_S
+                    continue
+                self._resting = None
+            else:
+                await notifier.wait(self._engine.clock() + gap_s)
+            gap_s = RESTING_LOOK_S if self._leads else math.inf
+            for lead in list(self._leads.values()):
+                solve = lead.solve
+                if solve is None or solve.state is not State.QUEUED or self._keeper is None:
+                    continue
+                gap_s = LOOK_S
+                taken = await self._is_taken(self._keeper, lead.key)
+                if taken and lead.solve is solve and solve.state is State.QUEUED:
+                    self._engine.take_back(solve, KeyTaken())
+                await anyio.sleep(LOOKS_GAP_S)
+
+    async def _is_taken(self, journal: SharedJournal, key: KeyUse) -> bool:
+        """Whether the claim of the key would be refused: the journal's own rule, asked before its turn has come."""
+        try:
+            entry = await self._latest(journal, key)
+        except Exception:  # noqa: BLE001 - whatever is wrong with the journal: the claim itself will say so
+            return False
+        return entry is not None and (entry.ticket_id != key.after or key.seen not in (None, entry.kind))
 
     async def _latest(self, journal: SharedJournal, key: KeyUse) -> Entry | None:
         """The key's latest ticket, with what this client knows and has not written yet."""
