@@ -513,9 +513,13 @@ class Engine:
                     self._begin(session, job)
                 if scheduler.has_rejected or session.key_rejected:
                     self._end_rejected(session, now)
-                if session.fleet is not None and session.fleet.has_news:
-                    self.sync_limits(session)
                 soonest = min(soonest, scheduler.wake_at(now))
+                if session.fleet is not None and session.fleet.has_news:
+                    tell_at = session.fleet.tell_at(now)
+                    if tell_at <= now:
+                        self.sync_limits(session)
+                    else:
+                        soonest = min(soonest, tell_at)
             self._sleep_until = on_grid(soonest)
             await self._wake_up.wait(self._sleep_until)
 
@@ -551,7 +555,7 @@ class Engine:
             self._jobs.submitting += 1
         if scheduler.has_rejected or session.key_rejected:
             self._end_rejected(session, now)
-        if session.fleet is not None and session.fleet.has_news:
+        if session.fleet is not None and session.fleet.has_news and session.fleet.tell_at(now) <= now:
             self.sync_limits(session)
         look_again_at = scheduler.wake_at(now)
         if look_again_at <= now or look_again_at < self._sleep_until - WAKE_GRID_S:

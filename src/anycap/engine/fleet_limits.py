@@ -163,6 +163,7 @@ class FleetLimits:
                     seen = await self._limits.exchange(view.account, told)
                 except StoreError as error:
                     view.reports = reports + view.reports
+                    view.telling_failed_at = self._clock()
                     logger.info("the fleet's limits could not be told or asked: %s", error)
                     return
                 except BaseException:
@@ -200,6 +201,8 @@ class FleetLimits:
 
     def _take_over(self, session: AccountSession, view: FleetView, seen: AccountSeen) -> None:
         now = self._clock()
+        granted = [key for name in seen.granted if (key := _key_of(session, name)) is not None]
+        view.granted(granted, changed=seen.version != view.version)
         unsaid = {report.key for report in view.reports if report.what in (ReportKind.OPENED, ReportKind.LIFTED)}
         if not any(report.what is ReportKind.RESET for report in view.reports):
             breakers = {}
@@ -218,7 +221,6 @@ class FleetLimits:
         view.version = seen.version
         if not any(report.what is ReportKind.WINDOW for report in view.reports):
             view.windows = seen.windows
-        view.granted([key for name in seen.granted if (key := _key_of(session, name)) is not None])
         view.release()
 
 

@@ -121,11 +121,53 @@ def test_one_member_probes_and_the_others_wait_for_its_answer() -> None:
     assert isinstance(hold, Deferred)
     assert hold.limit is Limit.PROBE
     assert told(fleet) == [("probe", "concurrency_limit")]
-    fleet.granted(["concurrency_limit"])
+    fleet.granted(["concurrency_limit"], changed=False)
     assert guard.admit_submit(later, KIND) == ADMITTED
     fleet.reports.clear()
     submit(guard, later, ACCEPTED)
     assert told(fleet) == [("lifted", "concurrency_limit")]
+
+
+def test_while_another_probes_the_store_is_asked_once_a_second() -> None:
+    guard, fleet, _ = joined()
+    submit(guard, 0.0, problem(Code.CONCURRENCY_LIMIT))
+    (breaker,) = guard.breakers
+    fleet.reports.clear()
+    asked_at = []
+    for tenth in range(25):
+        now = breaker.until + tenth / 10
+        guard.admit_submit(now, KIND)
+        if fleet.has_news:
+            asked_at.append(tenth)
+            fleet.reports.clear()
+            fleet.granted([], changed=False)
+    assert asked_at == [0, 10, 20]
+
+
+def test_a_probe_is_ours_no_more_once_another_answer_has_changed_the_stop() -> None:
+    guard, fleet, _ = joined()
+    submit(guard, 0.0, problem(Code.CONCURRENCY_LIMIT))
+    (breaker,) = guard.breakers
+    later = breaker.until
+    fleet.granted(["concurrency_limit"], changed=False)
+    assert guard.admit_submit(later, KIND) == ADMITTED
+    fleet.granted([], changed=True)
+    (theirs,) = stop_of(problem(Code.CONCURRENCY_LIMIT)).values()
+    theirs.until = later + 6.0
+    guard.breakers.adopt(later, {"concurrency_limit": theirs}, ())
+    hold = guard.admit_submit(later + 1.0, KIND)
+    assert isinstance(hold, Deferred)
+    assert hold.until == later + 6.0
+
+
+def test_a_store_that_could_not_be_told_is_not_asked_again_at_once() -> None:
+    _, fleet, _ = joined()
+    assert fleet.tell_at(5.0) == math.inf
+    fleet.refused("")
+    assert fleet.tell_at(5.0) == 5.0
+    fleet.telling_failed_at = 5.0
+    assert fleet.tell_at(5.0) == 6.0
+    assert fleet.tell_at(7.0) == 7.0
 
 
 def test_no_slot_holds_for_a_while_or_until_there_is_room() -> None:
@@ -183,10 +225,10 @@ def test_a_store_that_was_lost_is_told_of_stops_counts_and_windows() -> None:
     assert len(stops) == 2
     fleet.version, fleet.windows = "g 7", {"tasks": 4.0}
     fleet.reports.clear()
-    fleet.granted(["no_funds"])
+    fleet.granted(["no_funds"], changed=False)
     fleet.store_lost(stops.items(), [rule.rule.name for rule in guard.own_rules])
     assert told(fleet) == [("opened", "no_funds"), ("counted", "key-on-create"), ("window", "tasks")]
     assert fleet.version == ""
-    assert not fleet.may_probe("no_funds")
+    assert not fleet.may_probe(1.0, "no_funds")
     (rule,) = guard.own_rules
     assert rule.ages(1.0) == pytest.approx([1.0], abs=0.01)

@@ -20,6 +20,8 @@ from anycap.taxonomy import Code
 
 LOOK_S = 5.0
 """A message says when there is room again; as one may be lost, it is asked so often all the same."""
+RETELL_S = 1.0
+"""A store that could not be told is tried again after so long, should nobody say before that it is back."""
 PROBE_RECHECK_S = 1.0
 """Another member's probe is on its way: an answer takes about so long, and a message tells of it."""
 OF_THE_ACCOUNT = frozenset({BlockScope.ACCOUNT, BlockScope.NAME})
@@ -53,17 +55,24 @@ class FleetView:
         self.windows: Mapping[str, float] = {}
         """The limits that the vendor was found to have, by their names in the store, as they were last seen."""
         self.reports: list[Report] = []
+        self.telling_failed_at = -math.inf
+        """When the store could not be told. It says itself when it is back; asking again at once would keep a core busy."""
         self.rooms = 0
         """How often there may have been room: who asks compares it, as a message may overtake the answer that there is none."""
         self._hold: Deferred | None = None
         self._held_type: str | None = None
         self._granted: set[str] = set()
-        self._asked: set[str] = set()
+        # When a probe was asked for that another member has, or that the store has yet to answer for.
+        self._asked: dict[str, float] = {}
 
     @property
     def has_news(self) -> bool:
         """Whether the store has to be told or asked something."""
         return bool(self.reports)
+
+    def tell_at(self, now: float) -> float:
+        """When the store should be told of the news: `now`, a moment after it could not be, or never if there are none."""
+        return max(now, self.telling_failed_at + RETELL_S) if self.reports else math.inf
 
     # -- slots
 
@@ -96,14 +105,14 @@ class FleetView:
         """An answer has opened a breaker, or changed it."""
         if is_shared(breaker):
             self._granted.discard(key)
-            self._asked.discard(key)
+            self._asked.pop(key, None)
             self.reports = [it for it in self.reports if it.key != key or it.what not in _OF_A_STOP]
             self.reports.append(Report(ReportKind.OPENED, key, breaker))
 
     def lifted(self, key: str) -> None:
         """A probe was answered well."""
         self._granted.discard(key)
-        self._asked.discard(key)
+        self._asked.pop(key, None)
         self.reports = [it for it in self.reports if it.key != key or it.what not in _OF_A_STOP]
         self.reports.append(Report(ReportKind.LIFTED, key))
 
@@ -133,19 +142,28 @@ class FleetView:
 
     # -- probes
 
-    def may_probe(self, key: str) -> bool:
-        """Whether this process is the one that finds out; if nobody has been asked yet, the store is."""
+    def may_probe(self, now: float, key: str) -> bool:
+        """Whether this process is the one that finds out; if it was not asked for a while, the store is."""
         if key in self._granted:
             return True
-        if key not in self._asked:
-            self._asked.add(key)
+        if now >= self._asked.get(key, -math.inf) + PROBE_RECHECK_S:
+            self._asked[key] = now
             self.reports.append(Report(ReportKind.PROBE, key))
         return False
 
-    def granted(self, keys: Sequence[str]) -> None:
-        """The store has answered who probes: these are ours. What is not may be asked for again."""
+    def granted(self, keys: Sequence[str], *, changed: bool) -> None:
+        """The store has answered who probes: these are ours. What is not is asked for again after a while.
+
+        With `changed` stops, those that were ours before may be another's by now: whoever has answered last has ended them.
+        """
+        if changed:
+            self._granted.clear()
+            self._asked.clear()
         self._granted.update(keys)
-        self._asked.clear()
+
+    def probes(self, key: str) -> bool:
+        """Whether the probe of this stop is ours."""
+        return key in self._granted
 
     def waits_for_probe(self, now: float, breaker: CircuitBreaker) -> Deferred:
         """The deferral of a request that another member's probe decides about."""

@@ -72,7 +72,7 @@ class OpenBreakers:
                     self.fleet is not None
                     and is_shared(it)
                     and (held is None or held.probe is not None)
-                    and not self.fleet.may_probe(key)
+                    and not self.fleet.may_probe(now, key)
                 ):
                     held = self.fleet.waits_for_probe(now, it)
                 strictest = _stricter(strictest, held)
@@ -236,7 +236,8 @@ class OpenBreakers:
     def adopt(self, now: float, breakers: Mapping[str, CircuitBreaker], unsaid: Collection[str]) -> None:
         """The fleet's stops of this account: those that others have opened, prolonged or lifted.
 
-        `unsaid` are the keys of ours that the fleet does not know yet. A breaker whose probe is on its way here stays as it is.
+        `unsaid` are the keys of ours that the fleet does not know yet. A breaker whose probe is on its way here stays as it is,
+        unless the fleet has let another one probe.
         """
         over = [
             key for key, it in self.of_account.items() if key not in breakers and key not in unsaid and is_shared(it)
@@ -245,7 +246,9 @@ class OpenBreakers:
             del self.of_account[key]
         for key, theirs in breakers.items():
             ours = self.of_account.get(key)
-            if ours is None or (key not in unsaid and ours.probe is None and is_later(theirs.until, ours.until)):
+            if ours is not None and (key in unsaid or not is_later(theirs.until, ours.until)):
+                continue
+            if ours is None or ours.probe is None or (self.fleet is not None and not self.fleet.probes(key)):
                 self.of_account[key] = theirs
 
 
