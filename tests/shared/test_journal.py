@@ -384,6 +384,26 @@ async def test_a_store_that_comes_back_empty_gets_what_is_open_again_from_each_m
     await b.aclose()
 
 
+async def test_a_replica_that_lacks_the_last_record_gets_it_again(valkey: Valkey) -> None:
+    space = namespace()
+    a, b = member(valkey.url, space), member(valkey.url, space)
+    await a.open()
+    await b.open()
+    logs = a.store.member.names.of("logs")
+    await a.write([record(K.INTENT)])
+    behind = valkey.ask("HGET", logs, "t1")
+    await a.write([record(K.ACCEPTED, task_id=7)])
+    valkey.ask("HSET", logs, "t1", behind.decode())  # as the replica has it that has taken over
+    found = await b.find("t1")
+    assert found is not None and found.kind == "intent"
+    a._came_up()
+    await a.open_entries()
+    found = await b.find("t1")
+    assert found is not None and (found.kind, found.task_id) == ("accepted", 7)
+    await a.aclose()
+    await b.aclose()
+
+
 async def test_a_late_record_does_not_take_a_ticket_from_its_heir_in_a_store_that_was_lost(own_valkey: Valkey) -> None:
     a, b = member(own_valkey.url, "n"), member(own_valkey.url, "n")
     await a.open()

@@ -9,7 +9,6 @@ around it is simulated. What the vendor was asked, and by whom, is written down 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import math
 import random
@@ -26,122 +25,26 @@ import anyio
 from attrs import define, field, frozen
 
 from anycap import Account, AnycapError, Client, RecaptchaV2, Settings, Shared, StoreError
-from anycap.emulator import DEFAULT_KEY, Emulator, Fault, InProcess, run_virtual
+from anycap.emulator import DEFAULT_KEY, Emulator, InProcess, run_virtual
 from anycap.emulator.emulator import EPOCH_S
 from anycap.engine.runtime import Runtime, inline
 from anycap.journal.port import Entry
+from anycap.results import SpendingLine
 from anycap.settings import GuardSettings, HttpSettings, RetrySettings
 from anycap.shared import membership, store
 from anycap.shared.connections import RECONNECT_LONGEST_S
 from anycap.tickets import Ticket, TicketState
 from anycap.transport import Answer, Delivery, Failure, FailureKind, Request
 from tests.simulation.command import Told, explore
+from tests.simulation.fleet_checks import Judge
+from tests.simulation.fleet_plan import POLL_TIMEOUT_S, PRICE, PROVIDER, Arrival, FleetPlan, Trouble, draw
 from tests.simulation.fleet_store import NAMESPACE, Server, SimConnections, SimMember, SimStore
+from tests.simulation.fleet_watch import StoreWatch
 from tests.valkey_server import Valkey
 
-PROVIDER = "anti-captcha"
-POLL_TIMEOUT_S = 1.0
-SILENT_GAP_S = 3.1
-"""Between two polls without a lease: twice the usual, which is 1.6 to 3 s here."""
 OPEN = frozenset({TicketState.SUBMITTING, TicketState.PENDING, TicketState.SOLVED})
-TROUBLE_TAIL_S = 20.0
-"""A member may find out so much later that the store is silent: an answer's limit, and those of what stood before it."""
-
-
-@frozen
-class Arrival:
-    """One call, at a place, for a page. Pages with a key may be asked for by several."""
-
-    at: float
-    place: int
-    page: str
-    key: bool
-    timeout_s: float
-
-
-@frozen
-class Trouble:
-    """Something that happens to a place, or to the store."""
-
-    at: float
-    what: str
-    place: int
-    seconds: float
-
-
-@frozen
-class FleetPlan:
-    """What one seed means."""
-
-    seed: int
-    places: int
-    lease_s: float
-    durability: str
-    slots: int
-    solve_s: tuple[float, float]
-    skews: tuple[tuple[float, float], ...]
-    """Of each place: how fast its clock runs, and how wrong its wall clock is."""
-    faults: tuple[Fault, ...]
-    arrivals: tuple[Arrival, ...]
-    troubles: tuple[Trouble, ...]
-    failover_at: int
-    """The script before which the replica is cut off; 0: no failover."""
-    failover_lag: int
-    """How many scripts the primary runs after that."""
-
-    cut_at: frozenset[int]
-    """Scripts whose answer is lost with the connection, by number."""
-
-    @property
-    def loses_records(self) -> bool:
-        return bool(self.failover_at) or any(trouble.what == "empty" for trouble in self.troubles)
-
-
-def draw(seed: int) -> FleetPlan:
-    """The world of a seed."""
-    chance = Random(f"fleet/{seed}")
-    places = chance.choice((2, 3, 3, 4))
-    lease_s = chance.choice((2.0, 2.0, 5.0, 30.0))
-    span_s = chance.choice((0.0, 20.0, 60.0))
-    troubles: list[Trouble] = []
-    for _ in range(chance.choice((0, 1, 3, 5, 7))):
-        at = chance.uniform(0.0, span_s + 10.0)
-        what = chance.choice(("kill", "kill", "stop", "stop", "cut", "silent", "away", "away", "away", "empty"))
-        seconds = chance.choice(
-            (0.5, lease_s * 0.7, lease_s + 1.0, lease_s + POLL_TIMEOUT_S + chance.uniform(1.0, 20.0))
-        )
-        troubles.append(Trouble(at, what, chance.randrange(places), seconds))
-    pages = chance.choice((3, 6, 12))
-    arrivals = []
-    for number in range(pages):
-        key = chance.random() < 0.5
-        for _ in range(chance.choice((1, 2, 3)) if key else 1):
-            arrivals.append(
-                Arrival(
-                    at=chance.uniform(0.0, span_s), place=chance.randrange(places), key=key,
-                    page=f"https://fleet.example/{number}", timeout_s=chance.choice((60.0, 300.0)),
-                )
-            )  # fmt: skip
-    faults = []
-    if chance.random() < 0.15:
-        faults.append(Fault(action="drop_after_create", probability=0.2))
-    if chance.random() < 0.15:
-        faults.append(Fault(action="http", method="getTaskResult", status=502, probability=0.2))
-    return FleetPlan(
-        seed=seed,
-        places=places,
-        lease_s=lease_s,
-        durability=chance.choice(("fsync", "fsync", "replica", "memory")),
-        slots=chance.choice((2, 4, 50)),
-        solve_s=chance.choice(((2.0, 12.0), (20.0, 60.0))),
-        skews=tuple((chance.uniform(0.95, 1.05), chance.choice((0.0, -86_400.0, 86_400.0))) for _ in range(places)),
-        faults=tuple(faults),
-        arrivals=tuple(sorted(arrivals, key=lambda each: each.at)),
-        troubles=tuple(sorted(troubles, key=lambda each: each.at)),
-        failover_at=chance.randrange(1, 120) if chance.random() < 0.25 else 0,
-        failover_lag=chance.choice((1, 1, 2, 5)),
-        cut_at=frozenset(chance.randrange(1, 150) for _ in range(chance.choice((0, 0, 2, 6)))),
-    )
+LAST_WORDS_S = 10.0
+"""From the last caller's end to when the processes close."""
 
 
 @define
@@ -150,12 +53,45 @@ class Poll:
 
     at: float
     life: str
+    call: float
+    """The number of the latest script, and a half: behind it."""
+    heard_call: int
+    """That of the latest script whose answer the process had."""
     silent: bool
-    """Whether the store did not answer that process."""
-    without_lease: bool
-    """Whether it has had no answer of the store for longer than a lease."""
-    final: bool = False
-    """Whether the answer was the task's end."""
+    """Whether the store did not answer it."""
+    has_lease: bool
+    """By the contract, whatever it believes."""
+
+
+@frozen
+class Ended:
+    """How a call ended."""
+
+    life: str
+    began: float
+    at: float
+    what: str
+    task_id: Any
+
+
+@frozen
+class Loss:
+    """The store has lost what it had, or what it was told since its replica was cut off."""
+
+    since: float
+    until: float
+    call: float
+    failover: bool
+
+
+@frozen
+class Span:
+    """A process, or everybody (""), was in this trouble."""
+
+    life: str
+    what: str
+    start: float
+    end: float
 
 
 class _Noting:
@@ -179,12 +115,12 @@ class _Noting:
             return Failure(Delivery.NOT_SENT, FailureKind.CONNECT, "this process is dead")
         create = request.url.endswith("/createTask")
         body = json.loads(request.body.encode()) if request.body is not None else {}
-        poll = None
-        if request.url.endswith("/getTaskResult"):
-            poll = self._world.polled(member, body["taskId"])
+        poll = request.url.endswith("/getTaskResult")
+        if poll:
+            self._world.polled(member, body["taskId"])
         answer = await self._door.send(request)
-        if poll is not None and isinstance(answer, Answer):
-            poll.final = answer.status == 200 and b'"processing"' not in answer.body
+        if poll and isinstance(answer, Answer) and answer.status == 200 and b'"processing"' not in answer.body:
+            self._world.answer_in_hand(member)
         await member.awake()
         if member.dead:
             answer = Failure(Delivery.MAYBE_SENT, FailureKind.READ, "this process is dead")
@@ -205,30 +141,33 @@ class FleetWorld:
     emulator: Emulator = field(init=False)
     store: SimStore = field(init=False)
     polls: dict[Any, list[Poll]] = field(factory=lambda: defaultdict(list))
-    ended: dict[Arrival, tuple[str, str, Any]] = field(factory=dict)
-    """How each call ended: in which life, with what, and its task."""
+    ended: dict[Arrival, Ended] = field(factory=dict)
     cut_off: set[Arrival] = field(factory=set)
     unclear: set[str] = field(factory=set)
     """Pages whose createTask had no answer, in a process that was alive or not."""
-    troubled: dict[str, list[tuple[float, float]]] = field(factory=lambda: defaultdict(list))
-    """When a place, or everybody (""), could not reach the store."""
+    spans: list[Span] = field(factory=list)
+    losses: list[Loss] = field(factory=list)
     killed: set[str] = field(factory=set)
-    paused: set[str] = field(factory=set)
-    """Lives that were stopped, or cut off from the store."""
-    lost_records_at: float = math.inf
+    stopped: set[str] = field(factory=set)
+    over: dict[str, float] = field(factory=dict)
+    """By life: when it was killed, or began to close."""
     makers: dict[Any, str] = field(factory=dict)
     """By task: the life that made it."""
-    handed_out: dict[Any, set[str]] = field(factory=lambda: defaultdict(set))
-    """By task: the lives that gave its solution to a caller."""
+    handed_out: dict[Any, list[tuple[float, str, int]]] = field(factory=lambda: defaultdict(list))
+    """By task: when and by which life its solution was given to a caller, and which script's answer that had heard last."""
     late_polls: int = 0
-    taken_over: int = 0
     trace: list[str] = field(factory=list)
-    stopped: set[str] = field(factory=set)
+    watch: StoreWatch = field(init=False)
+    _stop_at_answer: dict[int, tuple[float, float]] = field(factory=dict)
+    """By place: from when on it stops with the next answer in hand, and for how long."""
     _members: dict[int, SimMember] = field(factory=dict)
     _scopes: dict[int, anyio.CancelScope] = field(factory=dict)
     _lives: Counter[int] = field(factory=Counter)
     _over: anyio.Event = field(init=False)
-    _waiting: int = 0
+
+    @property
+    def vendor(self) -> Any:
+        return self.emulator[PROVIDER]
 
     def fault(self, text: str) -> None:
         self.faults.append(text)
@@ -247,9 +186,10 @@ class FleetWorld:
             faults=plan.faults,
         )
         self._over = anyio.Event()
+        self.watch = StoreWatch(plan.lease_s, POLL_TIMEOUT_S, self.fault)
         with patched(Random(f"ids/{plan.seed}")):
             async with anyio.create_task_group() as world:
-                self.store = SimStore(self.server, self.emulator.clock, Random(f"net/{plan.seed}"), world)
+                self.store = SimStore(self.server, self.watch, self.emulator.clock, Random(f"net/{plan.seed}"), world)
                 self._plan_steps()
                 for place in range(plan.places):
                     world.start_soon(self._place, place)
@@ -261,7 +201,7 @@ class FleetWorld:
                     if self.emulator.clock() > 3_600:
                         self.fault("calls came to no end")
                         break
-                await anyio.sleep(10.0)  # what could not be written is, when the store is there again
+                await anyio.sleep(LAST_WORDS_S)  # what could not be written is, when the store is there again
                 self._over.set()
                 with anyio.move_on_after(60):
                     while self._members:
@@ -270,8 +210,9 @@ class FleetWorld:
                     self.fault(f"places {sorted(self._members)} did not close")
                 await anyio.sleep(plan.lease_s * 2 + POLL_TIMEOUT_S)
                 await self._sweep()
+                slots, counts = self.store.slots()
                 world.cancel_scope.cancel()
-        self._judge()
+        Judge(self, self._found, self._lines, slots, counts).judge()
 
     def _plan_steps(self) -> None:
         plan, world = self.plan, self.store
@@ -284,12 +225,15 @@ class FleetWorld:
                 self.note("the replica is cut off")
                 world.snapshot()
                 world.replica_cut_off = True
-                self.lost_records_at = self.emulator.clock()
+                self._cut_off_at = self.emulator.clock()
 
         def after() -> None:
             if world.calls == plan.failover_at + plan.failover_lag - 1:
                 self.note(f"failover, {plan.failover_lag} calls are lost")
                 world.replica_cut_off = False
+                now = self.emulator.clock()
+                self.losses.append(Loss(self._cut_off_at, now, world.calls, failover=True))
+                self.spans.append(Span("", "failover", now, now))
                 world.fail_over()
 
         world.before_call, world.after_call = before, after
@@ -303,41 +247,58 @@ class FleetWorld:
             case "kill":
                 self._kill(trouble.place)
             case "stop" if member is not None:
-                self.paused.add(member.name)
-                self.stopped.add(member.name)
-                member.stop()
-                await anyio.sleep(trouble.seconds)
-                self.note(f"{member.name} goes on")
-                member.go_on()
-                self.troubled[member.name].append((began, self.emulator.clock()))
+                await self._stop(member, trouble.seconds)
+            case "stop with an answer":
+                self._stop_at_answer[trouble.place] = began, trouble.seconds
             case "cut" | "silent" if member is not None:
-                self.paused.add(member.name)
+                self.spans.append(Span(member.name, trouble.what, began, began + trouble.seconds))
                 if trouble.what == "cut":
                     member.cut()
                 else:
                     member.silent = True
-                self.troubled[member.name].append((began, began + trouble.seconds))
                 await anyio.sleep(trouble.seconds)
                 member.mend()
             case "away" | "empty" if not self.store.away:
                 self.store.leave()
-                self.troubled[""].append((began, began + trouble.seconds))
+                until = began + trouble.seconds
+                self.spans.append(Span("", trouble.what, began, until))
                 await anyio.sleep(trouble.seconds)
                 if trouble.what == "empty":
-                    self.lost_records_at = min(self.lost_records_at, began)
+                    self.losses.append(Loss(began, until, self.store.calls, failover=False))
                 self.store.come_back(empty=trouble.what == "empty")
                 if member is not None and trouble.what == "away":
                     # One finds it a good while after the others, and still within the lease that everybody is given.
+                    late_s = max(0.8 * self.plan.lease_s - RECONNECT_LONGEST_S - 0.5, 0.0)
+                    self.spans.append(Span(member.name, "cut", began, until + late_s))
                     member.cut()
-                    await anyio.sleep(max(0.8 * self.plan.lease_s - RECONNECT_LONGEST_S - 0.5, 0.0))
-                    self.troubled[member.name].append((began, self.emulator.clock()))
+                    await anyio.sleep(late_s)
                     member.mend()
+
+    async def _stop(self, member: SimMember, seconds: float) -> None:
+        now = self.emulator.clock()
+        self.stopped.add(member.name)
+        self.spans.append(Span(member.name, "stop", now, now + seconds))
+        member.stop()
+        await anyio.sleep(seconds)
+        self.note(f"{member.name} goes on")
+        member.go_on()
+
+    def answer_in_hand(self, member: SimMember) -> None:
+        """The end of a task has come to this process, which has yet to look at it."""
+        place = int(member.name.split(".")[0]) if member.name != "sweeper" else -1
+        _, seconds = self._stop_at_answer.pop(place, (0.0, 0.0))
+        if seconds and not member.stopped:
+            self.note(f"{member.name} stops with an answer in hand")
+            self.store.tasks.start_soon(self._stop, member, seconds)
 
     def _kill(self, place: int) -> None:
         member = self._members.get(place)
         if member is None or self._over.is_set():
             return
+        now = self.emulator.clock()
         self.killed.add(member.name)
+        self.over[member.name] = now
+        self.spans.append(Span(member.name, "kill", now, now))
         member.die()
         self._scopes[place].cancel()
         for arrival in self.plan.arrivals:
@@ -353,7 +314,8 @@ class FleetWorld:
 
     async def _live(self, place: int) -> None:
         self._lives[place] += 1
-        member = SimMember(self.store, f"{place}.{self._lives[place]}")
+        rate, _ = self.plan.skews[place]
+        member = SimMember(self.store, f"{place}.{self._lives[place]}", rate)
         self._members[place] = member
         client = await self._opened(member, place)
         try:
@@ -363,6 +325,7 @@ class FleetWorld:
                         callers.start_soon(self._call, client, member, arrival)
                 await self._over.wait()
         finally:
+            self.over.setdefault(member.name, self.emulator.clock())
             with anyio.CancelScope(shield=True):
                 await client.aclose()
             del self._members[place]
@@ -386,14 +349,14 @@ class FleetWorld:
 
     def _client(self, member: SimMember, place: int) -> Client:
         plan, emulator = self.plan, self.emulator
-        rate, wrong = plan.skews[place % plan.places]
+        _, wrong = plan.skews[place]
         source = Random(f"{plan.seed}/{member.name}")
         runtime = Runtime(
             wall=lambda: EPOCH_S + emulator.clock() + wrong,
             chance=source.random,
             new_id=lambda: f"{source.getrandbits(64):016x}",
             offload=inline,
-            elapsed=lambda: anyio.current_time() * rate,
+            elapsed=member.elapsed,
         )
         settings = Settings(
             guard=GuardSettings(max_in_flight=plan.slots, address_dir=False),
@@ -404,16 +367,23 @@ class FleetWorld:
             "redis://127.0.0.1", namespace=NAMESPACE, lease_s=plan.lease_s, durability=plan.durability  # type: ignore[arg-type] # a word
         )  # fmt: skip
         with mock.patch.object(store, "Connections", lambda shared: SimConnections(shared, member)):
-            return Client(
-                Account(PROVIDER, DEFAULT_KEY, base_url=emulator.base_url(PROVIDER)), http=_Noting(self, member), shared=shared,
-                settings=settings, runtime=runtime,
-            )  # fmt: skip
+            budget = None if plan.budget_tasks is None else {"USD": plan.budget_tasks * PRICE}
+            account = Account(
+                PROVIDER,
+                DEFAULT_KEY,
+                base_url=emulator.base_url(PROVIDER),
+                budget=budget,
+                prices={"RecaptchaV2": PRICE},
+            )
+            client = Client(account, http=_Noting(self, member), shared=shared, settings=settings, runtime=runtime)
+        self.watch.lives[client._journal.store.member.owner] = member.name
+        return client
 
     async def _call(self, client: Client, member: SimMember, arrival: Arrival) -> None:
         await anyio.sleep(max(arrival.at - self.emulator.clock(), 0.0))
         await member.awake()
         key = arrival.page if arrival.key else None
-        challenge = RecaptchaV2(arrival.page, "6Le-site-key")
+        challenge, began = RecaptchaV2(arrival.page, "6Le-site-key"), self.emulator.clock()
         try:
             solution = await client.solve(challenge, timeout=arrival.timeout_s, idempotency_key=key)
         except AnycapError as error:
@@ -424,25 +394,51 @@ class FleetWorld:
         await member.awake()
         if not member.dead:
             self.note(f"{member.name} {arrival.page[-2:]} {end}")
+            now = self.emulator.clock()
             if end[0] == "solved":
-                self.handed_out[end[1]].add(member.name)
-            self.ended[arrival] = (member.name, *end)
+                self.handed_out[end[1]].append((now, member.name, member.heard_call))
+            self.ended[arrival] = Ended(member.name, began, now, *end)
 
-    def polled(self, member: SimMember, task_id: Any) -> Poll:
-        now = self.emulator.clock()
-        silent = any(
-            start <= now <= end + TROUBLE_TAIL_S
-            for start, end in (*self.troubled[""], *self.troubled[member.name])
-            if member.name not in self.paused or end
-        ) and not all(link.is_up for link in member.links)
+    def polled(self, member: SimMember, task_id: Any) -> None:
+        """A getTaskResult leaves."""
         self.note(f"{member.name} polls {task_id}")
-        poll = Poll(now, member.name, silent, anyio.current_time() - member.heard_at > self.plan.lease_s)
-        self.polls[task_id].append(poll)
-        return poll
+        self.polls[task_id].append(
+            Poll(
+                self.emulator.clock(), member.name, self.store.calls + 0.5, member.heard_call, member.finds_store_silent,
+                member.has_lease,
+            )
+        )  # fmt: skip
+
+    # -- what was wrong when
+
+    def was_troubled(self, life: str | None, start: float, end: float) -> bool:
+        """Whether this process, or everybody, was in trouble at some time between; without a life: anybody."""
+        return any(
+            span.start <= end and span.end >= start for span in self.spans if life is None or span.life in (life, "")
+        )
+
+    def last_trouble(self, life: str, until: float) -> float:
+        """When the last trouble of this process, or of everybody, was over that had begun by then."""
+        ends = [span.end for span in self.spans if span.life in (life, "") and span.start <= until]
+        return max(ends, default=-math.inf)
+
+    def is_away(self, life: str, start: float, end: float) -> bool:
+        """Whether this process could not tell the store anything at some time between."""
+        return self.over.get(life, math.inf) <= end or any(
+            span.start <= end and span.end >= start for span in self.spans if span.life == life
+        )
+
+    def stopped_for(self, life: str, start: float, end: float) -> float:
+        """How long it did not run between."""
+        return sum(
+            max(min(span.end, end) - max(span.start, start), 0.0)
+            for span in self.spans
+            if span.life == life and span.what == "stop"
+        )
 
     async def _sweep(self) -> None:
         """A last process takes up all that is left."""
-        member = SimMember(self.store, "sweeper")
+        member = SimMember(self.store, "sweeper", self.plan.skews[0][0])
         client = await self._opened(member, 0)
         try:
             for _ in range(200):
@@ -463,133 +459,17 @@ class FleetWorld:
                     tasks.start_soon(self._wait, client, ticket)
         is_open = [info async for info in client.tickets() if info.ticket.state in OPEN]
         self._found = await client._journal.entries(closed=True)
+        self._lines = await client._journal.spending(0.0)
         return not is_open
 
     async def _wait(self, client: Client, ticket: Ticket) -> None:
         with contextlib.suppress(AnycapError):
             await client.wait(ticket, timeout=600)
-            self.handed_out[ticket.task_id].add("sweeper")
+            self.handed_out[ticket.task_id].append((self.emulator.clock(), "sweeper", self.store.calls))
 
     _found: list[Entry] = field(factory=list)
-
-    # -- what must hold
-
-    def _judge(self) -> None:
-        plan = self.plan
-        for ban in self.emulator[PROVIDER].bans.imposed:
-            self.fault(f"banned {ban.who} by {ban.rule}")
-        tasks: dict[str, list[Any]] = defaultdict(list)
-        for task in self.emulator[PROVIDER].ledger.tasks:
-            tasks[str(task.fields["websiteURL"])].append(task)
-        by_page: dict[str, list[Entry]] = defaultdict(list)
-        for entry in self._found:
-            by_page[str(entry.summary.get("website_url"))].append(entry)
-        keyed = {arrival.page for arrival in plan.arrivals if arrival.key}
-        for page, of_page in tasks.items():
-            if len(of_page) > 1 and not (page in keyed and plan.loses_records):
-                self.fault(f"{page}: {len(of_page)} tasks")
-            for task in of_page:
-                self._one_task(page, task, by_page[page])
-        for task_id, polls in self.polls.items():
-            self._pollers(task_id, polls)
-        self._hand_outs({task.id for page, of_page in tasks.items() for task in of_page if page not in keyed})
-        for arrival, (life, what, _) in self.ended.items():
-            self._one_end(arrival, life, what)
-        for page, entries in by_page.items():
-            for entry in entries:
-                if entry.kind in ("intent", "in_doubt") and page not in self.unclear and not self._died_at(page):
-                    self.fault(f"{page}: {entry.kind} for no reason")
-        self._slots(tasks, by_page)
-
-    def _died_at(self, page: str) -> bool:
-        """Whether somebody who was at the page was killed, or came to the store too late to say how it went."""
-        gone = self.paused | self.killed
-        return self.plan.loses_records or any(
-            arrival.page == page and (arrival in self.cut_off or self.ended.get(arrival, ("",))[0] in gone)
-            for arrival in self.plan.arrivals
-        )
-
-    def _one_task(self, page: str, task: Any, entries: list[Entry]) -> None:
-        known = [entry for entry in entries if entry.task_id == task.id]
-        got = self.handed_out.get(task.id)
-        if len(known) == 1 and str(known[0].kind) in ("delivered", "result", "failed", "expired"):
-            return
-        if not known and any(entry.kind in ("intent", "in_doubt") for entry in entries):
-            return
-        got = got or any(str(entry.kind) == "delivered" for entry in entries)
-        if got and self.plan.loses_records:
-            return  # what was closed is not written again
-        if self.plan.loses_records and self.killed:
-            return  # the store lost it, and who knew it is dead
-        self.fault(f"task {task.id} of {page} is lost: {[(str(entry.kind), entry.task_id) for entry in entries]}")
-
-    def _pollers(self, task_id: Any, polls: list[Poll]) -> None:
-        """Who has taken a task over is its only poller, but for one poll of the other's that was on its way.
-
-        It may change hands again: a store that came back empty knows of no take-over. So what counts is who polls while
-        another is at it.
-        """
-        lives = list(dict.fromkeys((self.makers.get(task_id, polls[0].life), *(poll.life for poll in polls))))
-        self.taken_over += len(lives) > 1
-        for place, life in enumerate(lives):
-            mine = [poll for poll in polls if poll.life == life]
-            if not mine:
-                continue
-            ended_it = mine[-1].final and life not in self.paused | self.killed
-            first, last = mine[0].at, math.inf if ended_it else mine[-1].at
-            # From its own trouble on it may have lost the task again, to whoever had it before.
-            last = min([last, *(start for start, _ in self.troubled[life] if start > first)])
-            for before in lives[:place]:
-                late = sum(poll.life == before and first < poll.at < last and not poll.silent for poll in polls)
-                self.late_polls += late
-                if late > 1:
-                    self.fault(f"task {task_id}: {before} polled {late} times while {life} was at it")
-
-        for life in lives:
-            self._silent_polls(task_id, life, [poll for poll in polls if poll.life == life])
-
-    def _silent_polls(self, task_id: Any, life: str, polls: list[Poll]) -> None:
-        """Without a lease it polls at twice the vendor's gap."""
-        without = [poll for poll in polls if poll.without_lease]
-        for before, after in itertools.pairwise(without[1:]):  # the first was held up by the question to the store
-            gap_s = after.at - before.at
-            if life not in self.stopped and gap_s < SILENT_GAP_S:
-                self.fault(f"task {task_id}: {life} polled after {gap_s:.1f} s without a lease")
-
-    def _hand_outs(self, unkeyed: set[Any]) -> None:
-        """What others have taken over is theirs to hand out; whoever could not know, or is dead, may have done it before."""
-        for task_id in unkeyed:
-            lives = self.handed_out[task_id]
-            excused = self.killed | self.paused | {poll.life for poll in self.polls[task_id] if poll.silent}
-            if len(lives - excused) > 1 and not self.plan.loses_records:
-                self.fault(f"task {task_id}: handed out by {sorted(lives)}")
-
-    def _one_end(self, arrival: Arrival, life: str, what: str) -> None:
-        expected = {"solved", "DeadlineError"} | ({"SolutionExpired"} if arrival.key else set())
-        if arrival.page in self.unclear or self._died_at(arrival.page):
-            expected |= {"InDoubtError", "UnsolvedError"}  # nobody came in time for what it had made
-        if life in self.paused or self.plan.loses_records:
-            expected.add("Fenced")
-        if what not in expected:
-            self.fault(f"{arrival.page}: {what} in {life}")
-
-    def _slots(self, tasks: dict[str, list[Any]], by_page: dict[str, list[Entry]]) -> None:
-        """Never more tasks unfinished than the account has slots, but for those in doubt; and all are given back."""
-        known = {entry.task_id for entries in by_page.values() for entry in entries}
-        changes = []
-        for of_page in tasks.values():
-            for task in of_page:
-                if task.id in known and self.makers.get(task.id) not in self.paused:  # else it was in doubt for a while
-                    changes += [
-                        (task.created_at, 1),
-                        (task.settled_at if task.settled_at is not None else task.done_at, -1),
-                    ]
-        now = most = 0
-        for _, change in sorted(changes):
-            now += change
-            most = max(most, now)
-        if most > self.plan.slots and not self.plan.loses_records:
-            self.fault(f"{most} tasks were unfinished at once, with {self.plan.slots} slots")
+    _lines: list[SpendingLine] = field(factory=list)
+    _cut_off_at: float = 0.0
 
 
 @contextlib.contextmanager
@@ -634,8 +514,9 @@ def main() -> int:
         def one(seed: int) -> Told:
             world = run(draw(seed), server)
             counts = {
-                "calls": len(world.plan.arrivals), "solved": sum(end[1] == "solved" for end in world.ended.values()),
-                "tickets taken over": world.taken_over, "late polls": world.late_polls,
+                "calls": len(world.plan.arrivals), "solved": sum(end.what == "solved" for end in world.ended.values()),
+                "tickets taken over": world.watch.taken_over, "late polls": world.late_polls,
+                "stops": world.watch.stops_told, "worlds that lost records": bool(world.losses),
             }  # fmt: skip
             return Told(world.faults, counts, lambda: (world.plan, *world.trace))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 from unittest import mock
 
+from anycap.engine.fleet import Fleet
 from anycap.shared import connections
 from anycap.shared.journal import ValkeyJournal
 from anycap.shared.membership import Membership
@@ -74,6 +75,37 @@ def _tickets_of_the_dead_left() -> AbstractContextManager[Any]:
     return _in_scripts("if is_ours(id) then", "if false then")
 
 
+def _deaf_to_a_fence() -> AbstractContextManager[Any]:
+    """Whoever is told that others have its tickets signs in again, and goes on as if nothing had been taken from it."""
+    deaf = ExitStack()
+    deaf.enter_context(mock.patch.object(ValkeyJournal, "_give_up"))
+    deaf.enter_context(mock.patch.object(Fleet, "lost"))
+    return deaf
+
+
+def _living_reaped_after_an_outage() -> AbstractContextManager[Any]:
+    """Leases run on while the store is away: whoever finds it first takes over from all others."""
+    return _in_scripts("if now - seen > lease / 2 then", "if false then")
+
+
+def _late_writes_accepted() -> AbstractContextManager[Any]:
+    """A member that is signed in may write to every ticket."""
+    return _in_scripts(
+        "local function may_write(id, what)\n", "local function may_write(id, what) if true then return true end\n"
+    )
+
+
+def _stops_learned_from_messages_only() -> AbstractContextManager[Any]:
+    """A claim does not say what its guard knew of the stops."""
+    return _in_scripts("if version_of(account) ~= w[5] then return {'', ''} end", "")
+
+
+def _budget_per_process() -> AbstractContextManager[Any]:
+    return _in_scripts(
+        "local function over_budget(money, budget)\n", "local function over_budget() if true then return false end\n"
+    )
+
+
 BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "polls without a lease": _polls_without_a_lease,
     "taken from the living": _taken_from_the_living,
@@ -83,4 +115,9 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "slots per process": _slots_per_process,
     "unclear intent forgotten": _unclear_intent_forgotten,
     "tickets of the dead left": _tickets_of_the_dead_left,
+    "deaf to a fence": _deaf_to_a_fence,
+    "living reaped after an outage": _living_reaped_after_an_outage,
+    "late writes accepted": _late_writes_accepted,
+    "stops learned from messages only": _stops_learned_from_messages_only,
+    "budget per process": _budget_per_process,
 }

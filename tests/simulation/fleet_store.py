@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from anycap.shared.connections import (
 )
 from anycap.shared.names import Names
 from anycap.shared.settings import Shared
+from tests.simulation.fleet_watch import Seen, StoreWatch, server_ms
 from tests.valkey_server import Valkey
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ end}}
 """The world's clock instead of the server's, and a list of what is published."""
 EDITS: dict[str, str] = {}
 """Faults planted into the scripts: a piece of text, and what stands there instead."""
+LOOKS = frozenset({"read", "status", "spending", "probe"})
+"""Scripts that change nothing."""
 WAIT_S = 3.0
 """How long WAIT takes to say that no replica has it."""
 
@@ -108,11 +111,22 @@ class Server:
         self._socket.close()
 
 
+def _pairs(answer: Sequence[Any]) -> dict[str, str]:
+    """The fields of a hash."""
+    return {
+        text_of(name): "" if value is None else text_of(value)
+        for name, value in zip(answer[::2], answer[1::2], strict=True)
+    }
+
+
 class SimStore:
     """The server as the world's members know it: its state, its clock, its links, what happens to it."""
 
-    def __init__(self, server: Server, clock: Callable[[], float], chance: Random, tasks: TaskGroup) -> None:
+    def __init__(
+        self, server: Server, watch: StoreWatch, clock: Callable[[], float], chance: Random, tasks: TaskGroup
+    ) -> None:
         self._server = server
+        self._watch = watch
         self._clock = clock
         self.chance = chance
         self.tasks = tasks
@@ -132,21 +146,54 @@ class SimStore:
         self.before_call()
         self.calls += 1
         text, sha = simulated(name, tuple(EDITS.items()))
-        now = ("SET", CLOCK, round((1_000_000 + self._clock()) * 1000))
+        at = self._clock()
+        now = ("SET", CLOCK, server_ms(at))
         rest = (len(keys), *keys, *args)
         told = ("LRANGE", MESSAGES, 0, -1), ("DEL", MESSAGES)
         _, answer, messages, _ = self._server.ask(now, ("EVALSHA", sha, *rest), *told)
         if isinstance(answer, Failed) and str(answer).startswith("NOSCRIPT"):
             _, answer, messages, _ = self._server.ask(now, ("EVAL", text, *rest), *told)
-        for channel, message in zip(messages[::2], messages[1::2], strict=True):
+        told = [
+            (text_of(channel), text_of(message)) for channel, message in zip(messages[::2], messages[1::2], strict=True)
+        ]
+        for channel, message in told:
             for link in self.links:
-                link.hear(text_of(channel), text_of(message))
+                link.hear(channel, message)
+        if name not in LOOKS and not isinstance(answer, Failed):
+            wrote = {
+                ticket for channel, text in told if channel == self.names.changes for ticket in text.split("\n")[1:]
+            }
+            owner = text_of(args[0 if name == "leave" else 1])
+            self._watch.ran(self.calls, at, name, owner, wrote, answer[0] == b"OK", self._seen(name, wrote))
         self.after_call()
         return answer
+
+    def _seen(self, name: str, wrote: Collection[str]) -> Seen:
+        """The state that the watch looks at."""
+        of = self.names.of
+        tickets = sorted(wrote)
+        owners, closed, stops, probes, logs = self._server.ask(
+            ("HGETALL", of("owners")), ("ZRANGE", of("closed"), 0, -1), ("HGETALL", of("stops")), ("HGETALL", of("probes")),
+            ("HGETALL", of("logs")) if name == "replay" or not tickets else ("HMGET", of("logs"), *tickets),
+        )  # fmt: skip
+        if tickets:
+            logs = [value for pair in zip(map(str.encode, tickets), logs, strict=True) for value in pair]
+        lines = {ticket_id: (log or "").splitlines() for ticket_id, log in _pairs(logs).items()}
+        return Seen(_pairs(owners), set(map(text_of, closed)), lines, _pairs(stops), _pairs(probes))
+
+    def owners(self) -> dict[str, str]:
+        """Whose each ticket is, as the server has it."""
+        return _pairs(self.ask(("HGETALL", self.names.of("owners")))[0])
 
     def ask(self, *commands: Sequence[Arg]) -> list[Any]:
         """Look into the server's state."""
         return self._server.ask(*commands)
+
+    def slots(self) -> tuple[list[str], dict[str, str]]:
+        """The tickets that have a slot, and what is counted."""
+        of = self.names.of
+        slots, counts = self.ask(("HKEYS", of("slots")), ("HGETALL", of("counts")))
+        return sorted(map(text_of, slots)), _pairs(counts)
 
     # -- what happens to it
 
@@ -160,6 +207,7 @@ class SimStore:
         """It is there again, with what its file has: everything, or nothing."""
         if empty:
             self._server.ask(("FLUSHDB",))
+            self._watch.lost_everything()
         self.away = False
         for link in self.links:
             link.look()
@@ -168,11 +216,13 @@ class SimStore:
         """What its replica has."""
         copies = [("COPY", key, key, "DB", 1, "REPLACE") for key in self.names.keys]
         self._server.ask(("SELECT", 1), ("FLUSHDB",), ("SELECT", 0), *copies)
+        self._watch.replica_cut_off()
 
     def fail_over(self) -> None:
         """The replica takes its place, with what it has."""
         copies = [("COPY", key, key, "DB", 0, "REPLACE") for key in self.names.keys]
         self._server.ask(("FLUSHDB",), ("SELECT", 1), *copies, ("SELECT", 0))
+        self._watch.failed_over(self.calls, self._clock(), self.owners())
         for link in self.links:
             link.cut()
 
@@ -180,9 +230,10 @@ class SimStore:
 class SimMember:
     """What one process of the fleet is on the network: reached or not, stopped or not, dead or not."""
 
-    def __init__(self, store: SimStore, name: str) -> None:
+    def __init__(self, store: SimStore, name: str, clock_rate: float = 1.0) -> None:
         self.store = store
         self.name = name
+        self._clock_rate = clock_rate
         self.dead = False
         self.cut_off = False
         self.silent = False
@@ -190,12 +241,35 @@ class SimMember:
         self.stopped = False
         self.heard_at = 0.0
         """When it had the last answer, by the loop's clock."""
+        self.heard_call = 0
+        """The latest script whose answer it has."""
+        self.unanswered_at = -1.0
+        """When it last had to give up waiting for an answer, or could not ask."""
+        self._leased_until = 0.0
         self.links: list[SimLink] = []
         self._woken = anyio.Event()
 
     @property
     def reaches_store(self) -> bool:
         return not (self.dead or self.cut_off or self.silent or self.store.away)
+
+    def elapsed(self) -> float:
+        """Its clock, which is a little fast or slow."""
+        return anyio.current_time() * self._clock_rate
+
+    def renewed(self, sent: float, lease_s: float) -> None:
+        """The server has renewed its lease, which counts from when that was asked, less a fifth."""
+        self._leased_until = max(self._leased_until, sent + 0.8 * lease_s)
+
+    @property
+    def has_lease(self) -> bool:
+        """By the contract, whatever it believes."""
+        return self.elapsed() < self._leased_until
+
+    @property
+    def finds_store_silent(self) -> bool:
+        """Whether the store does not answer it."""
+        return self.unanswered_at >= self.heard_at or not all(link.is_up for link in self.links)
 
     async def awake(self) -> None:
         """Nothing leaves a stopped process, and nothing gets in."""
@@ -319,18 +393,24 @@ class SimLink:
     async def run_script(
         self, name: str, keys: Sequence[str], args: Sequence[Arg], *after: Sequence[Arg], timeout_s: float | None = None
     ) -> list[Any]:
+        member = self.member
         if not self.is_up:
+            member.unanswered_at = anyio.current_time()
             raise Unanswered(f"The simulated server does not answer ({self.trouble}).", unclear=False)
-        answered, box = anyio.Event(), list[Any]()
+        answered, box, sent = anyio.Event(), list[Any](), member.elapsed()
         self.store.tasks.start_soon(self._carry, (name, keys, args, after), self._life, answered, box)
         with anyio.move_on_after(self.answer_timeout_s if timeout_s is None else timeout_s):
             await answered.wait()
             if not box:
+                member.unanswered_at = anyio.current_time()
                 raise Unanswered("The simulated server has dropped the connection.")
+            if name == "beat" and not isinstance(box[0], Failed) and box[0][0] == b"OK":
+                member.renewed(sent, int(args[3]) / 1000)
             if isinstance(box[0], Failed):
                 raise Refused(f"The simulated server refused: {box[0]}", word=str(box[0]).partition(" ")[0])
             return box
         self.cut()
+        member.unanswered_at = anyio.current_time()
         raise Unanswered("The simulated server did not answer in time.")
 
     async def _carry(self, what: Any, life: int, answered: anyio.Event, box: list[Any]) -> None:
@@ -344,6 +424,7 @@ class SimLink:
         if self.member.silent:
             return
         answers = [self.store.run(name, keys, args)]
+        call = self.store.calls
         if self.store.calls in self.store.cut_at:
             self.cut()
         for command in after:
@@ -359,6 +440,7 @@ class SimLink:
         if life == self._life:
             box.extend(answers)
             self.member.heard_at = anyio.current_time()
+            self.member.heard_call = max(self.member.heard_call, call)
         answered.set()
 
     async def _sleep_until(self, way: str) -> None:

@@ -3,11 +3,13 @@
 import math
 
 import pytest
+from attrs import evolve
 
 from anycap.core.admission.circuit_breaker import CircuitBreaker
 from anycap.core.admission.decisions import Deferred, Limit
 from anycap.core.admission.fleet import LOOK_S, FleetView
 from anycap.core.admission.guard import ADMITTED, Guard
+from anycap.core.admission.recovery_policy import ALL, Recovery
 from anycap.core.parsed_answer import ParsedAnswer
 from anycap.taxonomy import Code, Scope
 from tests.core.admission.guard_answers import ACCEPTED, EZCAPTCHA_SUBMIT, YESCAPTCHA_FLOOD, lost, make, problem, submit
@@ -126,6 +128,17 @@ def test_one_member_probes_and_the_others_wait_for_its_answer() -> None:
     fleet.reports.clear()
     submit(guard, later, ACCEPTED)
     assert told(fleet) == [("lifted", "concurrency_limit")]
+
+
+def test_a_paid_task_is_polled_whoever_probes_a_rejected_key() -> None:
+    guard, fleet, _ = joined()
+    (theirs,) = stop_of(problem(Code.INVALID_KEY)).values()
+    theirs.blocks, theirs.policy = ALL, evolve(theirs.policy, way=Recovery.POLL)
+    theirs.until = math.inf
+    guard.breakers.adopt(1.0, {"invalid_key": theirs}, ())
+    assert guard.admit_poll(2.0, KIND) == ADMITTED
+    assert told(fleet) == []
+    assert isinstance(guard.admit_submit(2.0, KIND), Deferred)
 
 
 def test_while_another_probes_the_store_is_asked_once_a_second() -> None:

@@ -148,7 +148,8 @@ class FleetView:
             return True
         if now >= self._asked.get(key, -math.inf) + PROBE_RECHECK_S:
             self._asked[key] = now
-            self.reports.append(Report(ReportKind.PROBE, key))
+            if Report(ReportKind.PROBE, key) not in self.reports:  # the store may have been away for long
+                self.reports.append(Report(ReportKind.PROBE, key))
         return False
 
     def granted(self, keys: Sequence[str], *, changed: bool) -> None:

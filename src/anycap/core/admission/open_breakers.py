@@ -72,6 +72,8 @@ class OpenBreakers:
                     self.fleet is not None
                     and is_shared(it)
                     and (held is None or held.probe is not None)
+                    # Paid results are fetched by who has them: another's poll says nothing to us, and may not be due for long.
+                    and not (action is RequestKind.POLL and it.policy.way is Recovery.POLL)
                     and not self.fleet.may_probe(now, key)
                 ):
                     held = self.fleet.waits_for_probe(now, it)

@@ -36,6 +36,19 @@ for i = 0, tickets - 1 do
     end
   elseif owner ~= me and owner ~= '' then
     refused[#refused + 1] = id
+  elseif not call('ZSCORE', CLOSED, id) then
+    -- A replica has taken over that lacks the last records of it.
+    local known = call('HGET', LOGS, id) or ''
+    if #log > #known and string.sub(log, 1, #known) == known then
+      call('HSET', LOGS, id, log)
+      if string.find(log, '["accepted"', #known + 1, true) then accepted(id) end
+      if string.find(log, '["in_doubt"', #known + 1, true) then free(id) end
+      if body ~= '' and not call('ZSCORE', ERASE, id) then
+        free(id)
+        call('HSET', BODIES, id, body)
+        call('ZADD', ERASE, erase_at, id)
+      end
+    end
   end
 end
 -- Once, should the answer get lost.
