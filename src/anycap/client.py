@@ -200,6 +200,7 @@ class Client(VendorMethods):
         self._engine.share(fleet, limits)
         journal.wish_for = limits.wish_for
         self._budgets.ahead_s = journal.ahead_s
+        limits.wake = self._engine.wake
         journal.on_room = self._room
         journal.on_silence = limits.silent
         journal.on_emptied = limits.store_lost

@@ -166,6 +166,30 @@ def test_eight_processes_cost_four_round_trips_a_solve_and_one_for_each_wait(val
         assert after["evalsha"] - before["evalsha"] == 4 * 40
 
 
+def test_where_slots_are_few_a_solve_costs_one_round_trip_more_for_its_wait(valkey: Valkey) -> None:
+    with fleet(valkey, namespace(), solve_time=0.5, slots=6) as it:
+        more = {"go": True, "stay": True, "lease_s": 600.0, "guard": {"max_in_flight": 6}, **QUICK}
+        first = it.start(pages(8), at_once=2, **more)  # finds that the vendor takes several requests at once
+        workers = [
+            it.start([f"https://example.com/{place}/{page}" for page in range(15)], **more) for place in range(8)
+        ]
+        for worker in (first, *workers):
+            worker.wait_for("open")
+        first.go()
+        first.wait_for("solved", 8)
+        wait_until(lambda: it.logs().count(b'["delivered"') == 8)
+        before = settled_calls(valkey)
+        for worker in workers:
+            worker.go()
+        for worker in workers:
+            worker.wait_for("solved", 15)
+        wait_until(lambda: it.logs().count(b'["delivered"') == 8 + 120)
+        after = settled_calls(valkey)
+        assert busiest(it) <= 6
+        calls = after["evalsha"] - before["evalsha"]
+        assert 4 * 120 <= calls <= (4 + 1) * 120, calls / 120
+
+
 @pytest.mark.anyio
 async def test_while_the_store_is_silent_nothing_new_is_sent(own_valkey: Valkey) -> None:
     page = RecaptchaV2("https://example.com", "6Le-site-key")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import Any
 
 import anyio
@@ -19,7 +20,7 @@ from anycap.journal.port import NoSlot, SlotClaim
 from anycap.shared.journal import ValkeyJournal
 from anycap.shared.limits import ValkeyLimits
 from anycap.testing.conformance.limits import opened
-from tests.shared.members import BODY, K, member, record
+from tests.shared.members import BODY, K, expire, member, record
 from tests.shared.test_journal import until
 from tests.valkey_server import Valkey, namespace
 
@@ -137,6 +138,61 @@ async def test_others_are_told_to_look_at_bad_answers_and_at_stops(valkey: Valke
     assert heard == {"a": [seen.version], "b": [heard["b"][0], seen.version]}
     await a.aclose()
     await b.aclose()
+
+
+# -- whose turn it is
+
+
+@pytest.mark.anyio
+async def test_room_is_told_to_one_member_in_its_turn_and_kept_for_it_no_longer_than_a_second(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.shared.test_limits.MOST", 1)
+    name = namespace()
+    a, b, c = [await Member(valkey.url, name).open() for _ in range(3)]
+    told: list[str] = []
+    for who, each in (("a", a), ("b", b), ("c", c)):
+        each.journal.on_room = lambda account, version, who=who: told.append(who)
+    await a.made("t1")
+    for each, ticket_id in ((b, "b1"), (c, "c1"), (a, "a1"), (b, "b1")):  # who only looks keeps its place
+        assert await each.ask(ticket_id) == NoSlot("max_in_flight")
+    await a.journal.write([record(K.RESULT, "t1", body=BODY)])
+    await until(lambda: told == ["b"])
+    for each, ticket_id in ((c, "c1"), (a, "a1")):  # however quick they are
+        assert await each.ask(ticket_id) == NoSlot("max_in_flight")
+    await b.made("b1")
+    await b.journal.write([record(K.RESULT, "b1", body=BODY)])
+    await until(lambda: told == ["b", "c"])
+    # It does not come. Once its second is over the next heartbeat of anybody tells the next.
+    turns = c.journal.store.member.names.of("turns")
+    (kept,) = await a.journal.store.quick.ask(("HGET", turns, ACCOUNT))
+    owner, ends, rest = kept.decode().split(" ", 2)
+    assert owner == c.journal.store.member.owner
+    assert 0 < int(ends) / 1000 - time.time() <= 1.0
+    await a.journal.store.quick.ask(("HSET", turns, ACCOUNT, f"{owner} 1 {rest}"))
+    await b.journal.store.member.renew()
+    await until(lambda: told == ["b", "c", "a"])
+    await a.made("a1")
+    for each in (a, b, c):
+        await each.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_member_whose_lease_is_over_has_no_turn(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.shared.test_limits.MOST", 1)
+    name = namespace()
+    a, b, c = [await Member(valkey.url, name).open() for _ in range(3)]
+    told: list[str] = []
+    c.journal.on_room = lambda account, version: told.append(account)
+    await a.made("t1")
+    for each, ticket_id in ((b, "b1"), (c, "c1")):
+        assert await each.ask(ticket_id) == NoSlot("max_in_flight")
+    expire(valkey, b.journal)
+    await a.journal.write([record(K.RESULT, "t1", body=BODY)])
+    await until(lambda: told == [ACCOUNT])
+    await c.made("c1")
+    for each in (a, b, c):
+        await each.aclose()
 
 
 # -- a store that has lost everything

@@ -41,6 +41,8 @@ class FleetLimits:
         self._limits = limits
         self._sessions = sessions
         self._clock = clock
+        self.wake: Callable[[], None] = lambda: None
+        """Called when requests that waited may go."""
         self._by_account: dict[str, AccountSession] = {}
         self._turns: dict[str, anyio.Lock] = {}
         # By ticket: what it asks for, with the stops as its guard knew them when it let the request through.
@@ -68,6 +70,10 @@ class FleetLimits:
     def decided(self, intent: Record) -> None:
         """The store has answered, or will not: the request is not asked for again."""
         self._wishes.pop(intent.ticket_id, None)
+        session = self._sessions.get(str(intent.fields.get("account")))
+        if session is not None and session.fleet is not None and session.fleet.answered():
+            session.scheduler.look_again()
+            self.wake()
 
     def _wish(self, intent: Record) -> SlotWish | None:
         session = self._sessions.get(str(intent.fields.get("account")))

@@ -130,6 +130,7 @@ class ValkeyJournal:
         if not self._observe:
             await self._take_over("")
             store.quick.subscribe(member.names.room)
+            store.quick.subscribe(member.names.room_of(member.owner))
             store.spawn(self._look_often)
             store.spawn(member.keep_alive)
 
@@ -201,7 +202,7 @@ class ValkeyJournal:
             gone = frozenset(op.ticket_id for op in all_ops if self._is_gone(op))
             ops = [op for op in all_ops if op.ticket_id not in gone]
             args: list[Arg] = [
-                *member.identity, member.names.changes, len(ops), len(of_claims), member.grace_ms, member.names.room,
+                *member.identity, member.names.changes, len(ops), len(of_claims), member.grace_ms,
                 *(value for op in (*ops, *of_claims) for value in op.values()),
             ]  # fmt: skip
             try:
@@ -529,6 +530,9 @@ class ValkeyJournal:
 
     def _message(self, channel: str, text: str) -> None:
         names = self.store.member.names
+        if channel == names.room_of(self.store.member.owner) and text:
+            version, account = text.split("\n")
+            self.on_room(account, version)
         if channel == names.room and text:
             version, account, *by = text.split("\n")
             if by != [self.store.member.owner] or not version.endswith("+"):

@@ -7,7 +7,7 @@ from attrs import field, frozen
 _OF_TICKETS = (
     "meta", "members", "fences", "about", "owners", "logs", "bodies", "all", "open", "closed", "erase", "keys", "key_of", "kept",
     "foreign", "slots", "lapses", "counts", "windows", "stops", "versions", "bad", "probes", "held", "days", "places",
-    "totals",
+    "totals", "turns",
 )  # fmt: skip
 """In the order in which `lua/common.lua` takes them."""
 
@@ -22,12 +22,16 @@ class Names:
     changes: str = field(init=False)
     """The channel on which writers say which tickets have changed."""
     room: str = field(init=False)
-    """The channel that says of which account there may be room again, and which version its stops have."""
+    """The channel that says of which account the stops have changed, and which version they have."""
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "keys", tuple(self.of(name) for name in _OF_TICKETS))
         object.__setattr__(self, "changes", self.of("changes"))
         object.__setattr__(self, "room", self.of("room"))
+
+    def room_of(self, owner: str) -> str:
+        """The channel on which one member is told of which account it may have a slot."""
+        return f"{self.room}:{owner}"
 
     def of(self, name: str) -> str:
         """The full name. What is in braces decides the hash slot."""

@@ -19,7 +19,11 @@ from anycap.journal.limits import ReportKind
 from anycap.taxonomy import Code
 
 LOOK_S = 5.0
-"""A message says when there is room again; as one may be lost, it is asked so often all the same."""
+"""What frees a request that a ban rule holds, or a store that is silent, is not always told."""
+TURN_LOOK_S = 15.0
+"""The store says whose turn it is. A message is lost only with its connection, after which everything is asked anew."""
+FREE_RUN = 8
+"""So many slots in a row were free: there is no crowd any more."""
 RETELL_S = 1.0
 """A store that could not be told is tried again after so long, should nobody say before that it is back."""
 PROBE_RECHECK_S = 1.0
@@ -28,6 +32,10 @@ OF_THE_ACCOUNT = frozenset({BlockScope.ACCOUNT, BlockScope.NAME})
 """What is shared. Proxies are a caller's own, and an address is seen from one machine."""
 OF_THE_MACHINE = frozenset({Code.IP_NOT_ALLOWED})
 """Stops of the account that another machine need not share: its address may well be on the list."""
+OF_SLOTS = frozenset({Limit.MAX_IN_FLIGHT, Limit.SUBMIT_WINDOW, Limit.TASK_TYPE})
+"""Limits that another task's end, or the answer to its request, makes room in."""
+ANOTHER_ASKS = Deferred(math.inf, Limit.MAX_IN_FLIGHT, maybe_sooner=True)
+"""Until the request before it has its answer."""
 _OF_A_STOP = frozenset({ReportKind.OPENED, ReportKind.LIFTED})
 """Of these the last one counts."""
 _OF_ITS_OWN = frozenset({ReportKind.BAD, ReportKind.REFUSED, ReportKind.RESET})
@@ -61,6 +69,8 @@ class FleetView:
         """How often there may have been room: who asks compares it, as a message may overtake the answer that there is none."""
         self._hold: Deferred | None = None
         self._held_type: str | None = None
+        self._asking = 0
+        self._granted_in_a_row = FREE_RUN
         self._granted: set[str] = set()
         # When a probe was asked for that another member has, or that the store has yet to answer for.
         self._asked: dict[str, float] = {}
@@ -79,18 +89,33 @@ class FleetView:
     def deferral(self, now: float, task_type: str) -> Deferred | None:
         """Why it is of no use to ask for a slot now; None: it may be."""
         hold = self._hold
-        if hold is None:
-            return None
-        if hold.until <= now:
-            self._hold = None
-            return None
-        return hold if self._held_type is None or self._held_type == task_type else None
+        if hold is not None and hold.until <= now:
+            hold = self._hold = None
+        if hold is not None and (self._held_type is None or self._held_type == task_type):
+            return hold
+        if self._asking and self._granted_in_a_row < FREE_RUN:
+            return ANOTHER_ASKS
+        return None
+
+    def asked(self) -> None:
+        """A request is on its way to the store. While slots are few only one is: what would be refused is not asked."""
+        self._asking += 1
+
+    def answered(self) -> bool:
+        """It has its answer, or will have none; whether others have waited for that."""
+        self._asking -= 1
+        waited = self._granted_in_a_row < FREE_RUN
+        self._granted_in_a_row += 1
+        return waited
 
     def hold(
         self, now: float, limit: Limit, *, task_type: str | None = None, name: str | None = None, look_s: float = LOOK_S
     ) -> Deferred:
         """The store has none: ask again when told, or after a while."""
         self._held_type = task_type
+        if limit in OF_SLOTS:
+            self._granted_in_a_row = 0
+            look_s = max(look_s, TURN_LOOK_S)
         self._hold = Deferred(now + look_s, limit, name=name, maybe_sooner=True)
         return self._hold
 

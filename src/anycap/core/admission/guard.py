@@ -175,6 +175,8 @@ class Guard:
         """A createTask takes its slot: of the submit window until it is answered, of the task window until the task ends."""
         self._submits += 1
         self._of(task_type).submits += 1
+        if self.fleet is not None:
+            self.fleet.asked()
         if repeat:
             self._budget.spend(now)
         for rule in self._submit_rules:

@@ -27,6 +27,8 @@ elseif known ~= fence then
 end
 call('ZADD', MEMBERS, now + lease, owner)
 call('HSET', ABOUT, owner, ARGV[6])
+-- Room that was kept for a member that has died meanwhile is the next one's.
+call_next_of_all()
 local dead = {}
 if now >= tonumber(call('HGET', META, 'hold') or '0') then
   dead = call('ZRANGEBYSCORE', MEMBERS, '-inf', '(' .. (now - grace), 'LIMIT', 0, 100)

@@ -28,11 +28,13 @@
 -- days     hash   day, account, task type, tag and currency -> spent, tasks, held back, unfinished tasks
 -- places   zset   the names in days -> the day
 -- totals   hash   day -> account, currency, spent and held back, tasks of unknown price; four lines for each
+-- turns    hash   account -> members that wait for a slot; a line each: owner, until when in milliseconds room is kept for it (0: it waits),
+--                 most tasks, most submits, task type (slots.lua)
 local META, MEMBERS, FENCES, ABOUT, OWNERS, LOGS, BODIES, ALL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local OPEN, CLOSED, ERASE, BY_KEY, KEY_OF, KEPT, FOREIGN = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local SLOTS, LAPSES, COUNTS, WINDOWS = KEYS[16], KEYS[17], KEYS[18], KEYS[19]
 local STOPS, VERSIONS, BAD, PROBES = KEYS[20], KEYS[21], KEYS[22], KEYS[23]
-local HELD, DAYS, PLACES, TOTALS = KEYS[24], KEYS[25], KEYS[26], KEYS[27]
+local HELD, DAYS, PLACES, TOTALS, TURNS = KEYS[24], KEYS[25], KEYS[26], KEYS[27], KEYS[28]
 local call = redis.call
 
 local function milliseconds()

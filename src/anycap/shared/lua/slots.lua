@@ -37,9 +37,76 @@ local function is_within(account, rule, window, limit, submits)
   return bad + submits < limit
 end
 
--- Somebody waits for what the vendor's next answer to a createTask may give. Without that nobody has to be told of it.
-local function awaits_answer(account)
-  call('HSET', META, 'awaits ' .. account, 1)
+-- Members that wait for a slot of the account, in the order in which they asked. Who is told that it is its turn has room kept for so
+-- long: longer than a busy machine needs to wake up, and no longer than the vendor's slot may stay idle for one that has died.
+local TURN_MS = 1000
+
+local function turns_of(account)
+  local text = call('HGET', TURNS, account)
+  if not text then return {} end
+  local found = {}
+  for owner, ends, most, most_submits, task_type in string.gmatch(text, '(%x+) (%d+) (%d+) (%d+) ([^\n]*)\n') do
+    ends = tonumber(ends)
+    if (ends == 0 or ends > now) and is_alive(owner) then
+      found[#found + 1] = {owner, ends, tonumber(most), tonumber(most_submits), task_type}
+    end
+  end
+  return found
+end
+
+local function keep_turns(account, turns)
+  local lines = {}
+  for i, turn in ipairs(turns) do
+    lines[i] = string.format('%s %.0f %d %d %s\n', turn[1], turn[2], turn[3], turn[4], turn[5])
+  end
+  if #lines == 0 then call('HDEL', TURNS, account) else call('HSET', TURNS, account, table.concat(lines)) end
+end
+
+-- How many more tasks the account may have now, and of the type, as far as they are not kept for whose turn it is.
+local function room_for(account, task_type, most, most_submits, kept)
+  local tasks = math.min(most, math.floor(number_at(WINDOWS, account .. '\ntasks', most))) - number_at(COUNTS, account, 0)
+  local submits = math.min(most_submits, number_at(WINDOWS, account .. '\nsubmits', 1))
+  local room = math.min(tasks, submits - number_at(COUNTS, account .. '\nsubmits', 0)) - kept
+  if task_type == '' then return room end
+  local of_type = account .. '\ntype\n' .. task_type
+  return math.min(room, math.floor(number_at(WINDOWS, of_type, most)) - number_at(COUNTS, of_type, 0) - kept)
+end
+
+-- Tell as many of the longest waiting as there is room for, and nobody else. Answers: all who wait, or have been told.
+local function call_next(account)
+  local turns, kept, changed = turns_of(account), 0, false
+  for _, turn in ipairs(turns) do
+    if turn[2] > 0 then kept = kept + 1 end
+  end
+  for _, turn in ipairs(turns) do
+    if turn[2] == 0 and room_for(account, turn[5], turn[3], turn[4], kept) >= 1 then
+      turn[2], kept, changed = now + TURN_MS, kept + 1, true
+      call('PUBLISH', string.sub(META, 1, -5) .. 'room:' .. turn[1], version_of(account) .. '\n' .. account)
+    end
+  end
+  if changed then keep_turns(account, turns) end
+  return turns
+end
+
+local function call_next_of_all()
+  for _, account in ipairs(call('HKEYS', TURNS)) do call_next(account) end
+end
+
+-- The limit that one more task would break, and of what. `kept`: how many are kept for others; `w`: the wish.
+local function limit_reached(account, task_type, w, kept)
+  local most, most_submits = tonumber(w[3]), tonumber(w[4])
+  local submits = number_at(COUNTS, account .. '\nsubmits', 0)
+  if submits + kept >= math.min(most_submits, number_at(WINDOWS, account .. '\nsubmits', 1)) then
+    return {'submit_window', ''}
+  end
+  local window = math.floor(number_at(WINDOWS, account .. '\ntasks', most))
+  if number_at(COUNTS, account, 0) + kept >= math.min(most, window) then return {'max_in_flight', ''} end
+  local of_type = account .. '\ntype\n' .. task_type
+  if number_at(COUNTS, of_type, 0) >= math.floor(number_at(WINDOWS, of_type, most)) then return {'task_type', task_type} end
+  for i = 8, #w - 2, 3 do
+    if not is_within(account, w[i], tonumber(w[i + 1]), tonumber(w[i + 2]), submits) then return {'ban_rule', w[i]} end
+  end
+  return false
 end
 
 -- Take a slot, or say which limit is reached, and of what. `wish`: account, task type, most tasks, most submits, the version of the
@@ -51,27 +118,20 @@ local function take_slot(id, wish)
   if version_of(account) ~= w[5] then return {'', ''} end
   if now < number_at(META, 'slots_from', 0) then return {'store', ''} end
   free(id)
-  local submits = number_at(COUNTS, account .. '\nsubmits', 0)
-  if submits >= math.min(most_submits, number_at(WINDOWS, account .. '\nsubmits', 1)) then
-    awaits_answer(account)
-    return {'submit_window', ''}
+  local me, turns, kept, place = ARGV[2], call_next(account), 0, nil
+  for i, turn in ipairs(turns) do
+    if turn[1] == me then place = i elseif turn[2] > 0 then kept = kept + 1 end
   end
-  local window = math.floor(number_at(WINDOWS, account .. '\ntasks', most))
-  if number_at(COUNTS, account, 0) >= math.min(most, window) then
-    if window < most then awaits_answer(account) end
-    return {'max_in_flight', ''}
+  local mine = place and table.remove(turns, place)
+  local held = limit_reached(account, task_type, w, kept)
+  if held then
+    -- Who has had its turn and found another limit begins again; who only looks keeps its place.
+    if not mine or mine[2] > 0 then place = #turns + 1 end
+    table.insert(turns, place, {me, 0, most, most_submits, held[1] == 'task_type' and task_type or ''})
   end
+  if mine or held then keep_turns(account, turns) end
+  if held then return held end
   local of_type = account .. '\ntype\n' .. task_type
-  if number_at(COUNTS, of_type, 0) >= math.floor(number_at(WINDOWS, of_type, most)) then
-    awaits_answer(account)
-    return {'task_type', task_type}
-  end
-  for i = 8, #w - 2, 3 do
-    if not is_within(account, w[i], tonumber(w[i + 1]), tonumber(w[i + 2]), submits) then
-      awaits_answer(account)
-      return {'ban_rule', w[i]}
-    end
-  end
   call('HSET', SLOTS, id, table.concat({account, task_type, 's', w[3], w[4], w[7]}, '\n'))
   call('ZADD', LAPSES, now + tonumber(w[6]), id)
   call('HINCRBY', COUNTS, account, 1)
@@ -106,12 +166,10 @@ local function accepted(id)
   call('HSET', WINDOWS, window, math.min(tonumber(most_submits), 2 * number_at(WINDOWS, window, 1)))
   grow(account .. '\ntasks', tonumber(most))
   grow(account .. '\ntype\n' .. task_type, tonumber(most))
-  if call('HDEL', META, 'awaits ' .. account) == 1 then freed[account], freed_any = true, true end
+  freed[account], freed_any = true, true
 end
 
-local function tell_of_room(channel)
+local function tell_of_room()
   if not freed_any then return end
-  for account in pairs(freed) do
-    call('PUBLISH', channel, version_of(account) .. '\n' .. account)
-  end
+  for account in pairs(freed) do call_next(account) end
 end

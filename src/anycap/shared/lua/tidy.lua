@@ -36,4 +36,5 @@ for _, place in ipairs(call('ZRANGEBYSCORE', PLACES, '-inf', '(' .. ARGV[8], 'LI
   call('ZREM', PLACES, place)
   call('HDEL', TOTALS, string.match(place, '^%d+'))
 end
+tell_of_room()
 return {'OK', #lapsed + forgotten, (#lapsed == most or #old == most) and 1 or 0}

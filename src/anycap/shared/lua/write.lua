@@ -1,6 +1,6 @@
 -- Append records and carry out claims, each of them or none of it.
 --
--- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds, channel for slots;
+-- ARGV: generation, owner, fence, channel, number of records, number of claims, grace in milliseconds;
 -- then for each record eleven values: ticket, what it is (a letter), its line, its second,
 -- its solution, the second from which that is erased, its key, what an INTENT holds back or the end of a task costs (money.lua),
 -- the ticket after which the key is claimed and what was seen of it (two lines), the wish for a slot (slots.lua; empty: none is
@@ -132,7 +132,7 @@ local function claim_ticket(id)
 end
 
 for i = 0, records + claims - 1 do
-  local at = 8 + 11 * i
+  local at = 7 + 11 * i
   local id, what = ARGV[at + 1], ARGV[at + 2]
   if i >= records then
     answers[#answers + 1] = what == 't' and claim_ticket(id) or what ~= 't' and claim_intent(unpack(ARGV, at + 1, at + 11)) or false
@@ -140,6 +140,6 @@ for i = 0, records + claims - 1 do
     refused[#refused + 1] = id
   end
 end
-tell_of_room(ARGV[8])
+tell_of_room()
 if #told > 0 then call('PUBLISH', channel, me .. '\n' .. table.concat(told, '\n')) end
 return {'OK', refused, answers}
