@@ -7,7 +7,7 @@ from attrs import evolve
 
 from anycap.core.admission.circuit_breaker import CircuitBreaker
 from anycap.core.admission.decisions import Deferred, Limit
-from anycap.core.admission.fleet import LOOK_S, FleetView
+from anycap.core.admission.fleet import ANOTHER_ASKS, FREE_RUN, TURN_LOOK_S, FleetView
 from anycap.core.admission.guard import ADMITTED, Guard
 from anycap.core.admission.recovery_policy import ALL, Recovery
 from anycap.core.parsed_answer import ParsedAnswer
@@ -186,14 +186,32 @@ def test_a_store_that_could_not_be_told_is_not_asked_again_at_once() -> None:
 def test_no_slot_holds_for_a_while_or_until_there_is_room() -> None:
     guard, fleet, _ = joined()
     hold = fleet.hold(0.0, Limit.MAX_IN_FLIGHT)
-    assert hold.until == LOOK_S
+    assert hold.until == TURN_LOOK_S
     assert guard.admit_submit(1.0, KIND) is hold
-    assert guard.admit_submit(LOOK_S, KIND) == ADMITTED
-    fleet.hold(10.0, Limit.TASK_TYPE, task_type=KIND)
-    assert isinstance(guard.admit_submit(11.0, KIND), Deferred)
-    assert guard.admit_submit(11.0, "ImageToText") == ADMITTED
+    assert guard.admit_submit(TURN_LOOK_S, KIND) == ADMITTED
+    fleet.hold(20.0, Limit.TASK_TYPE, task_type=KIND)
+    assert isinstance(guard.admit_submit(21.0, KIND), Deferred)
+    assert guard.admit_submit(21.0, "ImageToText") == ADMITTED
     fleet.release()
-    assert guard.admit_submit(11.0, KIND) == ADMITTED
+    assert guard.admit_submit(21.0, KIND) == ADMITTED
+
+
+def test_where_slots_are_few_one_request_asks_at_a_time() -> None:
+    guard, fleet, _ = joined()
+    for _ in range(2):  # nothing is known to be full
+        assert guard.admit_submit(0.0, KIND) == ADMITTED
+        fleet.asked()
+    assert not fleet.answered()
+    assert not fleet.answered()
+    fleet.hold(0.0, Limit.MAX_IN_FLIGHT)
+    fleet.release()
+    for _ in range(FREE_RUN):
+        assert guard.admit_submit(1.0, KIND) == ADMITTED
+        fleet.asked()
+        assert guard.admit_submit(1.0, KIND) is ANOTHER_ASKS
+        assert fleet.answered()
+    fleet.asked()
+    assert guard.admit_submit(1.0, KIND) == ADMITTED
 
 
 def test_bad_answers_are_those_of_all_machines() -> None:

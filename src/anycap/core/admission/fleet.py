@@ -28,6 +28,8 @@ RETELL_S = 1.0
 """A store that could not be told is tried again after so long, should nobody say before that it is back."""
 PROBE_RECHECK_S = 1.0
 """Another member's probe is on its way: an answer takes about so long, and a message tells of it."""
+GRANTED_S = 50.0
+"""A probe that had to wait for a slot may be another's after a minute: the store is asked once more."""
 OF_THE_ACCOUNT = frozenset({BlockScope.ACCOUNT, BlockScope.NAME})
 """What is shared. Proxies are a caller's own, and an address is seen from one machine."""
 OF_THE_MACHINE = frozenset({Code.IP_NOT_ALLOWED})
@@ -170,7 +172,9 @@ class FleetView:
     def may_probe(self, now: float, key: str) -> bool:
         """Whether this process is the one that finds out; if it was not asked for a while, the store is."""
         if key in self._granted:
-            return True
+            if now < self._asked.get(key, now) + GRANTED_S:
+                return True
+            self._granted.discard(key)
         if now >= self._asked.get(key, -math.inf) + PROBE_RECHECK_S:
             self._asked[key] = now
             if Report(ReportKind.PROBE, key) not in self.reports:  # the store may have been away for long
