@@ -242,7 +242,7 @@ class SimMember:
         self.heard_at = 0.0
         """When it had the last answer, by the loop's clock."""
         self.heard_call = 0
-        """The latest script whose answer it has."""
+        """The latest script whose answer it has: one that says more than that it has to sign in again."""
         self.unanswered_at = -1.0
         """When it last had to give up waiting for an answer, or could not ask."""
         self._leased_until = 0.0
@@ -440,7 +440,8 @@ class SimLink:
         if life == self._life:
             box.extend(answers)
             self.member.heard_at = anyio.current_time()
-            self.member.heard_call = max(self.member.heard_call, call)
+            if not isinstance(answers[0], Failed) and answers[0][:1] not in ([b"FENCE"], [b"GENERATION"]):
+                self.member.heard_call = max(self.member.heard_call, call)
         answered.set()
 
     async def _sleep_until(self, way: str) -> None:

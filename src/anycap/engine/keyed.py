@@ -218,18 +218,23 @@ class KeyedSolving(Solving):
                 if solve is None or solve.state is not State.QUEUED or self._keeper is None:
                     continue
                 gap_s = LOOK_S
-                taken = await self._is_taken(self._keeper, lead.key)
+                taken = await self._is_taken(self._keeper, lead.key, solve.id)
                 if taken and lead.solve is solve and solve.state is State.QUEUED:
                     self._engine.take_back(solve, KeyTaken())
                 await anyio.sleep(LOOKS_GAP_S)
 
-    async def _is_taken(self, journal: SharedJournal, key: KeyUse) -> bool:
-        """Whether the claim of the key would be refused: the journal's own rule, asked before its turn has come."""
+    async def _is_taken(self, journal: SharedJournal, key: KeyUse, ticket_id: str) -> bool:
+        """Whether the claim of the key would be refused: the journal's own rule, asked before its turn has come.
+
+        `ticket_id` is the call's own. It is there already if the answer to its claim was lost; nothing was sent for it.
+        """
         try:
             entry = await self._latest(journal, key)
         except Exception:  # noqa: BLE001 - whatever is wrong with the journal: the claim itself will say so
             return False
-        return entry is not None and (entry.ticket_id != key.after or key.seen not in (None, entry.kind))
+        if entry is None or entry.ticket_id == ticket_id:
+            return False
+        return entry.ticket_id != key.after or key.seen not in (None, entry.kind)
 
     async def _latest(self, journal: SharedJournal, key: KeyUse) -> Entry | None:
         """The key's latest ticket, with what this client knows and has not written yet."""
