@@ -20,7 +20,6 @@ from anycap.errors import (
     TransportError,
     UnsolvedError,
 )
-from anycap.providers.adapter import Adapter
 from anycap.results import TextSolution, TokenSolution
 from anycap.settings import GuardSettings, HttpSettings, Polling, RetrySettings, Settings
 from anycap.tickets import Ticket, TicketState
@@ -529,25 +528,3 @@ async def test_high_goes_before_normal_before_low(world: World) -> None:
         with pytest.raises(ConfigurationError, match="priority is 'low', 'normal', 'high'"):
             await client.solve(PAGE, priority="urgent")  # type: ignore[arg-type]  # wrong on purpose
     assert order == ["low", "high", "normal", "normal", "low"]
-
-
-@in_virtual_time
-async def test_the_same_challenge_is_encoded_once_and_one_with_an_image_is_not_kept(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoded: list[object] = []
-    prepare = Adapter.prepare
-
-    def counting(self: Adapter, challenge: Any) -> Any:
-        encoded.append(challenge)
-        return prepare(self, challenge)
-
-    monkeypatch.setattr(Adapter, "prepare", counting)
-    other = RecaptchaV2("https://example.com/login", "6Le-site-key", invisible=True)
-    async with world.client() as client:
-        for challenge in (PAGE, PAGE, other, PAGE, PAGE, PICTURE, PICTURE):
-            solution = await client.solve(challenge)
-            assert solution.ticket is not None
-            assert solution.ticket.type == type(challenge).__name__
-            assert solution.ticket.challenge.get("invisible", False) is getattr(challenge, "invisible", False)
-    assert encoded == [PAGE, other, PAGE, PICTURE, PICTURE]

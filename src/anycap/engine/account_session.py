@@ -18,7 +18,6 @@ import attrs
 from attrs import define
 
 from anycap.accounts import Account, KeySource
-from anycap.challenges import Challenge
 from anycap.core.admission.decisions import Deferred
 from anycap.core.admission.fleet import FleetView
 from anycap.core.admission.guard import AddressGuard, Gate, Guard
@@ -35,7 +34,6 @@ from anycap.engine.shared_balance import SharedBalance
 from anycap.engine.solve_errors import SolveErrors
 from anycap.errors import ConfigurationError, SolveError
 from anycap.providers.adapter import Adapter
-from anycap.providers.encode import Prepared
 from anycap.providers.envelope import read_amount
 from anycap.providers.tasks import MethodSpec
 from anycap.settings import REQUESTS_MAX, GuardSettings, Settings
@@ -85,8 +83,6 @@ class AccountSession:
         self._submit_url = self.base_url() + adapter.path("createTask")
         self._poll_url = self.base_url() + adapter.path("getTaskResult")
         self._soft_id = settings.soft_id_of(self.catalog.name)
-        self._prepared: tuple[Challenge[Any], Prepared] | None = None
-        """The challenge that was encoded last. Most services solve the same one again and again."""
         self._usual_statuses = {*self.catalog.ready_statuses, *self.catalog.processing_statuses}
         """Status words that no vendor could have put a secret into."""
 
@@ -163,18 +159,6 @@ class AccountSession:
         return admission.until, admission.problem
 
     # -- requests
-
-    def prepare(self, challenge: Challenge[Any]) -> Prepared:
-        """The challenge in the vendor's words. Raises InvalidChallenge when it cannot be sent.
-
-        A challenge is a value: the same one again is not encoded again. One with images is not kept, for their size.
-        """
-        last = self._prepared
-        if last is not None and last[0] is challenge:
-            return last[1]
-        prepared = self.adapter.prepare(challenge)
-        self._prepared = None if prepared.has_image else (challenge, prepared)
-        return prepared
 
     def base_url(self) -> str:
         return self.account.base_url or self.catalog.base_url

@@ -263,7 +263,7 @@ class Solving:
         self._engine.check_phase()
         if call.deadline <= self._engine.clock():
             raise DeadlineError("the timeout left no time to send anything; nothing was sent", sent=False)
-        prepared = session.prepare(call.challenge)
+        prepared = session.adapter.prepare(call.challenge)
         pacer = session.scheduler.pacer(prepared.vendor_type, prepared.timing)
         early = pacer.take_warning()
         for warning in prepared.warnings if early is None else (*prepared.warnings, early):
