@@ -21,6 +21,7 @@ from random import Random
 from typing import Any, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 from attrs import define, field, frozen
 
 from anycap import Account, AnycapError, Client, DeadlineError, RecaptchaV2
@@ -181,22 +182,36 @@ def draw(seed: int) -> KeyedPlan:
 class _Disk:
     """Runs a journal's jobs in their order, each after the delay of a disk; a killed process gets nothing done any more."""
 
-    def __init__(self, chance: Random, delay_s: float) -> None:
+    def __init__(self, chance: Random, delay_s: float, tasks: TaskGroup) -> None:
         self._chance = chance
         self._delay_s = delay_s
+        self._tasks = tasks
         self._turn: anyio.Lock | None = None
         self.dead = False
 
     async def __call__(self, job: Callable[[], T], /) -> T:
         if not self._delay_s:
             return self._do(job)
-        turn = self._turn = self._turn or anyio.Lock()
-        with anyio.CancelScope(shield=True):  # what was handed over is written, whoever waits for it
+        done = anyio.Event()
+        results: list[T] = []
+        errors: list[Exception] = []
+
+        async def work() -> None:
+            turn = self._turn = self._turn or anyio.Lock()
             async with turn:
                 await self._pause()
-                result = self._do(job)
+                try:
+                    results.append(self._do(job))
+                except Exception as error:
+                    errors.append(error)
                 await self._pause()  # on the disk already, and nobody has been told
-                return result
+                done.set()
+
+        self._tasks.start_soon(work)  # what was handed over is written, whoever waits for it
+        await done.wait()
+        for error in errors:
+            raise error
+        return results[0]
 
     async def _pause(self) -> None:
         if not self.dead:
@@ -256,6 +271,8 @@ class KeyedWorld:
     """By worker."""
     model: ModelJournal | None = None
     _places: dict[int, anyio.Lock] = field(factory=dict)
+    _disks: TaskGroup = field(init=False)
+    """The jobs of all the processes' disks."""
 
     def fault(self, text: str) -> None:
         self.faults.append(text)
@@ -273,14 +290,15 @@ class KeyedWorld:
         if plan.one_process:
             self.model = ModelJournal(write_delay_s=plan.write_delay_s)
         self._places = {life.worker: anyio.Lock() for life in plan.lives}
-        async with anyio.create_task_group() as world:
-            for life in plan.lives:
-                world.start_soon(self._live, life)
-            for ask in plan.asks:
-                world.start_soon(self._ask, ask)
-            for at, charged in plan.settles:
-                world.start_soon(self._settle, at, charged)
-        await self._end()
+        async with anyio.create_task_group() as self._disks:
+            async with anyio.create_task_group() as world:
+                for life in plan.lives:
+                    world.start_soon(self._live, life)
+                for ask in plan.asks:
+                    world.start_soon(self._ask, ask)
+                for at, charged in plan.settles:
+                    world.start_soon(self._settle, at, charged)
+            await self._end()
 
     def _client(self, number: int, journal: Any) -> Client:
         plan = self.plan
@@ -302,7 +320,7 @@ class KeyedWorld:
         if self.model is not None:
             return self.model
         chance = Random(f"disk/{self.plan.seed}/{number}")
-        return _File(self.folder / "tasks.db", _Disk(chance, self.plan.write_delay_s), self._wall)
+        return _File(self.folder / "tasks.db", _Disk(chance, self.plan.write_delay_s, self._disks), self._wall)
 
     async def _live(self, life: Life) -> None:
         await anyio.sleep(life.start)
