@@ -54,3 +54,10 @@ def test_the_table_has_a_line_for_each_trouble() -> None:
         "no connection to A", "1", "299", "0", "0", "0", "0", "6 x", "in 20 s", "10 s",
     )  # fmt: skip
     assert table([asdict(tally)]).splitlines()[2].startswith("| no connection to A | 1 | 299 |")
+
+
+def test_who_has_waited_in_vain_at_a_slow_account_does_not_go_to_the_end_of_its_line() -> None:
+    tally = measure("slow", rate=5.0, trouble_s=120.0)
+    nobody_was_hurt(tally)
+    assert tally.during[B] >= 400  # of 600
+    assert tally.p95_s <= 60.0

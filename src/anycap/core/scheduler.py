@@ -149,6 +149,10 @@ class AccountScheduler:
         if self._poll_deferral is not None and self._polls_held_until > now and len(self._schedule):
             yield "polls", len(self._schedule), self._poll_deferral
 
+    def has_queue(self, task_type: str) -> bool:
+        """Whether createTasks of this type wait here, whatever for: the guard, the gate, their turn."""
+        return any(line for (name, _), line in self._lines.items() if name == task_type)
+
     def why_queued(self, solve: Solve, now: float) -> Deferred | None:
         """What holds an unsent solve; None when it is about to be sent, or waits to be tried again."""
         line = self._lines.get((solve.task_type, solve.is_repeat))

@@ -323,7 +323,8 @@ class Router:
         """Until when an account is passed over: while it is stopped, and while it is busy once that was waited for."""
         until, problem = self._sessions[name].submit_held_until(task_type, now)
         if until <= now:
-            return FREE
+            # The guard knows nothing of who waits in line. Who has waited there in vain would only go to its end.
+            return math.inf if name in busy and self._sessions[name].scheduler.has_queue(task_type) else FREE
         stopped = problem is not None and problem.category in (Category.ACCOUNT, Category.BLOCKED, Category.SERVICE)
         return until if stopped or name in busy else FREE
 
