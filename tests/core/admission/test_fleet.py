@@ -141,6 +141,18 @@ def test_a_paid_task_is_polled_whoever_probes_a_rejected_key() -> None:
     assert isinstance(guard.admit_submit(2.0, KIND), Deferred)
 
 
+def test_a_key_that_another_createtask_has_found_dead_costs_no_request_here() -> None:
+    guard, fleet, _ = joined()
+    for way in (Recovery.POLL, Recovery.KEY):
+        (theirs,) = stop_of(problem(Code.INVALID_KEY)).values()
+        theirs.policy, theirs.until = evolve(theirs.policy, way=way), math.inf
+        guard.breakers.adopt(1.0, {"invalid_key": theirs}, ())
+    (stop,) = guard.breakers
+    assert stop.policy.way is Recovery.KEY
+    assert isinstance(guard.admit_submit(2.0, KIND), Deferred)
+    assert told(fleet) == []
+
+
 def test_while_another_probes_the_store_is_asked_once_a_second() -> None:
     guard, fleet, _ = joined()
     submit(guard, 0.0, problem(Code.CONCURRENCY_LIMIT))

@@ -248,7 +248,9 @@ class OpenBreakers:
             del self.of_account[key]
         for key, theirs in breakers.items():
             ours = self.of_account.get(key)
-            if ours is not None and (key in unsaid or not is_later(theirs.until, ours.until)):
+            # Once a createTask has decided about a rejected key nobody else's has to.
+            decided = ours is not None and ours.policy.way is Recovery.POLL and theirs.policy.way is Recovery.KEY
+            if ours is not None and (key in unsaid or not (decided or is_later(theirs.until, ours.until))):
                 continue
             if ours is None or ours.probe is None or (self.fleet is not None and not self.fleet.probes(key)):
                 self.of_account[key] = theirs
