@@ -74,7 +74,11 @@ for i = 0, tonumber(ARGV[7]) - 1 do
   elseif what == 'probe' then
     local holder = call('HGET', PROBES, prefix .. key)
     local who, ends = string.match(holder or '', '^(%x+) (%d+)$')
-    if stop_at(key) and (not who or who == me or tonumber(ends) <= now or not is_alive(who)) then
+    local over = stop_at(key)
+    -- Not before its end, should it have been prolonged since it was asked. A stop without one ends when a probe goes well.
+    if over and (over <= now or over >= never) and (not who or who == me or tonumber(ends) <= now or not is_alive(who)) then
+      -- Whoever had it before, and may believe so still, looks before the next request.
+      if who and who ~= me then changed = true end
       call('HSET', PROBES, prefix .. key, me .. ' ' .. string.format('%.0f', now + probe_ms))
       granted[#granted + 1] = key
     end
