@@ -29,6 +29,8 @@ SLOW_S = 2.0
 """A script's way, there and back, at its slowest."""
 CALM_S = 20.0
 """So long after a trouble everything that was left is written: an answer's limit, a reconnection, and what stood before it."""
+DROPPED_AFTER_S = 60.0
+"""So long after a task is done anti-captcha knows nothing of it any more."""
 DOUBT = ("intent", "in_doubt")
 
 
@@ -87,6 +89,11 @@ class Judge:
         """Whether somebody who had it was killed or stopped."""
         return not (self._world.killed | self._world.stopped).isdisjoint(self._owners(page))
 
+    def _closed_too_early(self, page: str, task: Any) -> bool:
+        """Whether its process had closed before it was done, and the world's last one came when the vendor had dropped it."""
+        over = max((self._world.over.get(life, 0.0) for life in self._owners(page)), default=0.0)
+        return over < (task.done_at or math.inf) + DROPPED_AFTER_S
+
     # -- money
 
     def _paid_once(self, page: str, tasks: list[Any]) -> None:
@@ -120,8 +127,9 @@ class Judge:
         known = [entry for entry in self._by_page[page] if entry.task_id == task.id]
         if len(known) == 1 and str(known[0].kind) == "delivered":
             return
-        if len(known) == 1 and str(known[0].kind) == "failed" and self._left_alone(page):
-            return  # the vendor drops a result after a minute, and a lease was longer
+        if len(known) == 1 and str(known[0].kind) == "failed":
+            if self._left_alone(page) or self._closed_too_early(page, task):
+                return  # the vendor drops a result after a minute, and a lease was longer
         if not known and any(entry.kind in DOUBT for entry in self._by_page[page]):
             return  # `_doubts` asks why
         losses = self._world.losses
@@ -135,10 +143,17 @@ class Judge:
         self._fault(f"task {task.id} of {page} is lost: {what}")
 
     def _doubts(self) -> None:
-        """In doubt is what nobody can know: no answer came to createTask, or who got it died with it."""
+        """In doubt is what nobody can know: no answer came to createTask, or who got it died with it.
+
+        Or the word that nothing was sent went with a failover: what is closed is not told again.
+        """
+        closed_is_lost = any(loss.failover for loss in self._world.losses)
         for page, entries in self._by_page.items():
             for entry in entries:
                 maker = self._watch.begun_by.get(entry.ticket_id)
+                made = bool(self._tasks[page])
+                if closed_is_lost and not made:
+                    continue
                 if entry.kind in DOUBT and page not in self._world.unclear and maker not in self._world.killed:
                     self._fault(f"{page}: {entry.kind} of {maker} for no reason")
 
