@@ -81,7 +81,8 @@ local function call_next(account)
   for _, turn in ipairs(turns) do
     if turn[2] == 0 and room_for(account, turn[5], turn[3], turn[4], kept) >= 1 then
       turn[2], kept, changed = now + TURN_MS, kept + 1, true
-      call('PUBLISH', string.sub(META, 1, -5) .. 'room:' .. turn[1], version_of(account) .. '\n' .. account)
+      local channel = string.sub(META, 1, -5) .. 'room:' .. turn[1]
+      call('PUBLISH', channel, version_of(account) .. '\n' .. account)
     end
   end
   if changed then keep_turns(account, turns) end
