@@ -1,9 +1,8 @@
-"""Journals of several members on one real server, with clocks that tests move: a lease ends when a test says so."""
+"""Journals of several members on one real server, whose wall clocks may be off: a lease ends when a test says so."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from anycap.journal import Record, RecordKind
@@ -41,11 +40,17 @@ def member(
     clock: Clock | None = None,
     observe: bool = False,
     keep_s: float = 100.0,
-    wall: Callable[[], float] = time.time,
+    ahead_s: float = 0.0,
 ) -> ValkeyJournal:
+    """A member whose wall clock is `ahead_s` ahead of the server's.
+
+    Both its clocks run, as those of a machine do: what the server's time is follows from the difference, so one that stands
+    beside one that runs would move all times by a second in the midst of a test that is not done within one. `clock` is for
+    tests in which no times are read.
+    """
     shared = Shared(url, namespace=namespace, lease_s=lease_s, durability=durability)
-    store = Store(shared, elapsed=clock or Clock(), poll_timeout_s=grace_s)
-    return ValkeyJournal(store, JournalSettings(keep_s=keep_s), observe=observe, wall=wall)
+    store = Store(shared, elapsed=clock or time.monotonic, poll_timeout_s=grace_s)
+    return ValkeyJournal(store, JournalSettings(keep_s=keep_s), observe=observe, wall=lambda: time.time() + ahead_s)
 
 
 def record(kind: RecordKind | str, ticket_id: str = "t1", at: float = 1_000_000.0, **fields: Any) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from anycap.shared.connections import Link
 from anycap.shared.journal import ValkeyJournal
 from anycap.shared.settings import Shared
 from anycap.shared.store import Store
-from tests.shared.members import Clock, K, member, record
+from tests.shared.members import K, member, record
 from tests.valkey_server import Valkey, namespace
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +30,7 @@ NEEDED = (
 def as_user(server: Valkey, name: str, rules: str, space: str) -> ValkeyJournal:
     server.ask("ACL", "SETUSER", name, "reset", "on", ">secret", *rules.split())
     shared = Shared(f"redis://{name}@127.0.0.1:{server.port}", namespace=space, password=Secret("secret"))
-    return ValkeyJournal(Store(shared, elapsed=Clock(), poll_timeout_s=1.0), JournalSettings())
+    return ValkeyJournal(Store(shared, elapsed=time.monotonic, poll_timeout_s=1.0), JournalSettings())
 
 
 async def refused(journal: ValkeyJournal) -> str:
@@ -100,7 +101,7 @@ async def test_a_missing_right_to_scripts_keys_or_channels_is_named(valkey: Valk
 async def test_a_wrong_password_is_a_mistake_in_the_settings_and_not_shown(valkey: Valkey) -> None:
     valkey.ask("ACL", "SETUSER", "wrong", "reset", "on", ">secret", "+@all")
     shared = Shared(f"redis://wrong:not-the-secret@127.0.0.1:{valkey.port}")
-    said = await refused(ValkeyJournal(Store(shared, elapsed=Clock(), poll_timeout_s=1.0)))
+    said = await refused(ValkeyJournal(Store(shared, elapsed=time.monotonic, poll_timeout_s=1.0)))
     assert "does not accept the user or the password" in said
     assert "not-the-secret" not in said
 

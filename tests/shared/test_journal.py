@@ -296,9 +296,9 @@ async def test_expired_solutions_and_old_tickets_leave_the_server(valkey: Valkey
 
 
 async def test_a_member_whose_clock_is_a_day_ahead_forgets_nothing_too_early(valkey: Valkey) -> None:
-    name, day_s = namespace(), 86_400.0
-    a = member(valkey.url, name, wall=lambda: 1_000_000.0)
-    ahead = member(valkey.url, name, wall=lambda: 1_000_000.0 + day_s)
+    name, day_s, ahead_s = namespace(), 86_400.0, 1_000_000.0 - round(time.time())
+    a = member(valkey.url, name, ahead_s=ahead_s)
+    ahead = member(valkey.url, name, ahead_s=ahead_s + day_s)
     await a.open()
     await ahead.open()
     await a.claim([KeyClaim(KEY, None, record(K.INTENT, "t1", key=KEY))])
@@ -319,10 +319,10 @@ async def test_a_member_whose_clock_is_a_day_ahead_forgets_nothing_too_early(val
 
 
 async def test_times_are_read_by_the_readers_clock_whatever_that_of_the_writer_says(valkey: Valkey) -> None:
-    name, day_s = namespace(), 86_400.0
-    a = member(valkey.url, name, wall=lambda: 1_000_000.0)
-    ahead = member(valkey.url, name, wall=lambda: 1_000_000.0 + day_s)
-    tool = member(valkey.url, name, wall=lambda: 1_000_000.0 - day_s, observe=True)
+    name, day_s, ahead_s = namespace(), 86_400.0, 1_000_000.0 - round(time.time())
+    a = member(valkey.url, name, ahead_s=ahead_s)
+    ahead = member(valkey.url, name, ahead_s=ahead_s + day_s)
+    tool = member(valkey.url, name, ahead_s=ahead_s - day_s, observe=True)
     for each in (a, ahead, tool):
         await each.open()
     await a.write([record(K.INTENT, created_at=999_990.0), record(K.ACCEPTED, at=1_000_001.0, task_id=7)])

@@ -24,7 +24,7 @@ from tests.shared.processes import fleet
 from tests.shared.test_journal import until
 from tests.valkey_server import Valkey, namespace
 
-DAY = 86_400.0
+DAY, NOON = 86_400.0, 43_200.0
 CENT = Budget((BudgetLimit("USD", Decimal("0.01")),))
 
 
@@ -48,13 +48,13 @@ BUDGETS = st.builds(lambda limits, rates: Budget(tuple(limits), rates), st.lists
 TICKETS = st.sampled_from([f"t{number}" for number in range(6)])
 CLAIMS = st.builds(
     lambda ticket, budget, account, currency, price, day: spend(
-        ticket, (20_000 + day) * DAY, budget, price, account=account, currency=currency
+        ticket, (20_000 + day) * DAY + NOON, budget, price, account=account, currency=currency
     ),
     TICKETS, BUDGETS, ACCOUNTS, CURRENCIES, st.one_of(st.none(), AMOUNTS), st.integers(0, 1),
 )  # fmt: skip
 ENDS = st.builds(
     lambda ticket, kind, cost, charged: record(
-        kind, ticket, 20_000 * DAY, **({} if cost is None else {"cost": cost}), charged=charged
+        kind, ticket, 20_000 * DAY + NOON, **({} if cost is None else {"cost": cost}), charged=charged
     ),
     TICKETS, st.sampled_from([K.FAILED, K.RESULT, K.DELIVERED, K.IN_DOUBT, K.SETTLED, K.NOT_CREATED]),
     st.one_of(st.none(), AMOUNTS), st.sampled_from(["yes", "no", "unknown"]),
@@ -132,7 +132,7 @@ async def test_members_that_race_for_the_last_cent_get_no_more_than_it(valkey: V
 @pytest.mark.anyio
 async def test_the_day_is_the_servers_whatever_a_machines_clock_says(valkey: Valkey) -> None:
     name, now = namespace(), time.time()
-    right, ahead = member(valkey.url, name), member(valkey.url, name, wall=lambda: now + 3 * DAY)
+    right, ahead = member(valkey.url, name), member(valkey.url, name, ahead_s=3 * DAY)
     await right.open()
     await ahead.open()
     assert await right.claim([spend(f"r{number}", now) for number in range(3)]) == [None] * 3

@@ -22,7 +22,7 @@ from anycap.shared.journal import ValkeyJournal
 from anycap.shared.settings import Shared
 from anycap.shared.store import Store
 from tests.certificates import Certificates, certificates
-from tests.shared.members import Clock, K, record
+from tests.shared.members import K, record
 from tests.tls_proxy import tls_proxy
 from tests.valkey_server import Valkey, namespace
 
@@ -40,7 +40,7 @@ def cafile(certificates: Certificates, tmp_path: Path) -> str:
 
 def journal_at(url: str, **options: Any) -> ValkeyJournal:
     shared = Shared(url, namespace=namespace(), **options)
-    return ValkeyJournal(Store(shared, elapsed=Clock(), poll_timeout_s=1.0), JournalSettings())
+    return ValkeyJournal(Store(shared, elapsed=time.monotonic, poll_timeout_s=1.0), JournalSettings())
 
 
 async def refused(journal: ValkeyJournal) -> str:

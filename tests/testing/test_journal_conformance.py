@@ -44,9 +44,16 @@ class File(JournalBench):
         return True
 
     async def kill(self, journal: Journal) -> None:
-        """The kernel gives back the lock of a killed process, as it does when the locked file is closed."""
+        """The kernel gives back the lock of a killed process, and closes its files."""
         assert isinstance(journal, SqliteJournal)
-        journal._store._ownership._drop_descriptor()
+        store, thread = journal._store, journal._thread
+        assert store is not None
+        assert thread is not None
+        connection, store._connection, journal._store = store._connection, None, None
+        assert connection is not None
+        await thread.run(connection.close)
+        thread.stop()
+        store._ownership._drop_descriptor()
 
 
 class Server(JournalBench):
