@@ -201,7 +201,7 @@ def http_limits() -> str:
     rows = [
         ("a body, raw and inflated", f"{http.body_bytes_max:,} bytes", ours, ours, ours),
         ("a head, interim ones included", f"{framing.HEAD_BYTES_MAX:,} bytes", ours, "100 KiB each", "8 KiB a line"),
-        ("headers, and trailers", str(framing.HEADERS_MAX), ours, "no", "headers only"),
+        ("headers, and trailers", str(framing.HEADERS_MAX), ours, "no", ours),
         ("interim answers (1xx)", str(framing.INTERIM_ANSWERS_MAX), ours, deadline, deadline),
         ("framing of a chunked body", f"{framing.FRAMING_BYTES_MAX:,} bytes", ours, "no", "no"),
         (

@@ -19,6 +19,7 @@ from anycap.errors import (
 )
 from anycap.normalize import normalize
 from anycap.taxonomy import Category, Code, ErrorAnswer, row_of_ours
+from tests.vendor_answers import BIDI
 
 CLASSES = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, AnycapError)]
 
@@ -71,13 +72,14 @@ def test_at_most_300_characters_of_the_vendors_words_are_shown_and_all_are_kept(
         assert len(pickle.dumps(long)) > 100_000
 
 
-NASTY = "a\x1b]52;c;Zm9v\x07b\x9b31mc\u202ed\r\ne\x00f\ud800"
+NASTY = f"a\x1b]52;c;Zm9v\x07b\x9b31mc{BIDI}d\r\ne\u2028\u2029\x00f\ud800"
 
 
 def test_what_a_terminal_would_act_on_is_escaped_and_kept_as_it_came_beside() -> None:
     error = error_from(attrs.evolve(busy(NASTY, code=NASTY), vendor_id=NASTY))
     assert str(error).isprintable()
     assert "\\x1b]52;c;Zm9v\\x07" in str(error)
+    assert not set(BIDI) & set(str(error))
     assert (error.description, error.vendor_code, error.vendor_id) == (NASTY, NASTY, NASTY)
 
 

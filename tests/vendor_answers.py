@@ -55,3 +55,7 @@ def answers() -> list[bytes]:
             for row in csv.DictReader(file)
         ]
     return [*EXCHANGES, *rows]
+
+
+BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Every character that turns the direction of writing (Unicode's Bidi_Control)."""

@@ -43,6 +43,7 @@ from anycap.errors import (
 from anycap.results import TextSolution
 from anycap.taxonomy import Charged, Code, ErrorAnswer, row_of_ours
 from anycap.tickets import Ticket, TicketState
+from tests.vendor_answers import BIDI
 
 TICKET = Ticket(
     "t-1", 4711, "main", "anti-captcha", "RecaptchaV2", TicketState.PENDING, datetime(2026, 1, 2, tzinfo=UTC)
@@ -95,20 +96,21 @@ def test_on_a_terminal_long_lines_are_broken_between_words_and_elsewhere_never(m
     assert whole.getvalue() == f"{token}\n", "a token is copied by people, and stays whole"
 
 
-NASTY = "a\x1b]52;c;Zm9v\x07b\x9b31mc\u202ed\r\ne\x00\u0430"
+NASTY = f"a\x1b]52;c;Zm9v\x07b\x9b31mc{BIDI}d\r\ne\x00\u0430"
 
 
 def test_nothing_that_a_terminal_acts_on_is_printed_whoever_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "400")
     out, err = Terminal(), Terminal()
     output = Output(as_json=False, out=out, err=err)
     error = AccountError(answer(Code.NO_FUNDS, NASTY, NASTY), ticket=attrs.evolve(TICKET, task_id=NASTY))
     output.error(error)
-    output.result(None, table(("task", "state"), [(NASTY, NASTY)], width=200))
+    output.result(None, table(("task", "state"), [(NASTY, NASTY)], width=400))
     output.result(None, solution_text(TextSolution(text=NASTY)))
     output.result(None, f"first line: {NASTY.replace(chr(10), '')}\nsecond line")
     shown = (out.getvalue() + err.getvalue()).removeprefix("\x1b[31m").replace("\x1b[31m", "").replace("\x1b[0m", "")
     assert shown.replace("\n", "").isprintable()
+    assert not set(BIDI) & set(shown)
     assert "\u0430" in shown  # a letter is none of it
     assert len(out.getvalue().splitlines()) == 3 + 1 + 2
 

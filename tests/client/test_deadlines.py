@@ -67,7 +67,9 @@ async def test_a_journal_that_took_until_after_the_deadline_leaves_nothing_to_be
 @in_virtual_time
 async def test_a_deadline_while_the_journal_is_written_says_that_nothing_was_sent(world: World) -> None:
     async with world.client(journal=ModelJournal(write_delay_s=5.0)) as client:
-        with pytest.raises(DeadlineError, match="[Nn]othing was sent") as caught:
+        with pytest.raises(
+            DeadlineError, match="^timed out while the journal was being written. Nothing was sent"
+        ) as caught:
             await client.solve(PAGE, timeout=2.0)
         assert caught.value.sent is False
         await anyio.sleep(60)
@@ -106,6 +108,8 @@ async def test_a_connection_that_failed_at_the_last_moment_says_why(world: World
             await client.solve(PAGE, timeout=5)
     assert isinstance(caught.value.last_error, TransportError)
     assert caught.value.sent is False
+    (event,) = [event for event in world.events if event.kind == "failed"]
+    assert (event.error, event.cause) == ("DeadlineError", "connect")
 
 
 @in_virtual_time

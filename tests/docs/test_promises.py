@@ -8,7 +8,8 @@ from pathlib import Path
 import anycap
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, GROUPS = PYPROJECT["project"], PYPROJECT["dependency-groups"]
 CI = ROOT.joinpath(".github", "workflows", "ci.yml").read_text(encoding="utf-8")
 README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
 
@@ -20,6 +21,14 @@ def test_the_pythons_of_the_classifiers_are_those_that_ci_tests_and_the_readme_n
     assert classified == re.findall(r"3\.\d+", matrix)
     assert f"with Python {classified[0]} to {classified[-1]}" in README
     assert PROJECT["requires-python"] == f">={classified[0]}"
+
+
+def test_the_bounds_of_the_dependencies_are_proven_by_ci() -> None:
+    assert set(re.findall(r"session: (\w+)", CI)) == {"lowest", "latest", "pairs"}
+    assert '.venv/bin/nox -s "$SESSION"' in CI
+    (trio,) = PROJECT["optional-dependencies"]["trio"]
+    assert re.fullmatch(r"trio>=[\d.]+", trio)
+    assert trio in GROUPS["test"]  # what `lowest` installs is what a user may have
 
 
 def test_a_system_that_ci_does_not_run_on_is_called_untested() -> None:

@@ -14,6 +14,7 @@ from anycap.engine.event_log import EventLog, plain
 from anycap.events import CLASS_OF, AccountEvent, EventKind, RequestEvent, SolveEvent, WarningEvent
 from anycap.settings import Polling, Settings
 from tests.client.virtual import World, in_virtual_time
+from tests.vendor_answers import BIDI
 
 PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
 QUICK = Settings(polling=Polling(fixed=(1, 1)))
@@ -125,7 +126,7 @@ async def test_every_record_has_its_fields_as_plain_values(world: World) -> None
     assert solved["solve_s"] > 0
 
 
-NASTY = "a\x1b]52;c;Zm9v\x07\r\n%s %(name)s \u202e" + "x" * 1000
+NASTY = f"a\x1b]52;c;Zm9v\x07\r\n%s %(name)s {BIDI}" + "x" * 1000
 
 
 def test_a_vendors_words_cannot_act_in_a_log() -> None:

@@ -16,7 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import attrs
+import httpx
 import pytest
 
 from anycap.accounts import Account, KeySource, key_from_environment
@@ -247,15 +249,13 @@ HEADS = {
 }
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize("head", HEADS)
-async def test_a_key_that_comes_back_in_a_header_is_not_shown(make: Make, head: str) -> None:
+async def _echo_in(head: str, http: Any) -> None:
     def echo(peer: Peer) -> None:
         if peer.read_request():
             peer.send(f"HTTP/1.1 {HEADS[head]}\r\n\r\nbody".encode())
 
     with serve(echo) as server:
-        async with Client(Account("anti-captcha", KEY, base_url=server.url), http=make()) as client:
+        async with Client(Account("anti-captcha", KEY, base_url=server.url), http=http) as client:
             for work in (client.balance, lambda: client.solve(PAGE, timeout=0.5)):
                 with pytest.raises(AnycapError) as caught:
                     await work()
@@ -263,6 +263,21 @@ async def test_a_key_that_comes_back_in_a_header_is_not_shown(make: Make, head: 
                 last = getattr(caught.value, "last_error", None)
                 assert_silent("" if last is None else as_reported(last))
         await server.gone()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("head", HEADS)
+async def test_a_key_that_comes_back_in_a_header_is_not_shown(make: Make, head: str) -> None:
+    await _echo_in(head, make())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("run", [("aiohttp", "asyncio")], indirect=True)
+@pytest.mark.parametrize("users", [httpx.AsyncClient, aiohttp.ClientSession])
+@pytest.mark.parametrize("head", HEADS)
+async def test_nor_over_a_client_of_the_users(anyio_backend: str, users: Callable[[], Any], head: str) -> None:
+    async with users() as http:
+        await _echo_in(head, http)
 
 
 @in_virtual_time

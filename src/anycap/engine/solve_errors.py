@@ -69,7 +69,12 @@ class SolveErrors:
     def not_sent_in_time(self, solve: Solve, now: float, wall: float) -> DeadlineError:
         """The error for a solve whose time is up, or would be, before it could be sent: it names what held it."""
         ticket, deferral = solve.ticket(), solve.deferral
-        text = "the timeout would pass in the queue" if solve.rejected_as_too_late else "timed out in the queue"
+        if solve.rejected_as_too_late:
+            text = "the timeout would pass in the queue"
+        elif solve.state is State.RECORDING:
+            text = "timed out while the journal was being written"
+        else:
+            text = "timed out in the queue"
         last = self.reason_of(solve, now, wall)
         if deferral is not None:
             why = self._guard.explain(deferral, solve.task_type, now)

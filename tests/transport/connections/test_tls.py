@@ -172,6 +172,18 @@ async def test_session_keys_are_written_to_no_file_of_the_environment(
     assert not (tmp_path / "keys").exists()
 
 
+async def test_nor_by_the_httpx_client_of_our_own(
+    anyio_backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    made: list[ssl.SSLContext] = []
+    monkeypatch.setattr("anycap.transport.connections.tls.ssl", DebiansSsl(ssl.TLSVersion.TLSv1_2, made))
+    transport = HttpxTransport(HttpSettings(trust_env=True))
+    await transport.open()
+    await transport.aclose()
+    assert [context.keylog_filename for context in made] == [None]
+
+
 async def test_the_context_is_made_once_off_the_loop_and_only_for_https(
     anyio_backend: str, certificates: Certificates
 ) -> None:
