@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 
 import aiohttp
@@ -111,3 +114,40 @@ async def test_what_comes_unasked_is_refused_with_the_answer_and_read_as_the_nex
             outcome = await transport.send(a_request(server.url))
     assert isinstance(outcome, Answer), outcome
     assert outcome.body == taken
+
+
+WITHOUT_C = """
+import aiohttp, anyio
+from anycap.transport.aiohttp import AiohttpTransport
+from tests.loopback import a_request, answer, serve
+from tests.security.test_hostile_servers import OK_HEAD, Trick, script, sends
+
+LENGTHS = sends(OK_HEAD + b"Content-Length: 2\\r\\nContent-Length: 3\\r\\n\\r\\n{}!")
+SURPLUS = sends(answer() + b"more")
+
+async def main():
+    async with aiohttp.ClientSession() as session:
+        for play in (LENGTHS, SURPLUS):
+            for transport in (AiohttpTransport(), AiohttpTransport(session=session)):
+                await transport.open()
+                with serve(script(Trick("", play, set()))) as server:
+                    first = await transport.send(a_request(server.url, timeout_s=2.0))
+                    await anyio.sleep(0.05)
+                    await transport.send(a_request(server.url, timeout_s=2.0))
+                    print(type(first).__name__, server.accepted)
+                    await transport.aclose()
+
+anyio.run(main)
+"""
+
+
+def test_without_its_c_parser_a_session_of_the_users_takes_more_and_one_of_ours_does_not(anyio_backend: str) -> None:
+    """What SECURITY.md says of it: two lengths, and a connection that is used again after surplus bytes."""
+    environment = {**os.environ, "AIOHTTP_NO_EXTENSIONS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", WITHOUT_C]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    lengths_ours, lengths_theirs, surplus_ours, surplus_theirs = done.stdout.splitlines()
+    assert lengths_ours.startswith("Failure")
+    assert lengths_theirs.startswith("Answer")
+    assert (surplus_ours, surplus_theirs) == ("Answer 2", "Answer 1")
