@@ -130,7 +130,8 @@ class SolveEvent(Event):
     follows: str | None = None
     """The ticket id of the attempt before this one, where the same call of yours made one: a failover, or a new task."""
     cause: str | None = None
-    """What a solve that ran out of time, or was cancelled in the queue, was waiting on; in the words of `error`."""
+    """What a solve that ran out of time, or was cancelled in the queue, was waiting on, in the words of `error`; "journal" where
+    that was being written."""
 
 
 @statically_frozen(kw_only=True, slots=False)

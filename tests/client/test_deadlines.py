@@ -74,6 +74,8 @@ async def test_a_deadline_while_the_journal_is_written_says_that_nothing_was_sen
         assert caught.value.sent is False
         await anyio.sleep(60)
     assert world.requests("createTask") == 0
+    (event,) = [event for event in world.events if event.kind == "failed"]
+    assert (event.error, event.cause) == ("DeadlineError", "journal")
 
 
 class Locked(MemoryJournal):

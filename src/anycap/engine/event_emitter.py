@@ -76,6 +76,11 @@ def _vendor_code_of(answer: ParsedAnswer | None) -> str | None:
     return None if answer is None or answer.problem is None else answer.problem.vendor_code
 
 
+def _late_for(solve: Solve) -> str | None:
+    """What took too long where nothing held it: only the journal ends a solve with a DeadlineError before it was sent."""
+    return "journal" if isinstance(solve.error, DeadlineError) else None
+
+
 class EventEmitter:
     """Makes events and hands them to the log and the hooks. `wall` stamps them."""
 
@@ -90,7 +95,7 @@ class EventEmitter:
         if not self._events.wants(kind):
             return
         if solve.rejected_as_too_late and kind is EventKind.FAILED:
-            self._send(kind, solve, answer, DeadlineError.__name__, _held_by(solve))
+            self._send(kind, solve, answer, DeadlineError.__name__, _held_by(solve) or _late_for(solve))
         else:
             self._send(kind, solve, answer, None if answer is None else _error_of(answer))
 
