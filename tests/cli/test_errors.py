@@ -78,6 +78,15 @@ def test_list_can_be_limited_to_one_provider(capsys: pytest.CaptureFixture[str])
     assert {row["provider"] for row in rows} == {"capmonster"}
 
 
+def test_list_is_a_table_a_vendor_with_an_empty_line_between_and_none_at_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["errors", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "\n\ncapsolver\n\nvendor code " in shown
+    assert not shown.endswith("\n\n")
+
+
 def test_list_of_shared_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["errors", "list", "--shared"]) == 0
     lines = capsys.readouterr().out.splitlines()

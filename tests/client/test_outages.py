@@ -28,6 +28,17 @@ def test_an_outage_costs_no_solve_and_the_share_returns_within_a_minute(backend:
     assert tally.back_s <= 60.0
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("seed", [3, 8])
+def test_the_share_returns_within_a_minute_of_a_long_outage_whenever_it_ends(seed: int, backend: str) -> None:
+    # By these seeds A is asked for the last time a few seconds before it is back: the next time is a whole pause later.
+    tally = measure("outage", rate=2.0, trouble_s=600.0, backend=backend, seed=seed)
+    nobody_was_hurt(tally)
+    assert tally.asked_during <= 30
+    assert tally.back_s is not None
+    assert tally.back_s <= 50.0
+
+
 @pytest.mark.parametrize("name", [name for name in TROUBLES if name != "outage"])
 def test_whatever_the_trouble_is(name: str) -> None:
     tally = measure(name, rate=2.0, trouble_s=60.0)

@@ -196,13 +196,13 @@ def _list(options: argparse.Namespace, output: Output) -> int:
     rows = [row_fields(row, name, code) for name in wanted for code, row in get(name).catalog.errors.items()]
     output.result(rows)
     names_shown = ("vendor_code", "code", "retry", "retry_after", "charged")
-    for name in wanted:  # one table a vendor: with the vendor as a column none would fit a terminal
+    for index, name in enumerate(wanted):  # one table a vendor: with the vendor as a column none would fit a terminal
         cells = [
             tuple("-" if row[column] is None else str(row[column]) for column in names_shown)
             for row in rows
             if row["provider"] == name
         ]
-        output.text(
-            f"{name}\n\n{table(('vendor code', 'shared code', 'helps', 'wait', 'charged'), cells, right=(3,))}\n"
-        )
+        if index:
+            output.text("")
+        output.text(f"{name}\n\n{table(('vendor code', 'shared code', 'helps', 'wait', 'charged'), cells, right=(3,))}")
     return OK

@@ -79,3 +79,15 @@ def test_processing_by_a_5xx_is_a_vendor_failure_and_plain_processing_is_none() 
     assert not is_vendor_failure(ParsedAnswer(AnswerKind.PROCESSING))
     assert is_vendor_failure(ParsedAnswer(AnswerKind.REDIRECT))
     assert not is_vendor_failure(ParsedAnswer(AnswerKind.READY))
+
+
+def test_a_vendor_that_stays_away_is_asked_less_and_less_but_every_half_minute() -> None:
+    guard = AddressGuard((), GuardSettings())
+    _fails(guard, RequestKind.SUBMIT, NEVER_LEFT, 5)  # the last of them at 4.0
+    (stop,) = guard.breakers.values()
+    now, waits = 4.0, []
+    for _ in range(6):
+        waits.append(stop.until - now)
+        now = stop.until
+        guard.answered(now, RequestKind.SUBMIT, NEVER_LEFT, "toy", lambda: 0.0)
+    assert waits == [5.0, 10.0, 20.0, 30.0, 30.0, 30.0]

@@ -35,8 +35,9 @@ POLL_FAILURES_MAX = 10
 """Failed polls and calls in a row, across tasks (CapMonster's 500/503: ten in a row count as a vendor failure)."""
 
 # Ours. createTask: five seconds is a restart of a web server, and a lost one may cost money. Polls cost nothing and are
-# wanted back soon.
-_SUBMITS_FAIL = RecoveryPolicy(BlockScope.ADDRESS, SUBMITS, Recovery.WAIT, 5.0, 60.0)
+# wanted back soon. Half a minute at the most: a vendor that is back gets its share of createTasks again within one, whatever
+# moment of the pause that was.
+_SUBMITS_FAIL = RecoveryPolicy(BlockScope.ADDRESS, SUBMITS, Recovery.WAIT, 5.0, 30.0)
 _POLLS_FAIL = RecoveryPolicy(BlockScope.ADDRESS, ALL, Recovery.WAIT, 2.0, POLL_PAUSE_LONGEST_S)
 _ROW_OF = {kind: RequestKind.SUBMIT if kind is RequestKind.SUBMIT else RequestKind.POLL for kind in RequestKind}
 """In which row the failures of a kind of request are counted: a vendor may fail on createTask alone."""
