@@ -111,6 +111,41 @@ async def test_the_answer_to_a_create_task_that_was_on_its_way_is_never_refused(
     await b.aclose()
 
 
+async def test_nor_is_the_answer_that_no_task_was_made(valkey: Valkey) -> None:
+    name = namespace()
+    a, b = member(valkey.url, name), member(valkey.url, name)
+    await a.open()
+    await b.open()
+    await a.write([record(K.INTENT)])
+    expire(valkey, a)
+    assert [entry.kind for entry in await b.open_entries()] == ["intent"]
+    await b.write([record(K.IN_DOUBT)])
+    await a.write([record(K.NOT_CREATED)])  # nobody else could know that no task was made
+    entry = await b.find("t1")
+    assert entry is not None and entry.kind == K.NOT_CREATED and entry.closed
+    await a.write([record(K.INTENT)])  # the solve goes on under its own ticket
+    with pytest.raises(Fenced):
+        await b.write([record(K.FAILED)])
+    await a.aclose()
+    await b.aclose()
+
+
+async def test_that_no_task_was_made_says_nothing_of_one_that_others_have(valkey: Valkey) -> None:
+    name = namespace()
+    a, b = member(valkey.url, name), member(valkey.url, name)
+    await a.open()
+    await b.open()
+    await a.write([record(K.INTENT), record(K.ACCEPTED, task_id=7)])
+    expire(valkey, a)
+    assert [entry.kind for entry in await b.open_entries()] == ["accepted"]
+    with pytest.raises(Fenced):
+        await a.write([record(K.NOT_CREATED)])
+    entry = await b.find("t1")
+    assert entry is not None and entry.owned and entry.kind == K.ACCEPTED
+    await a.aclose()
+    await b.aclose()
+
+
 async def test_nobody_takes_over_before_a_poll_of_the_dead_one_has_ended(valkey: Valkey) -> None:
     name = namespace()
     a, b = member(valkey.url, name), member(valkey.url, name, grace_s=3_600.0)

@@ -16,7 +16,7 @@ from anycap.core.admission.windows import SlowStart, TaskWindow
 from anycap.journal import Record
 from anycap.journal.limits import AccountSeen, LimitReport, SlotWish
 from anycap.journal.limits import ReportKind as R
-from anycap.journal.port import NoSlot, SlotClaim
+from anycap.journal.port import Entry, NoSlot, SlotClaim
 from anycap.shared.journal import ValkeyJournal
 from anycap.shared.limits import ValkeyLimits
 from anycap.testing.conformance.limits import opened
@@ -192,6 +192,23 @@ async def test_a_member_whose_lease_is_over_has_no_turn(valkey: Valkey, monkeypa
     await until(lambda: told == [ACCOUNT])
     await c.made("c1")
     for each in (a, b, c):
+        await each.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_claim_of_a_ticket_that_others_hold_in_doubt_takes_no_slot(valkey: Valkey) -> None:
+    name = namespace()
+    a, b = [await Member(valkey.url, name).open() for _ in range(2)]
+    assert await a.ask("t1") is None
+    expire(valkey, a.journal)
+    assert [entry.ticket_id for entry in await b.journal.open_entries()] == ["t1"]
+    await b.journal.write([record(K.IN_DOUBT)])
+    (answer,) = await a.journal.claim([SlotClaim(record(K.INTENT))])
+    assert isinstance(answer, Entry) and answer.kind == K.IN_DOUBT and answer.owner == b.journal.store.member.owner
+    names = b.journal.store.member.names
+    assert valkey.ask("HLEN", names.of("slots")) == b":0\r\n"
+    assert valkey.ask("HGET", names.of("counts"), ACCOUNT) == b"0"
+    for each in (a, b):
         await each.aclose()
 
 

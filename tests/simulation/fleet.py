@@ -72,6 +72,7 @@ class Ended:
     at: float
     what: str
     task_id: Any
+    ticket_id: str
 
 
 @frozen
@@ -387,17 +388,18 @@ class FleetWorld:
         try:
             solution = await client.solve(challenge, timeout=arrival.timeout_s, idempotency_key=key)
         except AnycapError as error:
-            end = (type(error).__name__, None if error.ticket is None else error.ticket.task_id)
+            what, ticket = type(error).__name__, error.ticket
             self.note(f"{member.name} {arrival.page[-2:]}: {error}")
         else:
-            end = ("solved", None if solution.ticket is None else solution.ticket.task_id)
+            what, ticket = "solved", solution.ticket
         await member.awake()
         if not member.dead:
-            self.note(f"{member.name} {arrival.page[-2:]} {end}")
+            task_id, ticket_id = (None, "") if ticket is None else (ticket.task_id, ticket.id)
+            self.note(f"{member.name} {arrival.page[-2:]} {(what, task_id)}")
             now = self.emulator.clock()
-            if end[0] == "solved":
-                self.handed_out[end[1]].append((now, member.name, member.heard_call))
-            self.ended[arrival] = Ended(member.name, began, now, *end)
+            if what == "solved":
+                self.handed_out[task_id].append((now, member.name, member.heard_call))
+            self.ended[arrival] = Ended(member.name, began, now, what, task_id, ticket_id)
 
     def polled(self, member: SimMember, task_id: Any) -> None:
         """A getTaskResult leaves."""

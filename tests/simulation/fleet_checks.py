@@ -247,7 +247,7 @@ class Judge:
                 pass
             case "UnsolvedError" if self._left_alone(page):
                 pass
-            case "Fenced" if self._lost(page, end.life):
+            case "Fenced" if self._lost(end):
                 pass
             case "BudgetError" if plan.budget_tasks is not None:
                 begun = len(self._watch.begun_by)  # what is held back for tasks on their way counts, too
@@ -258,10 +258,14 @@ class Judge:
             case _:
                 self._fault(f"{page}: {end.what} in {end.life}")
 
-    def _lost(self, page: str, life: str) -> bool:
-        """Whether others had taken it over, or a store that was lost had forgotten whose it was."""
-        taken = any(self._watch.was_taken_from(entry.ticket_id, life) for entry in self._by_page[page])
-        return taken or any(loss.since <= self._world.over.get(life, math.inf) for loss in self._world.losses)
+    def _lost(self, end: Ended) -> bool:
+        """Whether others had taken it over, or a store that was lost by then had forgotten whose it was.
+
+        By the ticket that the error names: the store may have lost that, and all its records, since.
+        """
+        return self._watch.was_taken_from(end.ticket_id, end.life) or any(
+            loss.since <= end.at for loss in self._world.losses
+        )
 
     def _solved(self, page: str, end: Ended) -> None:
         if end.task_id not in {task.id for task in self._tasks[page]}:

@@ -37,12 +37,17 @@ local function ensure(id)
   if call('HSETNX', OWNERS, id, me) == 1 then call('ZADD', OPEN, number(id), id) end
 end
 
-local function may_write(id, what)
+local function is_not_created(line)
+  return string.sub(line, 1, 14) == '["not_created"'
+end
+
+local function may_write(id, what, line)
   local owner = call('HGET', OWNERS, id)
   if not owner or owner == me or owner == '' or what == 's' then return true end
   if call('ZSCORE', CLOSED, id) then return true end
-  -- The answer to a createTask that was on its way when others took the ticket over, in doubt: nobody else knows the task's id.
-  if what == 'a' and not string.find(call('HGET', LOGS, id), '["accepted"', 1, true) then
+  -- The answer to a createTask that was on its way when others took the ticket over, in doubt: nobody else knows the task's id,
+  -- or that there is no task.
+  if (what == 'a' or is_not_created(line)) and not string.find(call('HGET', LOGS, id), '["accepted"', 1, true) then
     call('HSET', OWNERS, id, me)
     return true
   end
@@ -58,7 +63,7 @@ local function write(id, what, line, at, body, erase_at, key, money)
     call('HSET', OWNERS, id, me)
     what = 'c'
   end
-  if not may_write(id, what) then return false end
+  if not may_write(id, what, line) then return false end
   if what == 'i' or what == 'k' or what == 'n' then
     forget_key(id)
     call('HSET', OWNERS, id, me)
@@ -108,11 +113,13 @@ local function claim_intent(id, what, line, at, body, erase_at, key, money, afte
     if latest ~= name then return ticket_of(latest) end
     -- A task that was not created may have been queued again and sent; no other closed ticket changes.
     local last = string.match(call('HGET', LOGS, latest) or '', '([^\n]*)\n$') or ''
-    if seen == 'not_created' and string.sub(last, 1, 14) ~= '["not_created"' then return ticket_of(latest) end
+    if seen == 'not_created' and not is_not_created(last) then return ticket_of(latest) end
   end
+  -- Before a slot is taken, which nobody would free.
+  if not may_write(id, what, line) then return ticket_of(id) end
   local held = budget ~= '' and money ~= '' and over_budget(money, budget) or wish ~= '' and take_slot(id, wish)
   if held then return held end
-  if not write(id, what, line, at, body, erase_at, key, money) then return ticket_of(id) end
+  write(id, what, line, at, body, erase_at, key, money)
   return 1
 end
 
