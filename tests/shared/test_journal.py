@@ -10,7 +10,11 @@ from typing import Any
 import anyio
 import pytest
 
+from anycap.engine import journal_queue
+from anycap.engine.event_emitter import EventEmitter
+from anycap.engine.journal_queue import JournalQueue
 from anycap.errors import Fenced, JournalError, StoreError
+from anycap.events import Events
 from anycap.journal.port import Capability, EntryFilter, KeyClaim, TicketClaim, offers
 from anycap.shared import durability
 from tests.shared.members import BODY, KEY, Clock, K, expire, member, record
@@ -476,6 +480,39 @@ async def test_an_intent_that_was_not_confirmed_is_closed_before_anything_else(o
     found = {entry.ticket_id: entry.kind for entry in await a.entries(closed=True)}
     assert found == {"first": "intent", "t1": "not_created", "t2": "intent"}
     await a.aclose()
+
+
+async def test_what_is_delivered_is_written_by_a_client_that_closes_when_the_connection_was_just_lost(
+    own_valkey: Valkey,
+) -> None:
+    a = member(own_valkey.url, "n")
+    queue = JournalQueue(a, EventEmitter(Events(None), lambda: 1e9), lambda: 1e9)
+    a.on_recovery = queue.retry
+    await queue.open()
+    await queue.write([record(K.INTENT), record(K.ACCEPTED, task_id=7), record(K.RESULT, body=BODY)], keep=True)
+    own_valkey.ask("CLIENT", "KILL", "TYPE", "normal")
+    await until(lambda: not a.store.is_up)
+    queue.write_later(record(K.DELIVERED))
+    with anyio.fail_after(10):
+        await queue.aclose()
+    assert (await reread(own_valkey)).kind == "delivered"
+
+
+async def test_who_closes_waits_for_a_store_that_is_away_no_longer_than_a_reconnection(
+    own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_queue, "LAST_WORDS_S", 0.2)
+    a = member(own_valkey.url, "n")
+    queue = JournalQueue(a, EventEmitter(Events(None), lambda: 1e9), lambda: 1e9)
+    a.on_recovery = queue.retry
+    await queue.open()
+    await queue.write([record(K.INTENT)], keep=True)
+    own_valkey.kill()
+    await until(lambda: not a.store.is_up)
+    queue.write_later(record(K.NOT_CREATED))
+    with anyio.fail_after(5):
+        await queue.aclose()
+    assert not a.store.is_up
 
 
 async def test_a_cancelled_caller_costs_nobody_the_connection(valkey: Valkey) -> None:

@@ -20,7 +20,7 @@ from anycap.core.solve import Solve
 from anycap.engine.event_emitter import EventEmitter
 from anycap.engine.faults import log_fault
 from anycap.engine.notifier import AnyNotifier, Notifier
-from anycap.errors import Fenced, JournalError
+from anycap.errors import Fenced, JournalError, StoreError
 from anycap.journal.fields import RecordRefused
 from anycap.journal.memory import MemoryJournal
 from anycap.journal.port import Capability, Claim, Journal, Obstacle, Record, RecordKind, TicketClaim, offers
@@ -29,6 +29,8 @@ logger = logging.getLogger("anycap.journal")
 
 HOUSEKEEPING_S = 60.0
 """How often expired solutions are erased from the journal."""
+LAST_WORDS_S = 3.0
+"""How long closing waits for a store that does not answer, to write what is left: connections are made again within 2 s."""
 
 
 class _Part:
@@ -90,6 +92,7 @@ class JournalQueue:
         self._notifier: Notifier | None = None  # what `keep_up` waits on
         self._shield: anyio.CancelScope | None = None  # round the write of `keep_up` that is under way
         self._finish_by = math.inf  # by the loop's clock
+        self._back: anyio.Event | None = None  # set when the journal can be reached again
         self._closed = False
 
     async def open(self) -> None:
@@ -193,6 +196,8 @@ class JournalQueue:
 
     def retry(self) -> None:
         """Write now what could not be written before: the journal says that it can be reached again."""
+        if self._back is not None:
+            self._back.set()
         if self._gathering.parts:
             self._gathering.wanted = True
             self._wake()
@@ -236,8 +241,7 @@ class JournalQueue:
     async def aclose(self) -> None:
         """Write what is left and close the journal; what cannot be written is told."""
         try:
-            if self._gathering.parts:
-                await self._write_gathered()
+            await self._write_what_is_left()
         finally:
             self._closed = True
             for part in self._gathering.parts:  # came too late; who waits for it must not do so for ever
@@ -245,6 +249,21 @@ class JournalQueue:
             self._gathering.finish()
             # Out of time as well: a journal with a thread closes its file after the write that it waits for.
             await self._close_journal()
+
+    async def _write_what_is_left(self) -> None:
+        """Also when the store's connection was lost a moment ago: it is back soon, and half of the time is for closing it."""
+        left_s = anyio.current_effective_deadline() - anyio.current_time()
+        until = anyio.current_time() + min(LAST_WORDS_S, left_s / 2)
+        while self._gathering.parts:
+            back = self._back = anyio.Event()  # before it is asked: it may be back meanwhile
+            parts = self._gathering.parts
+            await self._write_gathered()
+            if not any(isinstance(part.error, StoreError) for part in parts):
+                return
+            with anyio.CancelScope(deadline=until):
+                await back.wait()
+            if not back.is_set():
+                return
 
     async def _close_journal(self) -> None:
         try:
