@@ -205,11 +205,58 @@ async def test_a_claim_of_a_ticket_that_others_hold_in_doubt_takes_no_slot(valke
     await b.journal.write([record(K.IN_DOUBT)])
     (answer,) = await a.journal.claim([SlotClaim(record(K.INTENT))])
     assert isinstance(answer, Entry) and answer.kind == K.IN_DOUBT and answer.owner == b.journal.store.member.owner
-    names = b.journal.store.member.names
-    assert valkey.ask("HLEN", names.of("slots")) == b":0\r\n"
-    assert valkey.ask("HGET", names.of("counts"), ACCOUNT) == b"0"
+    assert slots(valkey, b) == (0, b"0")
     for each in (a, b):
         await each.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("first", ["who has the answer", "who had it in doubt"])
+async def test_a_task_in_doubt_whose_answer_comes_after_all_has_its_slot_again(own_valkey: Valkey, first: str) -> None:
+    name = namespace()
+    a, b = [await Member(own_valkey.url, name).open() for _ in range(2)]
+    assert await a.ask("t1") is None
+    expire(own_valkey, a.journal)
+    assert [entry.ticket_id for entry in await b.journal.open_entries()] == ["t1"]
+    await b.journal.write([record(K.IN_DOUBT)])
+    assert slots(own_valkey, b) == (0, b"0")
+    await a.accepted("t1")
+    assert slots(own_valkey, b) == (1, b"1")
+    await a.accepted("t1")  # once more, as after an answer that was lost
+    assert slots(own_valkey, b) == (1, b"1")
+    own_valkey.ask("FLUSHALL")
+    told = [a, b] if first == "who has the answer" else [b, a]
+    for number, it in enumerate(told):
+        await it.journal.write([record(K.INTENT, f"other{number}")])
+    assert slots(own_valkey, b) == (1, b"1")
+    (entry,) = [entry for entry in await a.journal.open_entries() if entry.ticket_id == "t1"]
+    assert (entry.task_id, entry.owned) == (1, True)
+    await a.journal.write([record(K.RESULT, body=BODY)])
+    assert slots(own_valkey, b) == (0, b"0")
+    await a.accepted("t1")
+    assert slots(own_valkey, b) == (0, b"0")
+    for each in (a, b):
+        await each.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_late_answer_to_a_ticket_that_was_settled_takes_no_slot(valkey: Valkey) -> None:
+    name = namespace()
+    a, b = [await Member(valkey.url, name).open() for _ in range(2)]
+    assert await a.ask("t1") is None
+    expire(valkey, a.journal)
+    assert [entry.ticket_id for entry in await b.journal.open_entries()] == ["t1"]
+    await b.journal.write([record(K.IN_DOUBT), record(K.SETTLED, charged="no")])
+    await a.accepted("t1")
+    assert slots(valkey, b) == (0, b"0")
+    for each in (a, b):
+        await each.aclose()
+
+
+def slots(server: Valkey, of: Member) -> tuple[int, bytes]:
+    """How many tickets have a slot, and how many are counted."""
+    names = of.journal.store.member.names
+    return int(server.ask("HLEN", names.of("slots"))[1:]), server.ask("HGET", names.of("counts"), ACCOUNT)
 
 
 # -- a store that has lost everything

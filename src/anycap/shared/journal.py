@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+from attrs import evolve
 
 from anycap.errors import Fenced, JournalError, StoreError
 from anycap.journal.budgets import DAYS_KEPT, day_number
@@ -84,7 +85,8 @@ class ValkeyJournal:
         self._mine: dict[str, OpenTicket] = {}
         self._spent = SpentHere()
         # What others have taken over, and the generation of the store that says so: the next one may know nothing of it.
-        self._lost: dict[str, str] = {}
+        # With the slot that it had, for a task that turns out to have been accepted.
+        self._lost: dict[str, tuple[str, str]] = {}
         # INTENTs of which nobody knows whether they were carried out. Nothing was sent for them.
         self._unconfirmed: dict[str, float] = {}
         # Whether the store may have lost what is ours, or given it to others, since this was last looked at.
@@ -200,7 +202,7 @@ class ValkeyJournal:
         all_ops, gone = ops, frozenset[str]()
         for _ in range(SIGN_IN_TRIES):
             gone = frozenset(op.ticket_id for op in all_ops if self._is_gone(op))
-            ops = [op for op in all_ops if op.ticket_id not in gone]
+            ops = [self._with_slot(op) for op in all_ops if op.ticket_id not in gone]
             args: list[Arg] = [
                 *member.identity, member.names.changes, len(ops), len(of_claims), member.grace_ms,
                 *(value for op in (*ops, *of_claims) for value in op.values()),
@@ -383,15 +385,22 @@ class ValkeyJournal:
 
     def _give_up(self, lost: frozenset[str]) -> None:
         for ticket_id in lost:
-            self._mine.pop(ticket_id, None)
-            self._lost[ticket_id] = self.store.member.generation
+            kept = self._mine.pop(ticket_id, None)
+            _, wish = self._lost.get(ticket_id, ("", ""))
+            self._lost[ticket_id] = self.store.member.generation, wish if kept is None else kept.wish
         for ticket_id in list(self._lost)[: max(0, len(self._lost) - LOST_MOST)]:
             del self._lost[ticket_id]
 
+    def _with_slot(self, op: Operation) -> Operation:
+        """The answer to a createTask whose ticket others have taken over comes with the slot, which they may have freed."""
+        if op.what != "a" or op.ticket_id not in self._lost:
+            return op
+        return evolve(op, wish=self._lost[op.ticket_id][1])
+
     def _is_gone(self, op: Operation) -> bool:
         """Whether it is a late record of a ticket lost to others, who have yet to tell a new store that it is theirs."""
-        generation = self._lost.get(op.ticket_id)
-        if generation is None or op.ticket_id in self._mine or op.is_intent:
+        generation, _ = self._lost.get(op.ticket_id, ("", ""))
+        if not generation or op.ticket_id in self._mine or op.is_intent:
             return False
         # Whoever settles may, and nobody else knows the task's id.
         return op.what not in "as" and generation != self.store.member.generation

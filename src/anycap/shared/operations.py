@@ -168,14 +168,16 @@ class OpenTicket:
     @classmethod
     def taken_over(cls, log: str, body: str, keep_s: float, wish_for: Callable[[Record], str]) -> OpenTicket:
         """A ticket as the store has it."""
-        kept = cls(log.splitlines(), body=body)
+        kept, wish = cls(log.splitlines(), body=body), ""
         for kind, at, fields in map(json.loads, kept.lines):
             if kind == RecordKind.INTENT:
                 intent = Record("", RecordKind.INTENT, at, fields)
-                kept.key, kept.wish = fields.get("key") or "", wish_for(intent)
+                kept.key, kept.wish = fields.get("key") or "", (wish := wish_for(intent))
                 kept.money = money_of(row_of(intent, keep_s))
             elif kind == RecordKind.IN_DOUBT:
                 kept.wish = ""
+            elif kind == RecordKind.ACCEPTED:
+                kept.wish = wish
             elif kind == RecordKind.RESULT:
                 expires_at = fields.get("expires_at")
                 kept.erase_at = at + keep_s if expires_at is None else expires_at

@@ -62,6 +62,11 @@ local function why_not(generation, owner, fence)
   return false
 end
 
+-- Whether what came of a ticket's createTask is known.
+local function is_known(id)
+  return call('ZSCORE', CLOSED, id) or string.find(call('HGET', LOGS, id) or '', '["accepted"', 1, true)
+end
+
 -- One ticket as it is given out: id, owner, whether that lives, whether the solution is kept, records, solution.
 local function ticket_of(id)
   local log = call('HGET', LOGS, id)

@@ -8,8 +8,12 @@ if reason then return {reason} end
 local me, tickets, refused = ARGV[2], tonumber(ARGV[4]), {}
 for i = 0, tickets - 1 do
   local id, log, body, erase_at, key, wish, money = unpack(ARGV, 5 + 7 * i, 11 + 7 * i)
-  local owner = call('HGET', OWNERS, id)
-  if owner == '' or not owner then call('HSET', OWNERS, id, me) end
+  local owner, known = call('HGET', OWNERS, id), call('HGET', LOGS, id) or ''
+  local goes_on = #log > #known and string.sub(log, 1, #known) == known
+  if owner and goes_on and string.find(log, '["accepted"', 1, true) and not is_known(id) then
+    owner = '' -- who has it holds it in doubt, and does not know that it was accepted after all
+  end
+  if not owner or owner == '' then call('HSET', OWNERS, id, me) end
   if not owner then
     local number = call('HINCRBY', META, 'seq', 1)
     call('ZADD', ALL, number, id)
@@ -27,22 +31,16 @@ for i = 0, tickets - 1 do
       call('SADD', KEPT, id)
     end
     if wish ~= '' and body == '' then
-      -- It has its slot, whatever the windows are now: the task is there.
-      local w = lines_of(wish)
-      call('HSET', SLOTS, id, table.concat({w[1], w[2], 't', w[3], w[4], w[7]}, '\n'))
-      call('ZADD', LAPSES, now + tonumber(w[7]), id)
-      call('HINCRBY', COUNTS, w[1], 1)
-      call('HINCRBY', COUNTS, w[1] .. '\ntype\n' .. w[2], 1)
+      hold_slot(id, wish)
     end
   elseif owner ~= me and owner ~= '' then
     refused[#refused + 1] = id
   elseif not call('ZSCORE', CLOSED, id) then
     -- A replica has taken over that lacks the last records of it.
-    local known = call('HGET', LOGS, id) or ''
-    if #log > #known and string.sub(log, 1, #known) == known then
+    if goes_on then
       call('HSET', LOGS, id, log)
-      if string.find(log, '["accepted"', #known + 1, true) then accepted(id) end
       if string.find(log, '["in_doubt"', #known + 1, true) then free(id) end
+      if string.find(log, '["accepted"', #known + 1, true) then accepted(id, wish) end
       if body ~= '' and not call('ZSCORE', ERASE, id) then
         free(id)
         call('HSET', BODIES, id, body)

@@ -154,9 +154,19 @@ local function grow(name, most)
   call('HSET', WINDOWS, name, math.min(size, most))
 end
 
--- The vendor has taken the task.
-local function accepted(id)
+-- A task that is there has its slot, whatever the windows are now.
+local function hold_slot(id, wish)
+  local w = lines_of(wish)
+  call('HSET', SLOTS, id, table.concat({w[1], w[2], 't', w[3], w[4], w[7]}, '\n'))
+  call('ZADD', LAPSES, now + tonumber(w[7]), id)
+  call('HINCRBY', COUNTS, w[1], 1)
+  call('HINCRBY', COUNTS, w[1] .. '\ntype\n' .. w[2], 1)
+end
+
+-- The vendor has taken the task. `wish`: for a slot that was freed meanwhile, as the task was in doubt.
+local function accepted(id, wish)
   local slot = call('HGET', SLOTS, id)
+  if not slot and wish ~= '' then hold_slot(id, wish) end
   if not slot then return end
   local account, task_type, state, most, most_submits, life = unpack(lines_of(slot))
   if state ~= 's' then return end

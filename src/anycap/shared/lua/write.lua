@@ -4,7 +4,8 @@
 -- then for each record eleven values: ticket, what it is (a letter), its line, its second,
 -- its solution, the second from which that is erased, its key, what an INTENT holds back or the end of a task costs (money.lua),
 -- the ticket after which the key is claimed and what was seen of it (two lines), the wish for a slot (slots.lua; empty: none is
--- needed), the budget (empty: none). The records of claims are the last.
+-- needed; of an accepted task the one that it had, should that have been freed), the budget (empty: none). The records of claims are
+-- the last.
 --   i intent  r result  d delivered or reported  s settled  c another closing one  a accepted  q in doubt  o another  f of a later release
 --   v closing, of an INTENT whose write was not confirmed: of no meaning if it was never carried out
 --   k intent that claims its key  n intent that claims a slot only  t claims the ticket itself (no line)
@@ -54,7 +55,7 @@ local function may_write(id, what, line)
   return false
 end
 
-local function write(id, what, line, at, body, erase_at, key, money)
+local function write(id, what, line, at, body, erase_at, key, money, after, wish)
   if what == 'v' then
     local owner = call('HGET', OWNERS, id)
     if not owner or call('ZSCORE', CLOSED, id) then return true end
@@ -81,7 +82,7 @@ local function write(id, what, line, at, body, erase_at, key, money)
     end
   else
     ensure(id)
-    if what == 'a' then accepted(id) elseif what ~= 'o' and what ~= 'f' then free(id) end
+    if what == 'a' then accepted(id, is_known(id) and '' or wish) elseif what ~= 'o' and what ~= 'f' then free(id) end
     if what == 'r' or what == 'd' or what == 's' or what == 'c' then settle(id, money) end
     if what == 'r' then
       if not call('ZSCORE', CLOSED, id) and body ~= '' then
@@ -143,7 +144,7 @@ for i = 0, records + claims - 1 do
   local id, what = ARGV[at + 1], ARGV[at + 2]
   if i >= records then
     answers[#answers + 1] = what == 't' and claim_ticket(id) or what ~= 't' and claim_intent(unpack(ARGV, at + 1, at + 11)) or false
-  elseif not write(unpack(ARGV, at + 1, at + 8)) then
+  elseif not write(unpack(ARGV, at + 1, at + 10)) then
     refused[#refused + 1] = id
   end
 end
