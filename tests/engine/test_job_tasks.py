@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 from anycap.emulator import run_virtual
 from anycap.engine.job_tasks import ENDED_MAX, LoopTasks
@@ -67,3 +68,26 @@ def test_nothing_runs_after_closing() -> None:
     left, closed_at = run_virtual(scene)
     assert not any("request" in name for name in left)
     assert closed_at < 3600.0
+
+
+def test_a_task_of_which_nobody_else_knows_is_held_until_it_ends() -> None:
+    async def scene() -> list[str]:
+        loop = asyncio.get_running_loop()
+        tasks = LoopTasks(loop)
+        seen: list[str] = []
+
+        async def request() -> None:
+            try:
+                await loop.create_future()
+            except GeneratorExit:
+                seen.append("collected")
+                raise
+
+        tasks.start_soon(request)
+        await asyncio.sleep(0)
+        gc.collect()  # the loop itself holds its tasks weakly
+        before_closing = list(seen)
+        await tasks.aclose()
+        return before_closing
+
+    assert run_virtual(scene) == []
