@@ -298,6 +298,20 @@ async def test_slots_are_those_of_the_tasks_again_and_none_is_granted_until_all_
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(("over_s", "held"), [(2.0, NoSlot("store", "")), (-1.0, None)])
+async def test_the_time_to_tell_begins_anew_when_the_store_was_away_before_it_was_over(
+    valkey: Valkey, over_s: float, held: NoSlot | None
+) -> None:
+    it = await Member(valkey.url, namespace()).open()
+    names = it.journal.store.member.names
+    seen = int(time.time() * 1000) - 100_000  # the last beat before it went away for longer than a lease
+    valkey.ask("HSET", names.of("meta"), "seen", f"{seen}", "slots_from", f"{seen + 1000 * over_s:.0f}")
+    await it.journal.store.member.renew()
+    assert await it.ask("t1") == held
+    await it.aclose()
+
+
+@pytest.mark.anyio
 async def test_the_slots_of_tickets_that_were_taken_over_are_known_to_who_has_them(own_valkey: Valkey) -> None:
     a, b = await Member(own_valkey.url, "n").open(), await Member(own_valkey.url, "n").open()
     await a.made("t1")

@@ -14,7 +14,11 @@ if ARGV[7] ~= '' and ARGV[7] ~= generation then call('HSETNX', META, 'slots_from
 -- Nobody was seen for half a lease: the store was away, and everybody's lease may be over through no fault of theirs. Give
 -- them one lease to say that they live.
 local seen = tonumber(call('HGET', META, 'seen') or '0')
-if now - seen > lease / 2 then call('HSET', META, 'hold', now + lease) end
+if now - seen > lease / 2 then
+  call('HSET', META, 'hold', now + lease)
+  -- It was away again before all had told it of their tasks: they have as long once more.
+  if tonumber(call('HGET', META, 'slots_from') or '0') > seen then call('HSET', META, 'slots_from', now + tonumber(ARGV[8])) end
+end
 call('HSET', META, 'seen', now)
 local known = call('HGET', FENCES, owner)
 if fence == '' then
