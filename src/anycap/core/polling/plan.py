@@ -37,7 +37,8 @@ def best_plan(
     rest = [price_s * part for part in left]
     plan = [age + gap_max_s for age in EDGES_S]
     # Both bounds only move down as the edge does, so they are found by walking, not by searching for each edge.
-    soonest = latest = BINS
+    soonest = latest = best = BINS
+    least = inf
     for index in range(BINS - 1, -1, -1):
         age, mass_before, moment_before = EDGES_S[index], mass[index], moment[index]
         gap_s = gap_min_s if index else first_min_s
