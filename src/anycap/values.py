@@ -1,8 +1,7 @@
 """`statically_frozen`: attrs classes that are frozen for the type checker, and cheap to make.
 
-A class of `attrs.frozen` refuses assignments at run time, so its own `__init__` has to go round that for every field, which
-takes four times as long: it was an eighth of a solve's instructions. This one is for what every request or event makes
-anew. All other values are `frozen`.
+A class of `attrs.frozen` refuses assignments at run time, so its own `__init__` has to go round that with a call for every
+field (see decision 0016). This one is for what every request or event makes anew. All other values are `frozen`.
 """
 
 from __future__ import annotations

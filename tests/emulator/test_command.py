@@ -155,8 +155,8 @@ def test_the_fixtures_work_as_their_page_says(tmp_path: Path) -> None:
     plugins = ["-p", "anyio.pytest_plugin", "-p", "anycap.testing.pytest_plugin"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--strict-markers", *plugins, "-o", "addopts=", "--rootdir", str(tmp_path)],
-        cwd=tmp_path, env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True, timeout=60,
-        check=False,
+        cwd=tmp_path, env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     last = run.stdout.strip().splitlines()[-1]
     assert last.startswith(("3 passed, 1 error", "4 passed, 1 error")), run.stdout

@@ -151,19 +151,7 @@ def test_eight_processes_cost_four_round_trips_a_solve_and_one_for_each_wait(val
         more = {"go": True, "stay": True, "at_once": 1, "lease_s": 600.0, **QUICK}
         first = it.start(pages(8), **more)  # finds that the vendor takes several requests at once
         workers = [it.start([f"https://example.com/{place}/{page}" for page in range(5)], **more) for place in range(8)]
-        for worker in (first, *workers):
-            worker.wait_for("open")
-        first.go()
-        first.wait_for("solved", 8)
-        wait_until(lambda: it.logs().count(b'["delivered"') == 8)
-        before = settled_calls(valkey)
-        for worker in workers:
-            worker.go()
-        for worker in workers:
-            worker.wait_for("solved", 5)
-        wait_until(lambda: it.logs().count(b'["delivered"') == 8 + 40)
-        after = settled_calls(valkey)
-        assert after["evalsha"] - before["evalsha"] == 4 * 40
+        assert scripts_of(it, valkey, first, workers, 5) == 4 * 40
 
 
 def test_where_slots_are_few_a_solve_costs_one_round_trip_more_for_its_wait(valkey: Valkey) -> None:
@@ -173,20 +161,8 @@ def test_where_slots_are_few_a_solve_costs_one_round_trip_more_for_its_wait(valk
         workers = [
             it.start([f"https://example.com/{place}/{page}" for page in range(15)], **more) for place in range(8)
         ]
-        for worker in (first, *workers):
-            worker.wait_for("open")
-        first.go()
-        first.wait_for("solved", 8)
-        wait_until(lambda: it.logs().count(b'["delivered"') == 8)
-        before = settled_calls(valkey)
-        for worker in workers:
-            worker.go()
-        for worker in workers:
-            worker.wait_for("solved", 15)
-        wait_until(lambda: it.logs().count(b'["delivered"') == 8 + 120)
-        after = settled_calls(valkey)
+        calls = scripts_of(it, valkey, first, workers, 15)
         assert busiest(it) <= 6
-        calls = after["evalsha"] - before["evalsha"]
         assert 4 * 120 <= calls <= (4 + 1) * 120, calls / 120
 
 
@@ -235,6 +211,22 @@ async def test_a_rejected_key_stops_who_has_it_and_nobody_with_another(own_valke
                     await late.solve(page)
                 assert not caught.value.sent
             assert it.emulator.requests == sent
+
+
+def scripts_of(it: Fleet, server: Valkey, first: Worker, workers: list[Worker], each: int) -> int:
+    """How many scripts the solves of the workers cost, `each` of them; the first one has solved its eight before."""
+    for worker in (first, *workers):
+        worker.wait_for("open")
+    first.go()
+    first.wait_for("solved", 8)
+    wait_until(lambda: it.logs().count(b'["delivered"') == 8)
+    before = settled_calls(server)
+    for worker in workers:
+        worker.go()
+    for worker in workers:
+        worker.wait_for("solved", each)
+    wait_until(lambda: it.logs().count(b'["delivered"') == 8 + each * len(workers))
+    return settled_calls(server)["evalsha"] - before["evalsha"]
 
 
 def settled_calls(server: Valkey) -> dict[str, int]:

@@ -17,6 +17,7 @@ from anycap.errors import Fenced, JournalError, StoreError
 from anycap.events import Events
 from anycap.journal.port import Capability, EntryFilter, KeyClaim, TicketClaim, offers
 from anycap.shared import durability
+from anycap.shared.journal import ValkeyJournal
 from tests.shared.members import BODY, KEY, Clock, K, expire, member, record
 from tests.valkey_server import Valkey, namespace
 
@@ -30,6 +31,15 @@ async def until(condition: Any, timeout_s: float = 10.0) -> None:
             await anyio.sleep(0.01)
 
 
+async def two(valkey: Valkey) -> tuple[ValkeyJournal, ValkeyJournal]:
+    """Two members of a new fleet, open."""
+    name = namespace()
+    a, b = member(valkey.url, name), member(valkey.url, name)
+    await a.open()
+    await b.open()
+    return a, b
+
+
 async def test_it_offers_claims_and_changes(valkey: Valkey) -> None:
     journal = member(valkey.url, namespace())
     assert offers(journal, Capability.CLAIMS) and offers(journal, Capability.CHANGES)
@@ -37,10 +47,7 @@ async def test_it_offers_claims_and_changes(valkey: Valkey) -> None:
 
 
 async def test_any_member_finds_any_ticket_and_sees_whose_it_is(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = member(valkey.url, name), member(valkey.url, name)
-    await a.open()
-    await b.open()
+    a, b = await two(valkey)
     await a.write([record(K.INTENT), record(K.ACCEPTED, task_id=7)])
     entry = await b.find("t1")
     assert entry is not None
@@ -98,10 +105,7 @@ async def test_a_dead_members_tickets_are_taken_over_once_and_its_late_writes_re
 
 
 async def test_the_answer_to_a_create_task_that_was_on_its_way_is_never_refused(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = member(valkey.url, name), member(valkey.url, name)
-    await a.open()
-    await b.open()
+    a, b = await two(valkey)
     await a.write([record(K.INTENT)])
     expire(valkey, a)
     assert [entry.kind for entry in await b.open_entries()] == ["intent"]
@@ -116,10 +120,7 @@ async def test_the_answer_to_a_create_task_that_was_on_its_way_is_never_refused(
 
 
 async def test_nor_is_the_answer_that_no_task_was_made(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = member(valkey.url, name), member(valkey.url, name)
-    await a.open()
-    await b.open()
+    a, b = await two(valkey)
     await a.write([record(K.INTENT)])
     expire(valkey, a)
     assert [entry.kind for entry in await b.open_entries()] == ["intent"]
@@ -135,10 +136,7 @@ async def test_nor_is_the_answer_that_no_task_was_made(valkey: Valkey) -> None:
 
 
 async def test_that_no_task_was_made_says_nothing_of_one_that_others_have(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = member(valkey.url, name), member(valkey.url, name)
-    await a.open()
-    await b.open()
+    a, b = await two(valkey)
     await a.write([record(K.INTENT), record(K.ACCEPTED, task_id=7)])
     expire(valkey, a)
     assert [entry.kind for entry in await b.open_entries()] == ["accepted"]
@@ -167,10 +165,7 @@ async def test_nobody_takes_over_before_a_poll_of_the_dead_one_has_ended(valkey:
 
 
 async def test_after_the_store_was_away_every_member_has_a_lease_to_say_that_it_lives(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = member(valkey.url, name), member(valkey.url, name)
-    await a.open()
-    await b.open()
+    a, b = await two(valkey)
     await a.write([record(K.INTENT)])
     names = a.store.member.names
     valkey.ask("ZADD", names.of("members"), "1", a.store.member.owner)
@@ -200,10 +195,7 @@ async def test_a_member_takes_over_only_for_accounts_that_it_has(valkey: Valkey)
 
 
 async def test_a_claim_of_a_living_members_ticket_is_refused_and_keeps_its_solution(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = member(valkey.url, name), member(valkey.url, name)
-    await a.open()
-    await b.open()
+    a, b = await two(valkey)
     await a.write([record(K.INTENT), record(K.ACCEPTED, task_id=7)])
     (answer,) = await b.claim([TicketClaim("t1")])
     assert answer is not None
@@ -234,10 +226,7 @@ async def test_a_claim_of_a_dead_members_ticket_takes_it_and_the_dead_one_learns
 
 
 async def test_of_two_members_that_claim_one_key_one_gets_it(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = member(valkey.url, name), member(valkey.url, name)
-    await a.open()
-    await b.open()
+    a, b = await two(valkey)
     mine, theirs = (KeyClaim(KEY, None, record(K.INTENT, ticket_id, key=KEY)) for ticket_id in ("t1", "t2"))
     assert await a.claim([mine]) == [None]
     (answer,) = await b.claim([theirs])
@@ -249,10 +238,7 @@ async def test_of_two_members_that_claim_one_key_one_gets_it(valkey: Valkey) -> 
 
 
 async def test_what_others_write_is_told_and_what_oneself_writes_is_not(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = member(valkey.url, name), member(valkey.url, name)
-    await a.open()
-    await b.open()
+    a, b = await two(valkey)
     heard: list[frozenset[str] | None] = []
     end = b.on_change(heard.append)
     await until(lambda: heard == [None])  # the subscription has begun: look once
@@ -609,10 +595,7 @@ async def test_with_replica_a_write_waits_for_one(make_valkey: Any, monkeypatch:
 async def test_an_intent_that_was_never_sent_is_closed_by_its_writer_even_when_others_hold_it_in_doubt(
     valkey: Valkey,
 ) -> None:
-    name = namespace()
-    a, b = member(valkey.url, name), member(valkey.url, name)
-    await a.open()
-    await b.open()
+    a, b = await two(valkey)
     await a.write([record(K.INTENT)])
     a._unconfirmed["t1"] = 1_000_000.0  # as if the answer had been lost: the vendor was not asked
     expire(valkey, a)
@@ -629,10 +612,7 @@ async def test_an_intent_that_was_never_sent_is_closed_by_its_writer_even_when_o
 
 
 async def test_nor_is_one_closed_that_others_know_to_be_sent(valkey: Valkey) -> None:
-    name = namespace()
-    a, b = member(valkey.url, name), member(valkey.url, name)
-    await a.open()
-    await b.open()
+    a, b = await two(valkey)
     await b.write([record(K.INTENT), record(K.ACCEPTED, task_id=7)])
     a._unconfirmed["t1"] = 1_000_000.0
     await a.write([record(K.INTENT, "t2")])

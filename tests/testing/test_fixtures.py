@@ -46,7 +46,8 @@ def run(tmp_path: Path) -> Run:
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-W", "error", *QUIET, *options],
-            cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True, timeout=120, check=False,
+            cwd=tmp_path, env={**os.environ, "PYTEST_ADDOPTS": "", **settings}, capture_output=True, text=True, timeout=120,
+            check=False,
         )  # fmt: skip
 
     return run

@@ -53,7 +53,7 @@ class ReportKind(StrEnum):
     RESET = "reset"
     """All stops are lifted, but those of another key than the one in use, whose names end with ` @` and that key's hash."""
     PROBE = "probe"
-    """A stop may be over: may the one request that finds out be ours?"""
+    """A stop is over, or has no end: may the one request that finds out be ours? Not granted while it runs."""
     REFUSED = "refused"
     """Behind OPENED: the vendor takes no more tasks, of the account or (with a key) of a type. The first of a burst counts."""
     BAD = "bad"

@@ -161,9 +161,12 @@ class ModelFleet:
                     of.stops, of.submits = kept, None
                 case ReportKind.PROBE:
                     stop = of.stops.get(it.key)
-                    if stop is not None and (
+                    # Not before its end. A stop without one ends when a probe goes well.
+                    is_over = stop is not None and (stop.ends <= now or stop.ends == math.inf)
+                    if (stop is not None and is_over) and (
                         stop.prober in ("", who) or stop.probe_ends <= now or stop.prober in self.dead
                     ):
+                        of.changes += stop.prober not in ("", who)
                         stop.prober, stop.probe_ends = who, now + PROBE_S
                         granted.append(it.key)
                 case ReportKind.REFUSED:

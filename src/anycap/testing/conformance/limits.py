@@ -189,6 +189,11 @@ class LimitsConformance:
         assert await b.ask("b1") == NEWS
         assert (await b.tell(LimitReport(R.PROBE, "busy"))).granted == []  # there is nothing to find out
 
+    async def test_a_stop_that_runs_is_not_probed(self, bench: LimitsBench) -> None:
+        a, b = await drivers(bench)
+        await a.tell(opened("busy", 200.0))
+        assert (await b.tell(LimitReport(R.PROBE, "busy"))).granted == []
+
     async def test_the_probe_of_a_dead_member_is_given_to_another(self, bench: LimitsBench) -> None:
         a, b = await drivers(bench)
         await a.tell(opened("busy", 0.0), LimitReport(R.PROBE, "busy"))
