@@ -205,6 +205,10 @@ class AccountEvent(Event):
     ended: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
     """All that hold now."""
+    found_here: bool = True
+    """Whether an answer to a request of this account in this process is behind it. False: another process of the machine or
+    the fleet has found it, or another account at the same address; or it was lifted (by `reset`, with another key), or is long
+    over."""
 
 
 @statically_frozen(kw_only=True, slots=False)

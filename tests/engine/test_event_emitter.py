@@ -24,10 +24,9 @@ class Heard:
         self.events: list[Event] = []
         self.emitter = EventEmitter(Events(self.events.append), lambda: 1e9)
         self.emitter.clock = lambda: 0.0
-        guard = SimpleNamespace(breakers=())
-        self.session: Any = SimpleNamespace(
-            name="main", catalog=SimpleNamespace(name="p", currency="USD"), stops=frozenset(), guard=guard
-        )
+        guard = SimpleNamespace(breakers=(), stop_changes=0)
+        catalog = SimpleNamespace(name="p", currency="USD")
+        self.session: Any = SimpleNamespace(name="main", catalog=catalog, stops=frozenset(), stops_seen=0, guard=guard)
 
     @property
     def kinds(self) -> list[EventKind]:

@@ -6,13 +6,25 @@ import ast
 import inspect
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from attrs import fields
 
-from anycap import AccountError, ConfigurationError, InDoubtError, RecaptchaV2, UnsolvedError, events
+from anycap import (
+    Account,
+    AccountError,
+    BlockedError,
+    Client,
+    ConfigurationError,
+    InDoubtError,
+    RecaptchaV2,
+    UnsolvedError,
+    events,
+)
+from anycap.emulator import DEFAULT_KEY
 from anycap.events import (
     CLASS_OF,
     AccountEvent,
@@ -90,6 +102,58 @@ async def test_a_failure_carries_code_status_and_what_the_vendor_said(world: Wor
     (state,) = of(world, EventKind.ACCOUNT_STATE)
     assert isinstance(state, AccountEvent)
     assert (state.begun, state.error) == (("account: invalid_key",), "invalid_key")
+
+
+def stops_told(heard: list[Event]) -> list[tuple[tuple[str, ...], tuple[str, ...], str | None, bool]]:
+    """Of each account_state: what began, what ended, the error, and whether it was found here."""
+    told = [event for event in heard if isinstance(event, AccountEvent)]
+    return [(event.begun, event.ended, event.error, event.found_here) for event in told]
+
+
+@in_virtual_time
+async def test_a_stop_that_is_lifted_by_hand_has_ended_at_once(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_KEY_DOES_NOT_EXIST")
+    async with world.client() as client:
+        with pytest.raises(AccountError):
+            await client.solve(PAGE)
+        world.events.clear()
+        client.reset("anti-captcha")
+        await anyio.sleep(0.1)
+        assert stops_told(world.events) == [((), ("account: invalid_key",), None, False)]
+
+
+@in_virtual_time
+async def test_a_block_of_the_address_is_told_for_every_account_behind_it_once(world: World) -> None:
+    world.fault("error", method="createTask", code="ERROR_IP_BLOCKED", count=1)
+    base_url = world.emulator.base_url("anti-captcha")
+    accounts = [Account("anti-captcha", DEFAULT_KEY, name=name, base_url=base_url) for name in ("busy", "idle")]
+    heard: list[Event] = []
+    async with Client(*accounts, http=world.door, on_event=heard.append) as client:
+        with pytest.raises(BlockedError):
+            await client.solve(PAGE, account="busy", wait_for_capacity=False)
+        await anyio.sleep(0.1)
+        told = [(event.account, event.begun, event.found_here) for event in heard if isinstance(event, AccountEvent)]
+        assert told == [("busy", ("address: ip_blocked",), True), ("idle", ("address: ip_blocked",), False)]
+
+
+@in_virtual_time
+async def test_a_block_that_another_process_of_the_machine_was_told_of_is_told_here_too(
+    world: World, tmp_path: Path
+) -> None:
+    # What the vendor counts per address is in one file; here both processes are clients of one.
+    world.fault("error", method="createTask", code="ERROR_IP_BLOCKED", count=1)
+    settings = Settings(guard=GuardSettings(address_dir=str(tmp_path / "cache")))
+    heard: list[Event] = []
+    runtime = world.runtime_of_its_own()
+    async with (
+        world.client(settings=settings, runtime=runtime) as first,
+        world.client(settings=settings, runtime=runtime, on_event=heard.append) as second,
+    ):
+        for client in (first, second):
+            with pytest.raises(BlockedError):
+                await client.solve(PAGE, wait_for_capacity=False)
+        assert world.requests("createTask") == 1
+        assert stops_told(heard) == [(("address: ip_blocked",), (), "ip_blocked", False)]
 
 
 @in_virtual_time

@@ -7,10 +7,13 @@ from typing import Any
 
 import anyio
 import pytest
+from prometheus_client import CollectorRegistry
 
-from anycap import Account, AccountError, Client, RecaptchaV2, Shared, StoreError
+from anycap import Account, AccountError, BusyError, Client, RecaptchaV2, Shared, StoreError
+from anycap.contrib.prometheus import Prometheus
 from anycap.emulator import DEFAULT_KEY, Fault
-from anycap.settings import Polling
+from anycap.events import AccountEvent, Event
+from anycap.settings import GuardSettings, Polling, Settings
 from tests.shared.processes import Fleet, Worker, fleet, wait_until
 from tests.shared.test_journal import until
 from tests.valkey_server import Valkey, namespace
@@ -211,6 +214,81 @@ async def test_a_rejected_key_stops_who_has_it_and_nobody_with_another(own_valke
                     await late.solve(page)
                 assert not caught.value.sent
             assert it.emulator.requests == sent
+
+
+@pytest.mark.anyio
+async def test_every_member_hears_once_when_a_stop_begins_and_ends_whoever_has_found_it(
+    valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    page, name = RecaptchaV2("https://example.com", "6Le-site-key"), namespace()
+    heard: dict[str, list[AccountEvent]] = {"finder": [], "idle": []}
+    registry = CollectorRegistry()
+
+    def member(who: str, *hooks: Any) -> Client:
+        def hear(event: Event) -> None:
+            if isinstance(event, AccountEvent):
+                heard[who].append(event)
+
+        account = Account("anti-captcha", DEFAULT_KEY, base_url=it.url, polling=Polling(fixed=(0.1, 0.1)))
+        guard = GuardSettings(busy_backoff_s=0.3)
+        shared = Shared(valkey.url, namespace=name)
+        return Client(account, shared=shared, on_event=[hear, *hooks], settings=Settings(guard=guard))
+
+    def told(who: str) -> list[tuple[tuple[str, ...], tuple[str, ...], str | None, bool]]:
+        return [(event.begun, event.ended, event.error, event.found_here) for event in heard[who]]
+
+    def shown() -> list[str]:
+        return [str(stop.code) for stop in idle.health()["anti-captcha"].guard.cooldowns]
+
+    def metric(code: str) -> float | None:
+        labels = {"provider": "anti-captcha", "account": "anti-captcha", "code": code}
+        covers = "RecaptchaV2" if code == "no_workers" else "account"
+        return registry.get_sample_value("anycap_cooldown_seconds", {**labels, "covers": covers})
+
+    caplog.set_level("DEBUG", "anycap.accounts")
+    with fleet(valkey, name, solve_time=0.05) as it:
+        it.emulator.faults.add(Fault(action="error", code="ERROR_NO_SLOT_AVAILABLE", method="createTask", nth=1))
+        async with member("finder") as finder, member("idle", Prometheus(registry)) as idle:
+            # A pause: it ends by itself, with the next task of the one that found it.
+            with pytest.raises(BusyError):
+                await finder.solve(page, wait_for_capacity=False)
+            await until(lambda: heard["idle"])
+            assert told("finder") == [(("RecaptchaV2: no_workers",), (), "no_workers", True)]
+            assert told("idle") == [(("RecaptchaV2: no_workers",), (), "no_workers", False)]
+            assert shown() == ["no_workers"]
+            assert metric("no_workers") is not None
+            await finder.solve(page)
+            await until(lambda: len(heard["idle"]) == 2)
+            assert told("finder")[1:] == [((), ("RecaptchaV2: no_workers",), None, True)]
+            assert told("idle")[1:] == [((), ("RecaptchaV2: no_workers",), None, False)]
+            assert (shown(), metric("no_workers")) == ([], None)
+
+            # A stop: it ends when the finder's user says so.
+            it.emulator.faults.add(Fault(action="error", code="ERROR_ZERO_BALANCE", method="createTask", nth=1))
+            with pytest.raises(AccountError):
+                await finder.solve(page, wait_for_capacity=False)
+            await until(lambda: len(heard["idle"]) == 3)
+            assert idle.health()["anti-captcha"].readiness == "stopped"
+            remaining = metric("no_funds")
+            assert remaining is not None
+            assert 30 < remaining <= 70  # 60 s, and what chance adds
+            finder.reset("anti-captcha")
+            await until(lambda: len(heard["idle"]) == 4)
+            assert told("idle")[2:] == [
+                (("account: no_funds",), (), "no_funds", False),
+                ((), ("account: no_funds",), None, False),
+            ]
+            assert idle.health()["anti-captcha"].readiness == "ready"
+            for _ in range(3):  # nothing is said twice
+                await idle.solve(page)
+            assert (len(heard["finder"]), len(heard["idle"])) == (4, 4)
+    said = [(record.levelname, record.message) for record in caplog.records if "no_funds" in record.message]
+    assert sorted(said) == [
+        ("INFO", "anti-captcha: goes on (account: no_funds is over)"),
+        ("INFO", "anti-captcha: goes on (account: no_funds is over)"),
+        ("WARNING", "anti-captcha: stopped (account: no_funds)"),
+        ("WARNING", "anti-captcha: stopped (account: no_funds, found elsewhere)"),
+    ]
 
 
 def scripts_of(it: Fleet, server: Valkey, first: Worker, workers: list[Worker], each: int) -> int:

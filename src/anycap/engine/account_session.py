@@ -115,6 +115,8 @@ class AccountSession:
         """Set where other machines share the account."""
         self.stops: frozenset[str] = frozenset()
         """The stops and cool-downs that the last ACCOUNT_STATE event has named."""
+        self.stops_seen = 0
+        """`Guard.stop_changes` as it was when they were looked at."""
         self.prices: dict[str, Decimal] = {}
         """Task type -> what the last one cost."""
         self.chosen = 0

@@ -112,6 +112,7 @@ class Engine:
         self.journal = journal
         self.events = events
         self.emitter = EventEmitter(events, wall)
+        self.emitter.look_at_others = self.wake
         self.journal_queue = JournalQueue(journal, self.emitter, wall)
         self.wall = wall
         self.offload = offload
@@ -513,6 +514,8 @@ class Engine:
                     self._begin(session, job)
                 if scheduler.has_rejected or session.key_rejected:
                     self._end_rejected(session, now)
+                if session.guard.stop_changes != session.stops_seen:
+                    self.emitter.account_changed_elsewhere(session, now)
                 soonest = min(soonest, scheduler.wake_at(now))
                 if session.fleet is not None and session.fleet.has_news:
                     tell_at = session.fleet.tell_at(now)

@@ -46,7 +46,6 @@ _EVENT_OF = {
 _COST_IS_CLEAR = frozenset({EventKind.SOLVED, EventKind.FAILED, EventKind.IN_DOUBT})
 """Events after which it is known what the task cost, or that nobody will say."""
 _PROGRESS = frozenset({AnswerKind.PROCESSING, AnswerKind.READY})
-_TROUBLE = frozenset({AnswerKind.ERROR, AnswerKind.LOST})
 _TASK_ENDED = frozenset({EventKind.SOLVED, EventKind.DELIVERED, EventKind.FAILED})
 
 CANCELLED = "cancelled"
@@ -89,6 +88,8 @@ class EventEmitter:
         self._wall = wall
         self.clock: Callable[[], float] = anyio.current_time
         """The event loop's own clock, once the client is open."""
+        self.look_at_others: Callable[[], None] = lambda: None
+        """Called when an answer has changed what holds: it may hold for other accounts at the same address, too."""
 
     def emit(self, kind: EventKind, solve: Solve, answer: ParsedAnswer | None = None) -> None:
         """Something happened to a solve; `answer` says why, where it went wrong."""
@@ -229,28 +230,40 @@ class EventEmitter:
             )  # fmt: skip
 
     def account_may_have_changed(self, session: AccountSession, answer: ParsedAnswer, now: float) -> None:
-        """An event when a stop or cool-down of the account begins or ends, as far as `answer` may have done that."""
-        if not session.stops and answer.kind not in _TROUBLE:
-            return
+        """An event when a stop or cool-down of the account has begun or ended with this answer."""
+        if session.guard.stop_changes != session.stops_seen:
+            self._account_changed(session, now, answer)
+
+    def account_changed_elsewhere(self, session: AccountSession, now: float) -> None:
+        """The same without an answer: others have found it, or it was lifted by hand. An answer's own is told with it."""
+        self._account_changed(session, now, None)
+
+    def _account_changed(self, session: AccountSession, now: float, answer: ParsedAnswer | None) -> None:
+        session.stops_seen = session.guard.stop_changes
         if not self._events.wants(EventKind.ACCOUNT_STATE):
             return
-        stops = frozenset(
-            f"{stop.covers}: {stop.code}" for stop in (each.health(now) for each in session.guard.breakers)
-        )
+        codes = {
+            f"{stop.covers}: {stop.code}": stop.code for stop in (each.health(now) for each in session.guard.breakers)
+        }
+        stops = frozenset(codes)
         if stops == session.stops:
             return
         begun, ended = stops - session.stops, session.stops - stops
         session.stops = stops
+        if answer is not None:
+            self.look_at_others()
+        error = min((str(codes[stop]) for stop in begun), default=None) if answer is None else _error_of(answer)
         self._events.send(
             AccountEvent(
                 kind=EventKind.ACCOUNT_STATE,
                 at=self._wall(),
                 account=session.name,
                 provider=session.catalog.name,
-                error=_error_of(answer) if begun else None,
+                error=error if begun else None,
                 begun=tuple(sorted(begun)),
                 ended=tuple(sorted(ended)),
                 stops=tuple(sorted(stops)),
+                found_here=answer is not None,
             )
         )
 

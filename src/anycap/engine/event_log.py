@@ -162,7 +162,8 @@ def _solve(event: SolveEvent) -> str:
 def _account(event: AccountEvent) -> tuple[int, str]:
     """A stop that needs the user, or a block, is a warning; a pause behind a busy vendor is everyday."""
     grave = any(_is_grave(stop) for stop in (*event.begun, *event.ended))
-    parts = [f"stopped ({stop})" for stop in event.begun] + [f"goes on ({stop} is over)" for stop in event.ended]
+    who = "" if event.found_here else ", found elsewhere"
+    parts = [f"stopped ({stop}{who})" for stop in event.begun] + [f"goes on ({stop} is over)" for stop in event.ended]
     level = logging.DEBUG if not grave else logging.WARNING if any(map(_is_grave, event.begun)) else logging.INFO
     return level, f"{event.account}: {', '.join(parts)}"
 

@@ -417,7 +417,9 @@ def test_one_task_tries_a_failed_proxy_again_and_a_solution_clears_it() -> None:
     assert isinstance(guard.admit_submit(3.0, KIND, proxy="p1"), Deferred)
     guard.submit_answered(3.1, KIND, ACCEPTED, proxy="p1")
     guard.poll_sent(5.0, KIND)
+    told = guard.stop_changes
     guard.poll_answered(5.0, KIND, READY, proxy="p1")
+    assert guard.stop_changes > told
     assert guard.admit_submit(5.0, KIND, proxy="p1") is ADMITTED
     assert guard.health(5.0).cooldowns == ()
 
@@ -428,7 +430,9 @@ def test_a_proxy_that_fails_again_waits_longer_and_is_forgotten_in_time() -> Non
         guard.submit_sent(now, KIND, proxy="p1")
         guard.submit_answered(now, KIND, problem(Code.PROXY_TIMEOUT), proxy="p1")
         assert _hold(guard.admit_submit(now, KIND, proxy="p1")).until == pytest.approx(now + wait_s)
+    told = guard.stop_changes
     assert guard.admit_submit(45.0, KIND, proxy="p1") is ADMITTED
+    assert guard.stop_changes > told
     assert guard.health(45.0).cooldowns == ()
 
 

@@ -106,6 +106,16 @@ def test_what_others_have_opened_holds_here_until_they_lift_it() -> None:
     assert guard.admit_submit(1.0, KIND) == ADMITTED
 
 
+def test_a_pause_that_was_over_long_ago_does_not_begin_again_where_nobody_knows_it() -> None:
+    guard, _, _ = joined()
+    stops = stop_of(problem(Code.NO_WORKERS))  # 3 s; the store keeps it until somebody's next task goes well
+    guard.breakers.adopt(3.0 + 600.0, stops, ())
+    assert [it.covers for it in guard.health(603.0).cooldowns] == [KIND]
+    assert guard.admit_submit(604.0, "ImageToText") == ADMITTED  # which notices that the pause is long over
+    guard.breakers.adopt(604.0, stops, ())
+    assert guard.health(604.0).cooldowns == ()
+
+
 def test_a_stop_that_was_not_told_yet_is_not_lifted_by_those_who_do_not_know_it() -> None:
     guard, _, _ = joined()
     submit(guard, 0.0, problem(Code.NO_FUNDS))

@@ -58,7 +58,23 @@ class World:
     """Bad answers to createTask that nobody saw: they are promised to rules about createTask alone."""
     tasks: list[tuple[int, str]] = field(factory=list)
 
+    stops: list[set[tuple[str, Code]]] = field(factory=lambda: [set(), set()])
+    changes: int = 0
+
     def ask(self, index: int, action: RequestKind, kind: str) -> object:
+        answer = self._ask(index, action, kind)
+        self.look_at_stops()
+        return answer
+
+    def look_at_stops(self) -> None:
+        """Who reads `stop_changes` misses none that has begun or ended."""
+        changes = self.guards[0].stop_changes
+        assert changes == self.guards[1].stop_changes >= self.changes
+        stops = [{(it.covers, it.code) for it in guard.health(self.now).cooldowns} for guard in self.guards]
+        assert stops == self.stops or changes > self.changes
+        self.stops, self.changes = stops, changes
+
+    def _ask(self, index: int, action: RequestKind, kind: str) -> object:
         guard = self.guards[index]
         match action:
             case RequestKind.SUBMIT:
@@ -105,6 +121,7 @@ class World:
                 guard.poll_answered(self.now, flight.kind, parsed)
             case RequestKind.CALL:
                 guard.call_answered(self.now, METHODS[flight.action], parsed)
+        self.look_at_stops()
 
     def _check(self, index: int, action: RequestKind, kind: str, answer: object) -> None:
         health = self.guards[index].health(self.now)
@@ -206,6 +223,7 @@ def _run(world: World, seed: int, moods: int) -> None:
             guard.reset(world.now)
         elif chance.random() < 0.3:
             guard.key_changed(world.now)
+        world.look_at_stops()
 
 
 @settings(max_examples=150)
@@ -221,6 +239,7 @@ def test_no_interleaving_reaches_a_ban_rule_or_sends_two_probes(seed: int, moods
 def test_following_every_hold_leads_to_an_admission(seed: int, moods: int, index: int, action: RequestKind) -> None:
     world = _world()
     _run(world, seed, moods)
+    world.look_at_stops()
     for guard in world.guards:  # a dead key ends only with a new one
         guard.key_changed(world.now)
     for _ in range(400):

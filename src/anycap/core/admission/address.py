@@ -54,6 +54,8 @@ class AddressGuard:
         self.breakers: dict[str, CircuitBreaker] = {}
         self.neighbours: Neighbours | None = None
         """The other processes behind this address; None: nothing is shared with them."""
+        self.changes = 0
+        """Counts up whenever a stop of this address, or of one of its accounts, may have begun or ended."""
         self.in_flight = dict.fromkeys(RequestKind, 0)
         # createTask on one side, everything else on the other: a vendor that cannot make tasks may well give results.
         self._failures_in_a_row = {RequestKind.SUBMIT: 0, RequestKind.POLL: 0}
@@ -75,6 +77,7 @@ class AddressGuard:
         if breaker is None:
             breaker = self.breakers[key] = CircuitBreaker(policy, None, problem)
         breaker.until = until
+        self.changes += 1
 
     def answered_well(self, action: RequestKind) -> None:
         """A usable answer came: the failures of its kind are no longer in a row."""
@@ -100,6 +103,7 @@ class AddressGuard:
         if breaker is None:
             breaker = self.breakers[key] = CircuitBreaker(policy, None, problem)
         breaker.trip(now, action, problem, policy, stated_s, chance())
+        self.changes += 1
 
 
 def is_vendor_failure(parsed: ParsedAnswer) -> bool:

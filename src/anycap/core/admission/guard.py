@@ -128,6 +128,11 @@ class Guard:
         """What all accounts of the vendor share."""
         return self._address
 
+    @property
+    def stop_changes(self) -> int:
+        """Has grown if a stop of this account or of its address may have begun or ended since."""
+        return self._address.changes
+
     # -- submits
 
     def admit_submit(

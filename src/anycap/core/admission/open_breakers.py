@@ -59,6 +59,7 @@ class OpenBreakers:
         for breakers in (self.of_account, self._address.breakers):
             for key in [key for key, it in breakers.items() if it.is_forgotten(now) and not it.covers(action, name)]:
                 del breakers[key]
+                self._address.changes += 1
         strictest: Deferred | None = None
         # Another account's answer does not wake this one's solves: without a request of its own it must look again.
         wake = UNTIL_AN_ANSWER if self._in_flight(action, None) else now + RECHECK_S
@@ -97,6 +98,7 @@ class OpenBreakers:
             return Deferred(trial_ends, Limit.STOP, breaker.problem)
         if now >= trial_ends + breaker.wait_s:
             del self._of_proxies[proxy]
+            self._address.changes += 1
         return None
 
     # -- what was sent
@@ -160,6 +162,7 @@ class OpenBreakers:
             if breakers is self._of_proxies and len(breakers) >= PROXIES_MAX:
                 del breakers[next(iter(breakers))]
             breaker = breakers[key] = CircuitBreaker(policy, covers, problem)
+        self._address.changes += 1
         before = (breaker.until, breaker.policy, breaker.blocks)
         opened = breaker.trip(now, action, problem, policy, stated_s, self._chance())
         if self.fleet is not None and (breaker.until, breaker.policy, breaker.blocks) != before:
@@ -183,12 +186,14 @@ class OpenBreakers:
 
     def proxy_worked(self, proxy: str) -> None:
         """A task through this proxy was solved."""
-        self._of_proxies.pop(proxy, None)
+        if self._of_proxies.pop(proxy, None) is not None:
+            self._address.changes += 1
 
     def clear(self) -> None:
         """Lift what belongs to the account; what belongs to the address stays."""
         self.of_account.clear()
         self._of_proxies.clear()
+        self._address.changes += 1
         if self.fleet is not None:
             self.fleet.reset()
 
@@ -232,6 +237,7 @@ class OpenBreakers:
                     fleet.opened(key, it)
         for key in ended:
             del breakers[key]
+            self._address.changes += 1
             if fleet is not None:
                 fleet.lifted(key)
 
@@ -244,10 +250,13 @@ class OpenBreakers:
         over = [
             key for key, it in self.of_account.items() if key not in breakers and key not in unsaid and is_shared(it)
         ]
+        self._address.changes += 1
         for key in over:
             del self.of_account[key]
         for key, theirs in breakers.items():
             ours = self.of_account.get(key)
+            if ours is None and theirs.is_forgotten(now):
+                continue  # the store keeps it until a probe goes well; here it would begin only to be forgotten again
             # Once a createTask has decided about a rejected key nobody else's has to.
             decided = ours is not None and ours.policy.way is Recovery.POLL and theirs.policy.way is Recovery.KEY
             if ours is not None and (key in unsaid or not (decided or is_later(theirs.until, ours.until))):
