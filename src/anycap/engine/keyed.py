@@ -254,7 +254,7 @@ class KeyedSolving(Solving):
         delivered = self._engine.delivered.get(entry.ticket_id)
         if delivered is not None and entry.kind in (RecordKind.RESULT, RecordKind.DELIVERED, RecordKind.REPORTED):
             return KeyState.DELIVERED if delivered.good_until > self._runtime.elapsed() else KeyState.EXPIRED
-        running = self._recovery.running(entry.ticket_id)
+        running = self._recovery.in_hand(entry)
         if running is not None and self._recovery.forget_if_expired(running):
             return KeyState.EXPIRED
         session = self._engine.sessions.get(entry.account)

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from anycap.core.machine import ENDS, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
@@ -17,7 +19,7 @@ from anycap.engine.account_session import AccountSession
 from anycap.engine.following import Follower, has_ended
 from anycap.engine.runtime import Runtime
 from anycap.engine.solve_errors import in_doubt
-from anycap.errors import AnycapError, TicketError
+from anycap.errors import AnycapError, JournalError, TicketError
 from anycap.journal.port import Capability, Entry, EntryFilter, Record, RecordKind, offers
 from anycap.results import Receipt, Solution
 from anycap.taxonomy import Charged, Code, ErrorAnswer, ErrorRow
@@ -57,6 +59,27 @@ def ticket_of(entry: Entry) -> Ticket:
     )
 
 
+_GONE_ON_SINCE: dict[State, frozenset[str]] = {
+    State.IN_DOUBT: frozenset(RecordKind) - {RecordKind.INTENT, RecordKind.IN_DOUBT},
+    State.STALLED: frozenset({RecordKind.RESULT, *(kind for kind in RecordKind if kind.closes)}),
+    # Not EXPIRED: a wall clock that was set has the journal erase what our own clock still calls valid.
+    State.SOLVED: frozenset({RecordKind.DELIVERED, RecordKind.REPORTED, RecordKind.ABANDONED}),
+}
+"""By the state in which a solve rests here: records that only others can have written of its ticket. What a journal says
+may also be older than what is known here, as long as that is not written."""
+
+ASK_S = 1.0
+"""How long the journal is asked about a ticket at rest: a store that is silent must keep nobody from what is here."""
+
+
+def is_overtaken(solve: Solve, entry: Entry) -> bool:
+    """Whether others have gone on with the ticket while its solve rested here: settled, delivered, answered, taken over."""
+    if solve.callers:  # they were told of it already
+        return False
+    taken = solve.state is State.STALLED and not entry.owned
+    return taken or entry.kind in _GONE_ON_SINCE.get(solve.state, ())
+
+
 def is_elsewhere(entry: Entry) -> bool:
     """Whether another living process, or another client, works at the ticket: its createTask or its polls are on their way."""
     return entry.held and not entry.owned and entry.kind in (RecordKind.INTENT, RecordKind.ACCEPTED)
@@ -82,9 +105,7 @@ class Recovery:
 
         Raises TicketError when the ticket is of no use here.
         """
-        solve = self.running(ticket.id)
-        if solve is not None and self.forget_if_expired(solve):
-            solve = None  # the journal knows what became of it
+        solve = await self._in_hand_still(ticket.id)
         if solve is None:
             closing = self._engine.journal_queue.closing.get(ticket.id)
             if closing is not None and closing in _OF_NO_USE:
@@ -110,6 +131,36 @@ class Recovery:
     def running(self, ticket_id: str) -> Solve | None:
         """The ticket's solve, if this client has it in hand, or has seen it end and told nobody."""
         return self._engine.solves.get(ticket_id) or self._engine.unclaimed.get(ticket_id)
+
+    def in_hand(self, entry: Entry) -> Solve | None:
+        """The same, unless the entry says that others have gone on with the ticket since: then it is forgotten here."""
+        solve = self.running(entry.ticket_id)
+        if solve is None or not is_overtaken(solve, entry):
+            return solve
+        self._forget(solve)
+        return None
+
+    async def _in_hand_still(self, ticket_id: str) -> Solve | None:
+        """The same, with a look into the journal where it rests: what is at work here nobody else can go on with."""
+        solve = self.running(ticket_id)
+        if solve is None or self.forget_if_expired(solve):
+            return None  # the journal knows what became of it
+        left_s = anyio.current_effective_deadline() - self._engine.clock()
+        if solve.state not in _GONE_ON_SINCE or not self.follower.can_claim or left_s <= 0:
+            return solve
+        entry: Entry | None = None
+        with anyio.move_on_after(min(ASK_S, left_s / 2)):
+            try:
+                entry = await self._engine.journal.find(ticket_id)
+            except JournalError:
+                return solve
+        return self.running(ticket_id) if entry is None else self.in_hand(entry)
+
+    def _forget(self, solve: Solve) -> None:
+        self._engine.solves.pop(solve.id, None)
+        self._engine.unclaimed.pop(solve.id, None)
+        if self._engine.budgets is not None:
+            self._engine.budgets.ended(solve)
 
     def forget_expired(self) -> None:
         """Forget solutions that nobody fetched while they were valid; the journal erases them by itself."""
@@ -148,13 +199,15 @@ class Recovery:
         # What ends while the journal is read was not left by anybody either: hence both before and after.
         before = {*self._engine.solves, *self._engine.journal_queue.closing}
         entries = await self._engine.journal.open_entries()
-        ours = {*before, *self._engine.solves, *self._engine.journal_queue.closing}
-        return [entry for entry in entries if entry.ticket_id not in ours or self._has_become_known(entry)]
-
-    def _has_become_known(self, entry: Entry) -> bool:
-        """Whether it is in doubt here, and another process has got the answer to its createTask after all."""
-        solve = self._engine.solves.get(entry.ticket_id)
-        return solve is not None and solve.state is State.IN_DOUBT and entry.kind == RecordKind.ACCEPTED
+        of_others = {
+            it.ticket_id for it in entries if self.running(it.ticket_id) is not None and self.in_hand(it) is None
+        }
+        are_open = {entry.ticket_id for entry in entries}
+        for solve in list(self._engine.solves.values()):
+            if solve.id in before and solve.id not in are_open and not solve.callers:
+                await self._in_hand_still(solve.id)
+        ours = {*before, *self._engine.solves, *self._engine.journal_queue.closing} - of_others
+        return [entry for entry in entries if entry.ticket_id not in ours]
 
     def _warn_of_unknown_account(self, entry: Entry) -> None:
         self._engine.emitter.warning(
@@ -316,7 +369,7 @@ class Recovery:
 
     def _info(self, entry: Entry) -> TicketInfo:
         running = self.running(entry.ticket_id)
-        at_work = running is not None and running.state not in ENDS
+        at_work = running is not None and running.state not in ENDS and not is_overtaken(running, entry)
         return TicketInfo(
             ticket=running.ticket() if running is not None and at_work else ticket_of(entry),
             owner=entry.owner,
