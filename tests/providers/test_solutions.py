@@ -34,10 +34,10 @@ TICKET = Ticket(
 )
 
 
-def read(provider: str, kind: str, text: str, *, received_at: Any = RECEIVED) -> Solution:
+def read(provider: str, kind: str, text: str, *, received_at: Any = RECEIVED, age_s: float | None = None) -> Solution:
     body = decode(text.encode())
     assert isinstance(body, dict)
-    return build(get(provider).catalog, kind, body, ticket=TICKET, received_at=received_at)
+    return build(get(provider).catalog, kind, body, ticket=TICKET, received_at=received_at, age_s=age_s)
 
 
 def at(seconds: float) -> datetime:
@@ -69,14 +69,35 @@ def test_capmonster_token_lives_60_s_from_the_receipt() -> None:
     assert solution.cost is None and solution.currency is None
 
 
-def test_token_life_counts_from_the_end_of_the_task_where_told() -> None:
-    text = '{"status":"ready","solution":{"gRecaptchaResponse":"T"},"endTime":%d}'
-    assert read("capmonster", "RecaptchaV2", text % 1_700_000_090).expires_at == at(1_700_000_150)
+OFF_S = [-3600, -7, 0, 7, 3600]
+"""How far a vendor's clock is ahead of ours."""
 
 
-def test_vendor_clock_that_runs_ahead_does_not_lengthen_a_token() -> None:
-    text = '{"status":"ready","solution":{"gRecaptchaResponse":"T"},"endTime":%d}'
-    assert read("capmonster", "RecaptchaV2", text % 1_700_009_999).expires_at == at(RECEIVED + 60)
+@pytest.mark.parametrize("off_s", OFF_S)
+def test_token_life_counts_from_the_end_of_the_task_whatever_the_vendors_clock_says(off_s: int) -> None:
+    # Taken 30 s before it was received, and solved in 20 s: noticed 10 s after its end, and 60 s valid from there.
+    text = '{"status":"ready","solution":{"gRecaptchaResponse":"T"},"createTime":%d,"endTime":%d}'
+    text %= 1_700_000_070 + off_s, 1_700_000_090 + off_s
+    assert read("capmonster", "RecaptchaV2", text, age_s=30.0).expires_at == at(1_700_000_150)
+
+
+@pytest.mark.parametrize("off_s", OFF_S)
+@pytest.mark.parametrize(
+    ("text", "age_s"),
+    [
+        ('"endTime":%(end)d', 30.0),  # how long it took is not told
+        ('"createTime":%(end)d', 30.0),
+        ('"createTime":%(late)d,"endTime":%(end)d', 30.0),  # no task ends before it begins
+        ('"createTime":%(end)d,"endTime":%(years)d', 30.0),  # nor takes longer than an hour
+        ('"createTime":%(end)d,"endTime":%(late)d', 5.0),  # taken 5 s before the receipt, and took 10: noticed at once
+        ('"createTime":%(early)d,"endTime":%(end)d', None),  # nobody knows when it was taken
+    ],
+)
+def test_without_more_it_counts_from_the_receipt(off_s: int, text: str, age_s: float | None) -> None:
+    end = 1_700_000_090 + off_s
+    times = text % {"early": end - 20, "end": end, "late": end + 10, "years": end + 100_000_000}
+    text = '{"status":"ready","solution":{"gRecaptchaResponse":"T"},' + times + "}"
+    assert read("capmonster", "RecaptchaV2", text, age_s=age_s).expires_at == at(RECEIVED + 60)
 
 
 def test_yescaptcha_token_lives_120_s() -> None:
@@ -84,9 +105,22 @@ def test_yescaptcha_token_lives_120_s() -> None:
     assert read("yescaptcha", "RecaptchaV3", text).expires_at == at(RECEIVED + 120)
 
 
-def test_expire_time_of_the_vendor_wins_in_milliseconds_too() -> None:
-    text = '{"status":"ready","solution":{"gRecaptchaResponse":"T","expireTime":1700000130123}}'
-    assert read("capsolver", "RecaptchaV2", text).expires_at == at(1_700_000_130.123)
+@pytest.mark.parametrize("off_s", OFF_S)
+def test_the_vendors_own_life_wins_if_it_says_by_the_same_clock_when_the_task_ended(off_s: int) -> None:
+    # Valid for 40.123 s from its end, which was 10 s before the receipt; the catalog says 120 s. Milliseconds are told apart.
+    created, ended, expires = 1_700_000_070 + off_s, 1_700_000_090 + off_s, 1_700_000_130_123 + 1000 * off_s
+    told = f'"solution":{{"gRecaptchaResponse":"T","expireTime":{expires}}}'
+    text = f'{{"status":"ready",{told},"createTime":{created},"endTime":{ended}}}'
+    assert read("capsolver", "RecaptchaV2", text, age_s=30.0).expires_at == at(1_700_000_130.123)
+    assert read("capsolver", "RecaptchaV2", text).expires_at == at(1_700_000_140.123)
+    alone = f'{{"status":"ready",{told}}}'
+    assert read("capsolver", "RecaptchaV2", alone, age_s=30.0).expires_at == at(RECEIVED + 120)
+
+
+@pytest.mark.parametrize("expires", [1_700_000_080, 1_900_000_000, 253_402_300_799])
+def test_an_expiry_before_the_end_or_in_many_years_says_nothing(expires: int) -> None:
+    text = f'{{"status":"ready","solution":{{"gRecaptchaResponse":"T","expireTime":{expires}}},"endTime":1700000090}}'
+    assert read("capsolver", "RecaptchaV2", text).expires_at == at(RECEIVED + 120)
 
 
 def test_turnstile_reads_token_and_falls_back_to_g_recaptcha_response() -> None:

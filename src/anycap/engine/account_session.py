@@ -251,7 +251,10 @@ class AccountSession:
         self.set_validity(solve, None, wall)
         assert solve.body is not None  # noqa: S101 - READY brings the answer's body
         try:
-            solution = self.adapter.solution(solve.task_type, solve.body, ticket=solve.ticket(), received_at=wall)
+            age_s = now - solve.accepted_mono if solve.accepted_mono else None
+            solution = self.adapter.solution(
+                solve.task_type, solve.body, ticket=solve.ticket(), received_at=wall, age_s=age_s
+            )
         except ValueError as error:
             solve.error = self.errors.unreadable(str(error), solve.ticket(), solve.body)
             return None, None

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from attrs import evolve
 
 from anycap.core.machine import ENDS, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
@@ -264,9 +265,10 @@ class Recovery:
             raise TicketError("the solution of this ticket has expired and was erased", ticket=ticket_of(entry))
         received_at = entry.ended_at if entry.ended_at is not None else self._wall()
         try:
-            solve.solution = session.adapter.solution(
+            solution = session.adapter.solution(
                 solve.task_type, entry.result, ticket=solve.ticket(), received_at=received_at
             )
+            solve.solution = evolve(solution, expires_at=_time(entry.expires_at))  # as it was found then
         except ValueError as error:
             solve.state = State.FAILED
             solve.error = session.errors.unreadable(str(error), solve.ticket(), entry.result)

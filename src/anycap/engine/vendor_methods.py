@@ -353,8 +353,8 @@ class VendorMethods:
     ) -> None:
         age_s = session.reports.ended_since_s(ticket.id, anyio.current_time())
         if age_s is None:  # another process had solved it
-            ended = solution.received_at or solution.ended_at
-            age_s = 0.0 if ended is None else self._runtime.wall() - ended.timestamp()
+            received = solution.received_at  # `ended_at` is by the vendor's clock
+            age_s = 0.0 if received is None else self._runtime.wall() - received.timestamp()
         if spec.window_s is not None and age_s > spec.window_s:
             raise ReportRefused(
                 f"{session.catalog.title} takes reports for {spec.window_s:g} s after the end of a task; this one ended "

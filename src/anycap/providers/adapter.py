@@ -249,10 +249,19 @@ class Adapter:
         return ParsedAnswer(AnswerKind.DONE, body=body, retry_after_s=wait)
 
     def solution(
-        self, kind: str, body: Mapping[str, Any], *, ticket: Ticket | None, received_at: datetime | float | None
+        self,
+        kind: str,
+        body: Mapping[str, Any],
+        *,
+        ticket: Ticket | None,
+        received_at: datetime | float | None,
+        age_s: float | None = None,
     ) -> Solution:
-        """The solution in the body of a READY answer, as the value class that belongs to the challenge type `kind`."""
-        return build(self.catalog, kind, body, ticket=ticket, received_at=received_at)
+        """The solution in the body of a READY answer, as the value class that belongs to the challenge type `kind`.
+
+        `age_s`: how long after the vendor had taken the task it was received.
+        """
+        return build(self.catalog, kind, body, ticket=ticket, received_at=received_at, age_s=age_s)
 
     # What the styles change ----------------------------------------------------------------------------------------
 

@@ -53,6 +53,9 @@ _BESIDE = frozenset(
 """Where a solution has more than its main value. Most have none of these: one look instead of a dozen."""
 _MILLISECONDS_FROM = 100_000_000_000
 """A Unix time beyond this is in milliseconds: in seconds it would be the year 5138."""
+_TOOK_MAX_S = 3_600.0
+_LIFE_MAX_S = 366 * 86_400.0
+"""A task that took longer, or a solution that is valid for longer, is a mistake in the vendor's times."""
 _ABSENT = object()
 
 
@@ -63,13 +66,16 @@ def build(
     *,
     ticket: Ticket | None = None,
     received_at: datetime | float | None = None,
+    age_s: float | None = None,
 ) -> Solution:
     """The typed solution in `body`, the answer to getTaskResult or createTask of a task that is ready.
 
     `kind` is the challenge's kind as in the ticket; `received_at` our wall time (seconds since the epoch, or an aware
-    datetime). `expires_at` is the vendor's own time where given, else the end of the task (or the receipt) plus the
-    token's life of the catalog. Raises SolutionMissing when the main value is null or empty, SolutionShapeError when it
-    cannot be found or read; everything else that is missing or malformed is left out.
+    datetime), `age_s` the seconds from the vendor's taking the task to then. `expires_at` is the end of the task plus the
+    solution's life: by our clock, as of the vendor's times only differences count (how long the task took, and from its
+    end to `expireTime`). Without them it is the receipt plus the life of the catalog. Raises SolutionMissing when the main
+    value is null or empty, SolutionShapeError when it cannot be found or read; everything else that is missing or
+    malformed is left out.
 
     >>> from anycap.providers.catalog import load_builtin
     >>> body = {"status": "ready", "solution": {"gRecaptchaResponse": "TOKEN"}, "cost": "0.002"}
@@ -82,7 +88,7 @@ def build(
     names = _main_names(shape, kind, spec)
     try:
         raw = as_object(body.get("solution"), shape, names[0])
-        common = _common(catalog, spec, raw, body, ticket, received_at)
+        common = _common(catalog, spec, raw, body, ticket, received_at, age_s)
         return _shaped(shape, spec, names, raw, common)
     except SolutionShapeError as error:
         told = type(error)(f"{catalog.name}: the solution of a {kind} task {error}")
@@ -161,9 +167,10 @@ def _common(
     body: Mapping[str, Any],
     ticket: Ticket | None,
     received_at: datetime | float | None,
+    age_s: float | None,
 ) -> dict[str, Any]:
     received = received_at if isinstance(received_at, datetime) else _time(received_at)
-    ended = _time(body.get("endTime"))
+    created, ended = _time(body.get("createTime")), _time(body.get("endTime"))
     tries = _whole(body.get("solveCount"))
     cost = _money(body.get("cost"))
     bare = _BESIDE.isdisjoint(raw)
@@ -172,10 +179,10 @@ def _common(
         "raw": raw,
         "cost": cost,
         "currency": catalog.currency if cost is not None else None,
-        "created_at": _time(body.get("createTime")),
+        "created_at": created,
         "ended_at": ended,
         "received_at": received,
-        "expires_at": _expires(spec, None if bare else raw.get("expireTime"), ended, received),
+        "expires_at": _expires(spec, None if bare else raw.get("expireTime"), created, ended, received, age_s),
         "user_agent": None if bare else _user_agent(raw),
         "cookies": {} if bare else dict(_cookies(raw)),
         "worker_tries": tries,
@@ -184,18 +191,25 @@ def _common(
 
 
 def _expires(
-    spec: TaskSpec | None, expire_time: Any, ended: datetime | None, received: datetime | None
+    spec: TaskSpec | None,
+    expire_time: Any,
+    created: datetime | None,
+    ended: datetime | None,
+    received: datetime | None,
+    age_s: float | None,
 ) -> datetime | None:
-    told = _time(expire_time)
-    if told is not None:
-        return told
-    life_s = spec.timing.token_life_s if spec is not None else None
-    if life_s is None:
+    # The vendor's clock may be an hour off: nothing of it is compared with ours (docs/decisions/0006).
+    life_s = _seconds_between(ended, _time(expire_time), _LIFE_MAX_S) or (spec.timing.token_life_s if spec else None)
+    if life_s is None or received is None:
         return None
-    known = [moment for moment in (ended, received) if moment is not None]
-    if not known:
-        return None
-    return min(known) + timedelta(seconds=life_s)  # a vendor's clock may run ahead: never later than the receipt allows
+    took_s = _seconds_between(created, ended, _TOOK_MAX_S)
+    noticed_s = 0.0 if took_s is None or age_s is None else max(age_s - took_s, 0.0)
+    return received + timedelta(seconds=life_s - noticed_s)
+
+
+def _seconds_between(start: datetime | None, end: datetime | None, most_s: float) -> float | None:
+    seconds = (end - start).total_seconds() if start is not None and end is not None else -1.0
+    return seconds if 0.0 <= seconds <= most_s else None
 
 
 def _at(raw: Mapping[str, Any], path: str, otherwise: Any = None) -> Any:
