@@ -19,7 +19,7 @@ from attrs import fields
 from anycap.errors import ConfigurationError
 from anycap.taxonomy import Charged
 from anycap.tickets import Ticket
-from anycap.values import statically_frozen
+from anycap.values import members, statically_frozen
 
 logger = logging.getLogger("anycap.events")
 
@@ -68,7 +68,10 @@ class EventKind(StrEnum):
     WARNING = "warning"
 
 
-@statically_frozen(kw_only=True, slots=False)
+EVENT_KINDS = members(EventKind)
+
+
+@statically_frozen(slots=False)
 class Event:
     """One thing that happened: the fields that every kind has.
 
@@ -104,7 +107,7 @@ class Event:
 _COMMON = frozenset(each.name for each in fields(Event))
 
 
-@statically_frozen(kw_only=True, slots=False)
+@statically_frozen(slots=False)
 class SolveEvent(Event):
     """A step in the life of one ticket: queued, submitting, accepted, requeued, polled, poll_lost, solved, delivered, failed,
     stalled, in_doubt, abandoned, resumed. Durations are seconds of the monotonic clock, None until known, and None for what
@@ -293,26 +296,31 @@ class Events:
         self._hooks = hooks_given
         kinds_of = [(hook, frozenset(getattr(hook, "kinds", EventKind))) for hook in hooks_given]
         wanted = {kind: tuple(hook for hook, kinds in kinds_of if kind in kinds) for kind in EventKind}
-        # For each kind: who gets it, and whether the log wants it now.
-        is_logged = {} if log is None else log.is_enabled
-        self._receivers = {kind: (wanted[kind], is_logged.get(kind)) for kind in EventKind}
-        self._log = log
+        # For each kind: who gets it, whether the log wants it now, and who gets it then.
+        is_logged: Mapping[EventKind, Callable[[], bool]] = {} if log is None else log.is_enabled
+        logs = () if log is None else (log,)
+        self._receivers = {kind: (wanted[kind], is_logged.get(kind), (*logs, *wanted[kind])) for kind in EventKind}
         self._reported: set[type[BaseException]] = set()
 
     def wants(self, kind: EventKind) -> bool:
-        """Whether anybody wants events of this kind: without a listener an event must cost nothing."""
-        hooks, is_logged = self._receivers[kind]
-        return bool(hooks) or (is_logged is not None and is_logged())
+        """Whether anybody wants events of this kind."""
+        return bool(self.receivers(kind))
+
+    def receivers(self, kind: EventKind) -> tuple[Hook, ...]:
+        """Who wants events of this kind now, the log first. Without anybody an event is not made: it must cost nothing."""
+        hooks, is_logged, with_log = self._receivers[kind]
+        return hooks if is_logged is None or not is_logged() else with_log
 
     def send(self, event: Event) -> None:
+        """`tell` all who want it."""
+        self.tell(self.receivers(event.kind), event)
+
+    def tell(self, receivers: tuple[Hook, ...], event: Event) -> None:
         """Log it and call the hooks. Raises nothing but KeyboardInterrupt and SystemExit.
 
         Not a CancelledError either: `future.result()` of a cancelled future raises one, and it would end the engine's worker.
         """
-        hooks, is_logged = self._receivers[event.kind]
-        if is_logged is not None and is_logged() and self._log is not None:
-            self._log(event)
-        for hook in hooks:
+        for hook in receivers:
             try:
                 hook(event)
             except (KeyboardInterrupt, SystemExit):

@@ -4,8 +4,8 @@ Pure decisions on values; the decoding of bytes is in `providers/`, the waiting 
 """
 
 from anycap.core.admission.firewall import is_bare_page
-from anycap.core.machine import Event
-from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.machine import EVENTS, Event
+from anycap.core.parsed_answer import ANSWER_KINDS, AnswerKind, ParsedAnswer
 from anycap.taxonomy import Category, Charged, Code, ErrorAnswer, OnPoll, Retry
 from anycap.transport.port import Delivery, FailureKind
 
@@ -23,24 +23,24 @@ def submit_event(parsed: ParsedAnswer, *, wait_when_blocked: bool = False) -> Ev
     """
     match parsed.kind:
         case AnswerKind.ACCEPTED:
-            return Event.TASK_ID_RECEIVED
+            return EVENTS.TASK_ID_RECEIVED
         case AnswerKind.READY:
-            return Event.READY
+            return EVENTS.READY
         case AnswerKind.ERROR:
             if parsed.task_id is not None:
                 # It names a task, so sending it again could pay twice, whatever the error says.
-                return Event.TASK_ID_RECEIVED if parsed.keeps_task else Event.TASK_ENDED
+                return EVENTS.TASK_ID_RECEIVED if parsed.keeps_task else EVENTS.TASK_ENDED
             problem = parsed.problem
             assert problem is not None  # noqa: S101 - an ERROR has one
             return _submit_problem(problem, wait_when_blocked)
         case AnswerKind.LOST:
             if parsed.delivery is not Delivery.NOT_SENT:
-                return Event.OUTCOME_UNKNOWN
-            return Event.REJECTED if _is_for_good(parsed) else Event.NOT_SENT
+                return EVENTS.OUTCOME_UNKNOWN
+            return EVENTS.REJECTED if _is_for_good(parsed) else EVENTS.NOT_SENT
         case AnswerKind.REDIRECT:
-            return Event.REJECTED
+            return EVENTS.REJECTED
         case AnswerKind.PROCESSING | AnswerKind.DONE:
-            return Event.OUTCOME_UNKNOWN
+            return EVENTS.OUTCOME_UNKNOWN
 
 
 def _is_for_good(parsed: ParsedAnswer) -> bool:
@@ -51,10 +51,10 @@ def _is_for_good(parsed: ParsedAnswer) -> bool:
 def _submit_problem(problem: ErrorAnswer, wait_when_blocked: bool) -> Event:
     row = problem.row
     if row.code is Code.INTERNAL_ERROR and row.charged is not Charged.NO:
-        return Event.OUTCOME_UNKNOWN
+        return EVENTS.OUTCOME_UNKNOWN
     if row.category in (Category.ACCOUNT, Category.BLOCKED):
-        return Event.BUSY if wait_when_blocked else Event.REJECTED
-    return Event.BUSY if row.retry is Retry.SAME else Event.REJECTED
+        return EVENTS.BUSY if wait_when_blocked else EVENTS.REJECTED
+    return EVENTS.BUSY if row.retry is Retry.SAME else EVENTS.REJECTED
 
 
 def poll_event(parsed: ParsedAnswer, *, unknown_codes: int, oversized: int, out_of_patience: bool) -> Event:
@@ -64,26 +64,26 @@ def poll_event(parsed: ParsedAnswer, *, unknown_codes: int, oversized: int, out_
     which answers count). `out_of_patience`: the account's polls have been answered by pages only (`is_page`) for too long.
     """
     if is_page(parsed):
-        return Event.POLLING_STUCK if out_of_patience else Event.POLL_LOST
+        return EVENTS.POLLING_STUCK if out_of_patience else EVENTS.POLL_LOST
     match parsed.kind:
         case AnswerKind.READY:
-            return Event.READY
+            return EVENTS.READY
         case AnswerKind.PROCESSING | AnswerKind.ACCEPTED | AnswerKind.DONE:
-            return Event.PROCESSING
+            return EVENTS.PROCESSING
         case AnswerKind.REDIRECT:
-            return Event.POLL_LOST
+            return EVENTS.POLL_LOST
         case AnswerKind.LOST:
-            return Event.POLLING_STUCK if oversized >= OVERSIZED_MAX else Event.POLL_LOST
+            return EVENTS.POLLING_STUCK if oversized >= OVERSIZED_MAX else EVENTS.POLL_LOST
         case AnswerKind.ERROR:
             problem = parsed.problem
             assert problem is not None  # noqa: S101 - an ERROR has one
             match problem.row.on_poll:
                 case OnPoll.KEEPS:
-                    return Event.POLL_LOST
+                    return EVENTS.POLL_LOST
                 case OnPoll.ENDS:
-                    return Event.TASK_ENDED
+                    return EVENTS.TASK_ENDED
                 case OnPoll.ENDS_THIRD_TIME:
-                    return Event.TASK_ENDED if unknown_codes >= UNKNOWN_CODES_MAX else Event.POLL_LOST
+                    return EVENTS.TASK_ENDED if unknown_codes >= UNKNOWN_CODES_MAX else EVENTS.POLL_LOST
 
 
 def is_page(parsed: ParsedAnswer) -> bool:
@@ -92,12 +92,12 @@ def is_page(parsed: ParsedAnswer) -> bool:
 
     429 is not among them: it may well be the vendor's own, and the guard waits for it.
     """
-    if parsed.kind is AnswerKind.REDIRECT:
+    if parsed.kind is ANSWER_KINDS.REDIRECT:
         return True
     if parsed.failure is not None and parsed.failure.kind is FailureKind.CERTIFICATE:
         return True
     problem = parsed.problem
-    if parsed.kind is not AnswerKind.ERROR or problem is None or problem.http_status is None:
+    if parsed.kind is not ANSWER_KINDS.ERROR or problem is None or problem.http_status is None:
         return False
     return is_bare_page(problem) and 400 <= problem.http_status < 500 and problem.http_status != 429
 
@@ -105,7 +105,7 @@ def is_page(parsed: ParsedAnswer) -> bool:
 def is_unknown_code(parsed: ParsedAnswer) -> bool:
     """Whether this answer to a poll counts towards `UNKNOWN_CODES_MAX`."""
     problem = parsed.problem
-    return parsed.kind is AnswerKind.ERROR and problem is not None and problem.row.on_poll is OnPoll.ENDS_THIRD_TIME
+    return parsed.kind is ANSWER_KINDS.ERROR and problem is not None and problem.row.on_poll is OnPoll.ENDS_THIRD_TIME
 
 
 def is_oversized(parsed: ParsedAnswer) -> bool:

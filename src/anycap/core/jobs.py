@@ -8,6 +8,7 @@ from attrs import define
 
 from anycap.core.admission.decisions import Deferred
 from anycap.core.solve import Solve
+from anycap.values import members
 
 
 class JobKind(Enum):
@@ -19,6 +20,9 @@ class JobKind(Enum):
     """A getBalance that finds out whether a stop is over; nobody waits for its answer."""
     CALL = "call"
     """Another method, asked for by a caller."""
+
+
+JOB_KINDS = members(JobKind)
 
 
 @define(eq=False)

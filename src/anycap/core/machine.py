@@ -23,6 +23,8 @@ callers of one solve (`engine/`), a new task after a failure (another solve with
 
 from enum import StrEnum
 
+from anycap.values import members
+
 
 class State(StrEnum):
     """Where one solve is."""
@@ -53,6 +55,9 @@ class State(StrEnum):
     """A task may exist whose id nobody knows."""
     ABANDONED = "abandoned"
     """The caller wants nothing more of it."""
+
+
+STATES = members(State)
 
 
 class Event(StrEnum):
@@ -107,6 +112,9 @@ class Event(StrEnum):
     """The caller wants no more polls for this task."""
 
 
+EVENTS = members(Event)
+
+
 class Action(StrEnum):
     """What has to be done about it, in order. The journal's names are in `records.py`."""
 
@@ -138,6 +146,9 @@ class Action(StrEnum):
     """Give the task's place in the account's window back."""
     NOTIFY = "notify"
     """Wake the callers: there is a solution or an error."""
+
+
+ACTIONS = members(Action)
 
 
 S, E, A = State, Event, Action

@@ -12,7 +12,7 @@ from attrs import field
 from anycap.taxonomy import ErrorAnswer, OnPoll
 from anycap.tickets import TaskId
 from anycap.transport.port import Delivery, Failure
-from anycap.values import statically_frozen
+from anycap.values import members, statically_frozen
 
 
 class AnswerKind(StrEnum):
@@ -33,6 +33,9 @@ class AnswerKind(StrEnum):
     """No usable answer. `delivery` says whether the request may have acted; `failure` or `problem` says why."""
     REDIRECT = "redirect"
     """A 3xx: a wrong base address. `location_host` names where it pointed."""
+
+
+ANSWER_KINDS = members(AnswerKind)
 
 
 @statically_frozen

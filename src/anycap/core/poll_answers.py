@@ -6,8 +6,8 @@ A single answer is read in `classify.py`; what then happens to the task is the t
 from __future__ import annotations
 
 from anycap.core.classify import is_oversized, is_page, is_unknown_code, poll_event
-from anycap.core.machine import Event
-from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.machine import EVENTS, Event
+from anycap.core.parsed_answer import ANSWER_KINDS, ParsedAnswer
 from anycap.core.polling.page_patience import PagePatience
 from anycap.core.solve import Solve
 
@@ -28,14 +28,14 @@ class PollAnswers:
         if parsed.lacks_value:
             return self._empty(solve)
         kind = parsed.kind
-        if kind is AnswerKind.PROCESSING or kind is AnswerKind.READY:
+        if kind is ANSWER_KINDS.PROCESSING or kind is ANSWER_KINDS.READY:
             self.begin_anew(solve)
-            return Event.PROCESSING if kind is AnswerKind.PROCESSING else Event.READY
+            return EVENTS.PROCESSING if kind is ANSWER_KINDS.PROCESSING else EVENTS.READY
         out_of_patience = False
         if is_page(parsed):
             solve.pages_in_a_row += 1
             out_of_patience = self._patience.page_came(now)
-        elif kind is AnswerKind.ERROR:
+        elif kind is ANSWER_KINDS.ERROR:
             solve.pages_in_a_row = 0
             self._patience.vendor_answered()
         solve.unknown_codes_in_a_row = solve.unknown_codes_in_a_row + 1 if is_unknown_code(parsed) else 0
@@ -58,7 +58,7 @@ class PollAnswers:
         if solve.empty_since_age_s is None:
             solve.empty_since_age_s = solve.poll_ended_age_s
         waited_s = solve.poll_ended_age_s - solve.empty_since_age_s
-        return Event.POLL_LOST if waited_s < EMPTY_PATIENCE_S else Event.READY
+        return EVENTS.POLL_LOST if waited_s < EMPTY_PATIENCE_S else EVENTS.READY
 
 
 def still_in_work(solve: Solve, parsed: ParsedAnswer, now: float) -> None:

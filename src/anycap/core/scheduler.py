@@ -21,8 +21,8 @@ from anycap.core.admission.guard import Gate, Guard
 from anycap.core.call_line import CallLine
 from anycap.core.classify import submit_event
 from anycap.core.due_heap import DueHeap
-from anycap.core.jobs import Call, Job, JobKind
-from anycap.core.machine import TRANSITIONS, Action, Event, State, step
+from anycap.core.jobs import JOB_KINDS, Call, Job
+from anycap.core.machine import ACTIONS, EVENTS, STATES, TRANSITIONS, Action, Event, State, step
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.poll_answers import PollAnswers, still_in_work
 from anycap.core.polling.callback_trust import PER_TASK_MAX, CallbackTrust
@@ -55,9 +55,14 @@ DEFAULT_POLL_GAP_S = 3.0
 
 _OWN_ACTIONS = frozenset({Action.SCHEDULE_POLL, Action.REQUEUE, Action.RELEASE_TASK_SLOT})
 """Done here; the others are the shell's."""
-_WITH_OWN_ACTIONS = frozenset(
-    actions for of in TRANSITIONS.values() for _, actions in of.values() if not _OWN_ACTIONS.isdisjoint(actions)
-)
+_PARTED = {
+    actions: (
+        tuple(action for action in actions if action in _OWN_ACTIONS),
+        tuple(action for action in actions if action not in _OWN_ACTIONS),
+    )
+    for of in TRANSITIONS.values() for _, actions in of.values() if not _OWN_ACTIONS.isdisjoint(actions)
+}  # fmt: skip
+"""Ours and the shell's, for every step with actions of ours."""
 _WITH_TASK_SLOT = frozenset({State.STORING, State.WAITING, State.POLLING, State.SAVING})
 
 
@@ -182,7 +187,7 @@ class AccountScheduler:
 
     def restore(self, solve: Solve, now: float, *, age_s: float, backlog: int) -> None:
         """Take up a task that an earlier process left, accepted `age_s` ago, one of `backlog` such tasks."""
-        solve.state = State.WAITING
+        solve.state = STATES.WAITING
         solve.accepted_mono = now - age_s
         solve.polls = solve.pacer.polls_before(age_s)
         # Past the guard: the task exists and is paid for, so a full window is no reason not to poll it.
@@ -191,7 +196,7 @@ class AccountScheduler:
 
     def restore_solved(self, solve: Solve) -> None:
         """Take up a solved task whose solution nobody has fetched yet."""
-        solve.state = State.SOLVED
+        solve.state = STATES.SOLVED
 
     # -- what to send
 
@@ -245,7 +250,7 @@ class AccountScheduler:
         schedule = self._schedule
         while (next_one := schedule.pop(now)) is not None:
             due, solve = next_one
-            if solve.state is State.QUEUED:
+            if solve.state is STATES.QUEUED:
                 self._queue(solve, now)
                 continue
             stale = solve.pacer.may_be_gone(now - solve.accepted_mono, solve.processing_age_s)
@@ -267,11 +272,11 @@ class AccountScheduler:
         self._poll_turn = False
         self._in_progress += 1
         self._lateness.sent(late_s)
-        solve.state, _ = step(solve.state, Event.POLL_DUE)
+        solve.state, _ = step(solve.state, EVENTS.POLL_DUE)
         solve.poll_sent_age_s = now - solve.accepted_mono
         solve.polls += 1
         solve.callback_pending = False
-        return Job(JobKind.POLL, solve)
+        return Job(JOB_KINDS.POLL, solve)
 
     def _next_submit(self, now: float) -> Job | None:
         if self._probing is not None:
@@ -282,7 +287,7 @@ class AccountScheduler:
                 continue
             job = self._first_admitted(line, now)
             if job is not None:
-                if job.kind is JobKind.SUBMIT and len(self._lines) > 1:
+                if job.kind is JOB_KINDS.SUBMIT and len(self._lines) > 1:
                     # Let the other task types go first next time.
                     self._lines[key] = self._lines.pop(key)
                 return job
@@ -323,8 +328,8 @@ class AccountScheduler:
         self._submits += 1
         solve.submitted_mono = now
         solve.attempts += 1
-        solve.state, _ = step(solve.state, Event.SLOT_GRANTED)
-        return Job(JobKind.SUBMIT, solve)
+        solve.state, _ = step(solve.state, EVENTS.SLOT_GRANTED)
+        return Job(JOB_KINDS.SUBMIT, solve)
 
     def _next_call(self, now: float) -> Job | None:
         if not self._may_call():
@@ -338,7 +343,7 @@ class AccountScheduler:
                     self.guard.call_sent(now, call.method)
                     self._in_progress += 1
                     self._calls += 1
-                    return Job(JobKind.CALL, None, call.method, call)
+                    return Job(JOB_KINDS.CALL, None, call.method, call)
                 self._rejected_calls += line.defer(admission)
         return None
 
@@ -346,7 +351,7 @@ class AccountScheduler:
         self._probing = method
         self._in_progress += 1
         self.guard.probe_sent(now, method)
-        return Job(JobKind.PROBE, None, method)
+        return Job(JOB_KINDS.PROBE, None, method)
 
     @property
     def has_rejected(self) -> bool:
@@ -372,16 +377,16 @@ class AccountScheduler:
     def stored(self, solve: Solve, now: float, *, ok: bool = True) -> tuple[Action, ...]:
         """The journal has written what the last actions asked for, or could not."""
         before = solve.state
-        if before is State.RECORDING and (not ok or solve.caller_gave_up):
+        if before is STATES.RECORDING and (not ok or solve.caller_gave_up):
             self._in_progress -= 1
             self._submits -= 1
             self.guard.submit_unsent(now, solve.task_type)
             self._release(slot_may_be_free=True)
-            solve.state, actions = step(before, Event.WITHDRAWN if ok else Event.STORE_FAILED)
+            solve.state, actions = step(before, EVENTS.WITHDRAWN if ok else EVENTS.STORE_FAILED)
             return actions
-        solve.state, actions = step(before, Event.STORED if ok else Event.STORE_FAILED)
-        if before is State.STORING and solve.abandon_requested:
-            solve.state, actions = step(State.STORING, Event.ABANDON)
+        solve.state, actions = step(before, EVENTS.STORED if ok else EVENTS.STORE_FAILED)
+        if before is STATES.STORING and solve.abandon_requested:
+            solve.state, actions = step(STATES.STORING, EVENTS.ABANDON)
         return self._do_own(solve, actions, now)
 
     def over_budget(self, solve: Solve, now: float, *, waits: bool) -> tuple[Action, ...]:
@@ -392,10 +397,10 @@ class AccountScheduler:
         self.guard.submit_unsent(now, solve.task_type)
         self._release(slot_may_be_free=True)
         if not waits or solve.caller_gave_up:
-            solve.state, actions = step(solve.state, Event.STORE_FAILED)
+            solve.state, actions = step(solve.state, EVENTS.STORE_FAILED)
             return actions
         self._hold(self._lines[solve.task_type, solve.is_repeat], _held_by_budget(now))
-        solve.state, actions = step(solve.state, Event.HELD_BACK)
+        solve.state, actions = step(solve.state, EVENTS.HELD_BACK)
         return self._do_own(solve, actions, now)
 
     def without_slot(self, solve: Solve, now: float, deferral: Deferred) -> tuple[Action, ...]:
@@ -406,10 +411,10 @@ class AccountScheduler:
         self.guard.submit_unsent(now, solve.task_type)
         self._release(slot_may_be_free=True)
         if solve.caller_gave_up:
-            solve.state, actions = step(solve.state, Event.STORE_FAILED)
+            solve.state, actions = step(solve.state, EVENTS.STORE_FAILED)
             return actions
         self._hold(self._lines[solve.task_type, solve.is_repeat], deferral)
-        solve.state, actions = step(solve.state, Event.HELD_BACK)
+        solve.state, actions = step(solve.state, EVENTS.HELD_BACK)
         return self._do_own(solve, actions, now)
 
     def submitted(self, solve: Solve, parsed: ParsedAnswer, now: float) -> tuple[Action, ...]:
@@ -422,10 +427,13 @@ class AccountScheduler:
         self._release(slot_may_be_free=True)
         event = submit_event(parsed, wait_when_blocked=solve.wait_policy is True)
         solve.task_id = parsed.task_id
-        if event is Event.TASK_ID_RECEIVED or event is Event.READY:
+        if event is EVENTS.TASK_ID_RECEIVED or event is EVENTS.READY:
             solve.accepted_mono = now
             solve.last_answer = None
-            solve.body = parsed.body if event is Event.READY else None
+            if event is EVENTS.READY:
+                solve.body, solve.took_s = parsed.body, took_s(parsed.body)
+            else:
+                solve.body = None
         else:
             solve.last_answer = parsed
             event = self._unless_unwanted(solve, event, parsed, now)
@@ -434,20 +442,20 @@ class AccountScheduler:
 
     def _unless_unwanted(self, solve: Solve, event: Event, parsed: ParsedAnswer, now: float) -> Event:
         """The event of a createTask that may be sent again, or the end of it where nobody wants that."""
-        if event is Event.NOT_SENT:
+        if event is EVENTS.NOT_SENT:
             solve.is_repeat = True
             solve.unsent += 1
-        elif event is Event.BUSY:
+        elif event is EVENTS.BUSY:
             # A busy answer made nothing: coming again is no retry. A failing service is one.
             solve.is_repeat = parsed.problem is not None and parsed.problem.category is Category.SERVICE
             if solve.wait_policy is False or now >= solve.patient_until:
-                return Event.REJECTED
+                return EVENTS.REJECTED
         # Where another account could take it, a request that never left and a service that is down end it here at once.
         elsewhere = (
-            solve.may_go_elsewhere and solve.is_repeat and (event is Event.NOT_SENT or not solve.is_last_attempt)
+            solve.may_go_elsewhere and solve.is_repeat and (event is EVENTS.NOT_SENT or not solve.is_last_attempt)
         )
-        if (solve.caller_gave_up or elsewhere) and event in (Event.NOT_SENT, Event.BUSY):
-            return Event.REJECTED
+        if (solve.caller_gave_up or elsewhere) and event in (EVENTS.NOT_SENT, EVENTS.BUSY):
+            return EVENTS.REJECTED
         return event
 
     def polled(self, solve: Solve, parsed: ParsedAnswer, now: float) -> tuple[Action, ...]:
@@ -459,16 +467,14 @@ class AccountScheduler:
         self.guard.poll_answered(now, solve.task_type, parsed, proxy=solve.proxy, stale=stale)
         self._release(slot_may_be_free=False)
         event = self._answers.event_of(solve, parsed, now)
-        if event is Event.PROCESSING:
+        if event is EVENTS.PROCESSING:
             still_in_work(solve, parsed, now)
-        elif event is Event.READY:
+        elif event is EVENTS.READY:
             solve.last_answer = None
             if solve.callback_url is not None:
                 self._callbacks.ready(callbacks=solve.callbacks_used)
-            solve.body = parsed.body
-            pacer.solved(
-                after_age_s=solve.processing_age_s, by_age_s=solve.poll_sent_age_s, exact_age_s=took_s(parsed.body)
-            )
+            solve.body, solve.took_s = parsed.body, took_s(parsed.body)
+            pacer.solved(after_age_s=solve.processing_age_s, by_age_s=solve.poll_sent_age_s, exact_age_s=solve.took_s)
         else:
             solve.last_answer = parsed
             problem = parsed.problem
@@ -501,10 +507,10 @@ class AccountScheduler:
     def withdraw(self, solve: Solve, now: float) -> tuple[Action, ...]:
         """The caller is gone, or its time is up: send nothing if nothing was sent yet."""
         solve.caller_gave_up = True
-        if solve.state is not State.QUEUED:
+        if solve.state is not STATES.QUEUED:
             return ()
         self._leave_queue(solve, now)
-        solve.state, actions = step(solve.state, Event.WITHDRAWN)
+        solve.state, actions = step(solve.state, EVENTS.WITHDRAWN)
         return actions
 
     def abandon(self, solve: Solve, now: float) -> tuple[Action, ...]:
@@ -512,44 +518,44 @@ class AccountScheduler:
         solve.caller_gave_up = True
         solve.abandon_requested = True
         before = solve.state
-        if before is State.RECORDING or before is State.STORING:
+        if before is STATES.RECORDING or before is STATES.STORING:
             return ()
-        if before is State.QUEUED:
+        if before is STATES.QUEUED:
             self._leave_queue(solve, now)
-        solve.state, actions = step(before, Event.ABANDON)
+        solve.state, actions = step(before, EVENTS.ABANDON)
         return self._do_own(solve, actions, now)
 
     def disown(self, solve: Solve, now: float) -> None:
         """Another process has the task now: it is polled there, and nothing of it is written here."""
-        if solve.state is State.QUEUED:
+        if solve.state is STATES.QUEUED:
             self._leave_queue(solve, now)
         self._schedule.drop(solve)
         if solve.state in _WITH_TASK_SLOT:
             self.guard.task_ended(solve.task_type)
             self._release(slot_may_be_free=True)
         solve.abandon_requested = True
-        solve.state = State.ABANDONED
+        solve.state = STATES.ABANDONED
 
     def waited_for(self, solve: Solve, now: float) -> None:
         """Somebody waits for this ticket (again): a stalled one is polled again, a rarely polled one as usual."""
-        solve.state, actions = step(solve.state, Event.WAITED_FOR)
-        if Action.SCHEDULE_POLL in actions:
+        solve.state, actions = step(solve.state, EVENTS.WAITED_FOR)
+        if ACTIONS.SCHEDULE_POLL in actions:
             self._answers.begin_anew(solve)
             self.guard.task_restored(now, solve.task_type)
             self._schedule.put(solve, max(self._soonest(solve), now + self._poll_gap_s * self._chance()))
-        elif solve.usual_due >= 0.0 and solve.state is State.WAITING:
+        elif solve.usual_due >= 0.0 and solve.state is STATES.WAITING:
             self._schedule.put(solve, min(solve.due, max(solve.usual_due, now)))
 
     def callback_received(self, solve: Solve, now: float) -> bool:
         """The vendor says that the task is done: poll as soon as its minimum gap allows. False: nothing to be done."""
         if solve.callbacks_used >= PER_TASK_MAX:
             return False
-        if solve.state is State.WAITING and not solve.callback_pending:
+        if solve.state is STATES.WAITING and not solve.callback_pending:
             due = max(self._soonest(solve), now)
             if due >= solve.due >= 0.0:
                 return False
             self._schedule.put(solve, due)
-        elif solve.state not in (State.SUBMITTING, State.STORING, State.POLLING) or solve.callback_pending:
+        elif solve.state not in (STATES.SUBMITTING, STATES.STORING, STATES.POLLING) or solve.callback_pending:
             return False
         solve.callbacks_used += 1
         solve.callback_pending = True
@@ -557,7 +563,7 @@ class AccountScheduler:
 
     def delivered(self, solve: Solve) -> tuple[Action, ...]:
         """The caller has the solution."""
-        solve.state, actions = step(solve.state, Event.DELIVERED)
+        solve.state, actions = step(solve.state, EVENTS.DELIVERED)
         return actions
 
     def reset(self, now: float) -> None:
@@ -618,20 +624,19 @@ class AccountScheduler:
 
     def _do_own(self, solve: Solve, actions: tuple[Action, ...], now: float) -> tuple[Action, ...]:
         """Do the actions that are ours; hand the rest on."""
-        if actions not in _WITH_OWN_ACTIONS:
+        parted = _PARTED.get(actions)
+        if parted is None:
             return actions
-        others: tuple[Action, ...] = ()
-        for action in actions:
-            if action is Action.SCHEDULE_POLL:
+        own, others = parted
+        for action in own:
+            if action is ACTIONS.SCHEDULE_POLL:
                 others += self._schedule_poll(solve, now)
-            elif action is Action.REQUEUE:
+            elif action is ACTIONS.REQUEUE:
                 self._requeue(solve, now)
-            elif action is Action.RELEASE_TASK_SLOT:
+            else:  # RELEASE_TASK_SLOT
                 self._schedule.drop(solve)
                 self.guard.task_ended(solve.task_type)
                 self._release(slot_may_be_free=True)
-            else:
-                others += (action,)
         return others
 
     def _requeue(self, solve: Solve, now: float) -> None:
@@ -663,7 +668,7 @@ class AccountScheduler:
             )
         if age_s is None:
             solve.last_answer = ParsedAnswer(AnswerKind.ERROR, problem=exhausted(solve))
-            solve.state, actions = step(solve.state, Event.LIFE_OVER)
+            solve.state, actions = step(solve.state, EVENTS.LIFE_OVER)
             return self._do_own(solve, actions, now)
         # Without the stretch: a gate that is too small must not take the rarer polls for less work.
         self._gate.planned((age_s - solve.poll_sent_age_s) / stretch)

@@ -183,6 +183,8 @@ class Solve:
     """The last answer that was not progress: the reason of a failure, or what it waits for."""
     body: Mapping[str, Any] | None = None
     """The answer that held the solution."""
+    took_s: float | None = None
+    """How long the task took, where that answer says so."""
     solution: Any = None
     error: Exception | None = None
     ended_at: float | None = None

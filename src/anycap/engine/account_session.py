@@ -174,14 +174,16 @@ class AccountSession:
             self._keyed(fields) if sending is None else self._marked(fields, partial(sending, solve.id)),
             http.request_timeout_s,
             http.body_bytes_max,
-            send_by=None if solve.deadline == math.inf else send_by(solve),
+            "POST",
+            False,
+            None if solve.deadline == math.inf else send_by(solve),
         )
 
     def poll_request(self, solve: Solve) -> Request:
         assert solve.task_id is not None  # noqa: S101 - only accepted tasks are polled
         fields = self.adapter.poll_fields(solve.task_id)
         http = self.settings.http
-        return Request(self._poll_url, self._keyed(fields), http.poll_timeout_s, http.body_bytes_max, idempotent=True)
+        return Request(self._poll_url, self._keyed(fields), http.poll_timeout_s, http.body_bytes_max, "POST", True)
 
     def read_request(self, spec: MethodSpec, timeout_s: float) -> Request:
         """A keyless GET; a method with another host of its own follows a `base_url` that was replaced."""

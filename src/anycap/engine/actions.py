@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from anycap.core.machine import ENDS, Action, State
+from anycap.core.machine import ACTIONS, ENDS, STATES, Action
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession
@@ -77,10 +77,10 @@ class ActionRunner:
                     self._emitter.warning(
                         warning, account=solve.account, provider=solve.provider, ticket=solve.ticket()
                     )
-            if Action.WRITE_ACCEPTED in actions:
+            if ACTIONS.WRITE_ACCEPTED in actions:
                 solve.prepared = None  # never sent again; an image may be large
             self._emitter.written(session, solve, actions)
-            if solve.state is State.STORING or solve.state is State.SAVING:
+            if solve.state is STATES.STORING or solve.state is STATES.SAVING:
                 further = session.scheduler.stored(solve, self.clock(), ok=durable)
                 if further == _ONLY_NOTIFY:
                     self.announce(solve)
@@ -88,26 +88,26 @@ class ActionRunner:
                     await self.perform(session, solve, further)
             if solve.callers_for_task_id:
                 wake_callers(solve)
-        if Action.NOTIFY in actions:
+        if ACTIONS.NOTIFY in actions:
             self.announce(solve)
 
     def _records(self, session: AccountSession, solve: Solve, actions: Sequence[Action]) -> list[Record]:
         records: list[Record] = []
         for action in actions:
-            if action is Action.NOTIFY:
+            if action is ACTIONS.NOTIFY:
                 continue
             wall = self._wall()
             record: Record | None
-            if action is Action.WRITE_ACCEPTED:
+            if action is ACTIONS.WRITE_ACCEPTED:
                 record = record_for(action, solve, wall)
-            elif action is Action.WRITE_RESULT:
+            elif action is ACTIONS.WRITE_RESULT:
                 expires_at, cost = session.read_solution(solve, self.clock(), wall)
                 record = record_for(action, solve, wall, expires_at=expires_at, cost=cost)
             else:
                 error: dict[str, Any] | None = None
-                if action is Action.WRITE_FAILED or action is Action.WRITE_IN_DOUBT:
+                if action is ACTIONS.WRITE_FAILED or action is ACTIONS.WRITE_IN_DOUBT:
                     error = failure_fields(solve)
-                elif action is Action.WRITE_NOT_CREATED and solve.state is State.FAILED:
+                elif action is ACTIONS.WRITE_NOT_CREATED and solve.state is STATES.FAILED:
                     error = refusal_fields(solve)
                 record = record_for(action, solve, wall, error=error)
             if record is not None:
@@ -117,7 +117,7 @@ class ActionRunner:
     def announce(self, solve: Solve) -> None:
         """Wake the callers; keep the error of a solve that ended, or stalled, without one, for a later `wait`."""
         wake_callers(solve)
-        if (solve.state in ENDS or solve.state is State.STALLED) and not solve.callers:
+        if (solve.state in ENDS or solve.state is STATES.STALLED) and not solve.callers:
             self.put_aside(solve)
 
     def put_aside(self, solve: Solve) -> None:

@@ -24,8 +24,8 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from anycap.core.jobs import Job, JobKind
-from anycap.core.machine import ENDS, Action, State
+from anycap.core.jobs import JOB_KINDS, Job
+from anycap.core.machine import ENDS, STATES, Action, State
 from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession, VendorCall
 from anycap.engine.actions import ActionRunner, wake_callers
@@ -38,7 +38,7 @@ from anycap.engine.job_runner import JobRunner
 from anycap.engine.job_tasks import GroupTasks, JobTasks, LoopTasks
 from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.key_rotation import KEY_RECHECK_S, read_again, watch
-from anycap.engine.lifecycle import Phase, not_open
+from anycap.engine.lifecycle import PHASES, not_open
 from anycap.engine.notifier import AnyNotifier, LoopNotifier, Notifier
 from anycap.errors import AnycapError, ClientClosed, ConfigurationError
 from anycap.events import EventKind, Events
@@ -77,7 +77,7 @@ def is_done(solve: Solve, *, accepted: bool) -> bool:
     if state in _DONE:
         return True
     # Not yet in STORING: the id is the caller's only once it is in the journal.
-    return accepted and solve.task_id is not None and (state is State.WAITING or state is State.POLLING)
+    return accepted and solve.task_id is not None and (state is STATES.WAITING or state is STATES.POLLING)
 
 
 def on_grid(due: float) -> float:
@@ -140,7 +140,7 @@ class Engine:
         # -- its life
         self.home: Home | None = None
         """The loop and the process that opened this client."""
-        self.phase = Phase.NEW
+        self.phase = PHASES.NEW
         self._fault = ""
         """Class names of what broke the engine."""
         self._grace_s = 0.0
@@ -196,12 +196,12 @@ class Engine:
 
     async def open(self, nursery: trio.Nursery | None = None) -> None:
         """Open the journal and the transport, read the keys, start the owner."""
-        if self.phase is not Phase.NEW:
+        if self.phase is not PHASES.NEW:
             raise ClientClosed("this client was opened before; make a new one")
         on_trio = _runs_on_trio()
         if nursery is not None and not on_trio:
             raise ConfigurationError("open(nursery=...) is for trio; on asyncio the client owns its task")
-        self.phase = Phase.OPEN
+        self.phase = PHASES.OPEN
         self.home = Home()
         self._wake_up = AnyNotifier()
         self._jobs.submits_ended = anyio.Event()
@@ -258,22 +258,22 @@ class Engine:
     async def _undo_open(self) -> None:
         if self._owner is not None:
             await self.aclose(0.0)
-        if self.phase is Phase.OPEN or self.phase is Phase.CLOSING:  # no owner has closed the parts
-            self.phase = Phase.CLOSED
+        if self.phase is PHASES.OPEN or self.phase is PHASES.CLOSING:  # no owner has closed the parts
+            self.phase = PHASES.CLOSED
             with anyio.move_on_after(UNDO_OPEN_S):
                 await self._close_parts()
             self._closed.set()
 
     async def aclose(self, grace_s: float) -> None:
         """Stop sending, let createTask requests in flight finish within the grace, close. Tickets stay good."""
-        if self.phase is Phase.NEW:
-            self.phase = Phase.CLOSED
+        if self.phase is PHASES.NEW:
+            self.phase = PHASES.CLOSED
             return
         if self._closed.is_set():
             return
         self.check_home()
-        if self.phase is Phase.OPEN:
-            self.phase = Phase.CLOSING
+        if self.phase is PHASES.OPEN:
+            self.phase = PHASES.CLOSING
             self._grace_s = grace_s
             self._close_by = self.clock() + max(grace_s, CLOSE_PARTS_MIN_S)
             self._wake_up.notify()
@@ -308,11 +308,11 @@ class Engine:
                 if self._loop_tasks is not None:  # the owner was cancelled, or broke: its requests are still at work
                     await self._loop_tasks.aclose()
                 await self._let_woken_callers_take()
-                if self.phase is not Phase.BROKEN:
-                    self.phase = Phase.CLOSED
+                if self.phase is not PHASES.BROKEN:
+                    self.phase = PHASES.CLOSED
                 await self._close_parts()
-            if self.phase is not Phase.BROKEN:
-                self.phase = Phase.CLOSED
+            if self.phase is not PHASES.BROKEN:
+                self.phase = PHASES.CLOSED
             for solve in self.solves.values():
                 wake_callers(solve)
             for call in self._calls:
@@ -329,7 +329,7 @@ class Engine:
     async def _let_woken_callers_take(self) -> None:
         """Callers that were woken for a solution take it while the journal can still record that: else it comes twice."""
         for _ in range(TURNS_TO_TAKE):
-            if not any(solve.callers and solve.state is State.SOLVED for solve in self.solves.values()):
+            if not any(solve.callers and solve.state is STATES.SOLVED for solve in self.solves.values()):
                 return
             await anyio.lowlevel.checkpoint()
 
@@ -341,7 +341,7 @@ class Engine:
 
     def _broke(self, error: Exception) -> None:
         """A fault of ours in the loop itself: callers get a typed error."""
-        self.phase = Phase.BROKEN
+        self.phase = PHASES.BROKEN
         self._fault = log_fault("the engine of an anycap client broke", error)
 
     def check_open(self, ticket: Ticket | None = None) -> None:
@@ -351,7 +351,7 @@ class Engine:
 
     def check_phase(self, ticket: Ticket | None = None) -> None:
         """The first half, for a caller that has been here and may have waited since."""
-        if self.phase is not Phase.OPEN:
+        if self.phase is not PHASES.OPEN:
             raise not_open(self.phase, self._fault, ticket)
 
     def check_home(self) -> None:
@@ -388,17 +388,17 @@ class Engine:
 
     async def wait(self, solve: Solve, deadline: float, *, accepted: bool = False) -> bool:
         """Wait until the solve has an outcome (with `accepted`: or a task id); False when `deadline` came first."""
-        if solve.state is State.STALLED:
+        if solve.state is STATES.STALLED:
             self.unclaimed.pop(solve.id, None)
             self.solves[solve.id] = solve
-        if solve.state is State.STALLED or solve.state is State.WAITING:
+        if solve.state is STATES.STALLED or solve.state is STATES.WAITING:
             self.sessions[solve.account].scheduler.waited_for(solve, self.clock())
             self._wake_up.notify()
         caller = self._new_notifier()
         solve.callers = (*solve.callers, caller)
         try:
             while not is_done(solve, accepted=accepted):
-                if self.phase is not Phase.OPEN:
+                if self.phase is not PHASES.OPEN:
                     self.check_phase(solve.ticket())
                 if not await caller.wait(deadline):
                     return is_done(solve, accepted=accepted)
@@ -408,7 +408,7 @@ class Engine:
 
     def deliver(self, solve: Solve) -> None:
         """The caller is about to return with the solution; called with no await in between."""
-        if solve.state is not State.SOLVED:
+        if solve.state is not STATES.SOLVED:
             return
         session = self.sessions[solve.account]
         self.journal_queue.write_steps_later(solve, session.scheduler.delivered(solve))
@@ -420,7 +420,7 @@ class Engine:
 
     def acknowledged(self, solve: Solve) -> None:
         """The caller has got the error of an ended solve."""
-        if solve.state is State.STALLED:
+        if solve.state is STATES.STALLED:
             if not solve.callers:
                 self._actions.put_aside(solve)
             return
@@ -429,7 +429,7 @@ class Engine:
 
     def leave(self, solve: Solve, *, abandon: bool, timed_out: bool = False) -> None:
         """A caller went away without a result: send nothing that is unsent; poll on unless asked to abandon."""
-        if self.phase is not Phase.OPEN or solve.callers:
+        if self.phase is not PHASES.OPEN or solve.callers:
             return
         if abandon:
             self.abandon(solve)
@@ -458,7 +458,7 @@ class Engine:
             self.budgets.ended(solve)
         self.journal_queue.write_steps_later(solve, actions)
         self.emitter.let_go(solve, actions, timed_out=timed_out)
-        if solve.state is State.FAILED or solve.state is State.ABANDONED:
+        if solve.state is STATES.FAILED or solve.state is STATES.ABANDONED:
             self.solves.pop(solve.id, None)
             self.unclaimed.pop(solve.id, None)
             wake_callers(solve)
@@ -479,7 +479,7 @@ class Engine:
             self.home.call_soon(self.callback_received, ticket_id)
             return True
         solve = self.solves.get(ticket_id)
-        if solve is None or self.phase is not Phase.OPEN:
+        if solve is None or self.phase is not PHASES.OPEN:
             return False
         polls_sooner = self.sessions[solve.account].scheduler.callback_received(solve, self.clock())
         if polls_sooner:
@@ -505,7 +505,7 @@ class Engine:
 
     async def _dispatch(self) -> None:
         """Send what falls due, and sleep until more does. What an answer allows is sent by the task that got the answer."""
-        while self.phase is Phase.OPEN:
+        while self.phase is PHASES.OPEN:
             now = self.clock()
             soonest = math.inf
             for session in self.sessions.values():
@@ -527,7 +527,7 @@ class Engine:
             await self._wake_up.wait(self._sleep_until)
 
     def _begin(self, session: AccountSession, job: Job) -> None:
-        if job.kind is JobKind.SUBMIT:
+        if job.kind is JOB_KINDS.SUBMIT:
             self._jobs.submitting += 1
         self._tasks.start_soon(self._run_jobs, session, job)
 
@@ -550,11 +550,11 @@ class Engine:
 
     def _next_job(self, session: AccountSession) -> Job | None:
         """The next request of the account, now that an answer has been acted on. The dispatcher sends what else may go."""
-        if self.phase is not Phase.OPEN:
+        if self.phase is not PHASES.OPEN:
             return None
         now, scheduler = self.clock(), session.scheduler
         job = scheduler.next_job(now)
-        if job is not None and job.kind is JobKind.SUBMIT:
+        if job is not None and job.kind is JOB_KINDS.SUBMIT:
             self._jobs.submitting += 1
         if scheduler.has_rejected or session.key_rejected:
             self._end_rejected(session, now)
@@ -582,7 +582,7 @@ class Engine:
 
     def sync_limits(self, session: AccountSession) -> None:
         """Tell the fleet what this account's guard has seen, and take over what others have; without waiting."""
-        if self._group is not None and self.phase is Phase.OPEN:  # the store may be back before the owner runs
+        if self._group is not None and self.phase is PHASES.OPEN:  # the store may be back before the owner runs
             self._tasks.start_soon(self._sync_limits, session)
 
     async def _sync_limits(self, session: AccountSession) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 
-from anycap.core.machine import Action, State
+from anycap.core.machine import ACTIONS, STATES, Action
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
-from anycap.core.task_end import took_s
 from anycap.engine.account_session import AccountSession
 from anycap.errors import DeadlineError, JournalError
 from anycap.events import (
+    EVENT_KINDS,
     AccountEvent,
     ChargeEvent,
     Event,
@@ -91,58 +91,46 @@ class EventEmitter:
         self.look_at_others: Callable[[], None] = lambda: None
         """Called when an answer has changed what holds: it may hold for other accounts at the same address, too."""
 
-    def emit(self, kind: EventKind, solve: Solve, answer: ParsedAnswer | None = None) -> None:
-        """Something happened to a solve; `answer` says why, where it went wrong."""
-        if not self._events.wants(kind):
-            return
-        if solve.rejected_as_too_late and kind is EventKind.FAILED:
-            self._send(kind, solve, answer, DeadlineError.__name__, _held_by(solve) or _late_for(solve))
-        else:
-            self._send(kind, solve, answer, None if answer is None else _error_of(answer))
-
-    def _send(
+    def emit(
         self,
         kind: EventKind,
         solve: Solve,
-        answer: ParsedAnswer | None,
+        answer: ParsedAnswer | None = None,
+        *,
         error: str | None = None,
         cause: str | None = None,
     ) -> None:
+        """Something happened to a solve. `answer` says why, where it went wrong, unless `error` does."""
+        receivers = self._events.receivers(kind)
+        if not receivers:
+            return
         queued_s = submit_s = solve_s = notice_s = http_status = vendor_code = None
-        attempts, queued_mono, task_id = solve.attempts, solve.queued_mono, solve.task_id
-        if queued_mono is not None:
-            if attempts:
-                queued_s = solve.submitted_mono - queued_mono
-                if task_id is not None:
-                    submit_s = solve.accepted_mono - solve.submitted_mono
-            else:
-                queued_s = self.clock() - queued_mono
-        if kind in _TASK_ENDED and (task_id is not None or solve.body is not None):
-            solve_s = solve.poll_ended_age_s
-            took = took_s(solve.body)
-            notice_s = None if took is None else max(solve_s - took, 0.0)
         if answer is not None:
             http_status, vendor_code = _status_of(answer), _vendor_code_of(answer)
-        self._events.send(
+            if error is None:
+                error = _error_of(answer)
+        if solve.rejected_as_too_late and kind is EVENT_KINDS.FAILED and cause is None:
+            error, cause = DeadlineError.__name__, _held_by(solve) or _late_for(solve)
+        task_id = solve.task_id
+        if solve.queued_mono is not None:
+            if not solve.attempts:
+                queued_s = self.clock() - solve.queued_mono
+            else:
+                queued_s = solve.submitted_mono - solve.queued_mono
+                if task_id is not None:
+                    submit_s = solve.accepted_mono - solve.submitted_mono
+        if kind in _TASK_ENDED and (task_id is not None or solve.body is not None):
+            solve_s = solve.poll_ended_age_s
+            notice_s = None if solve.took_s is None else max(solve_s - solve.took_s, 0.0)
+        self._events.tell(
+            receivers,
+            # By position, as eight of these are made in a solve: names would cost three times the rest.
             SolveEvent(
-                kind=kind,
-                at=self._wall(),
-                account=solve.account,
-                provider=solve.provider,
-                ticket=solve.ticket(),
-                error=error,
-                attempts=attempts,
-                polls=solve.polls,
-                queued_s=queued_s,
-                submit_s=submit_s,
-                solve_s=solve_s,
-                notice_s=notice_s,
-                http_status=http_status,
-                vendor_code=vendor_code,
-                cause=cause,
-                follows=solve.follows,
-            )
-        )
+                kind, self._wall(), solve.account, solve.provider, solve.ticket(), error,
+                solve.attempts, solve.polls, queued_s, submit_s, solve_s, notice_s, http_status, vendor_code,
+                solve.follows, cause,
+            ),
+        )  # fmt: skip
 
     def requested(
         self,
@@ -154,14 +142,16 @@ class EventEmitter:
         duration_s: float,
     ) -> None:
         """A request came to its end, `duration_s` after it was handed to the transport."""
-        if not self._events.wants(EventKind.REQUEST):
+        receivers = self._events.receivers(EVENT_KINDS.REQUEST)
+        if not receivers:
             return
         error = vendor_code = None
         if answer.problem is not None or answer.failure is not None:
             error, vendor_code = _error_of(answer), _vendor_code_of(answer)
-        self._events.send(
+        self._events.tell(
+            receivers,
             RequestEvent(
-                kind=EventKind.REQUEST,
+                kind=EVENT_KINDS.REQUEST,
                 at=self._wall(),
                 account=session.name,
                 provider=session.catalog.name,
@@ -173,17 +163,17 @@ class EventEmitter:
                 delivery="answered" if isinstance(outcome, Answer) else str(outcome.delivery),
                 http_status=outcome.status,
                 vendor_code=vendor_code,
-            )
+            ),
         )
 
     def polled(self, session: AccountSession, solve: Solve, answer: ParsedAnswer, now: float) -> None:
         """A poll was answered, or came to nothing."""
-        if answer.kind in _PROGRESS or solve.state is State.FAILED:
-            self.emit(EventKind.POLLED, solve)
+        if answer.kind in _PROGRESS or solve.state is STATES.FAILED:
+            self.emit(EVENT_KINDS.POLLED, solve)
         else:
-            self.emit(EventKind.POLL_LOST, solve, answer)
-        if solve.state is State.STALLED:  # unless the hook has just abandoned it
-            self.emit(EventKind.STALLED, solve, answer)
+            self.emit(EVENT_KINDS.POLL_LOST, solve, answer)
+        if solve.state is STATES.STALLED:  # unless the hook has just abandoned it
+            self.emit(EVENT_KINDS.STALLED, solve, answer)
         self.account_may_have_changed(session, answer, now)
 
     def written(self, session: AccountSession, solve: Solve, actions: Sequence[Action]) -> None:
@@ -191,26 +181,26 @@ class EventEmitter:
         for action in actions:
             kind = _EVENT_OF.get(action)
             # An intent is closed in the same way whether the solve is queued again or has failed.
-            if kind is None or (kind is EventKind.REQUEUED and solve.state is State.FAILED):
+            if kind is None or (kind is EVENT_KINDS.REQUEUED and solve.state is STATES.FAILED):
                 continue
             self.emit(kind, solve, solve.last_answer)
             if kind in _COST_IS_CLEAR:
                 self._charge(session, solve)
-        if solve.state is State.FAILED and Action.WRITE_NOT_CREATED in actions:
-            self.emit(EventKind.FAILED, solve, solve.last_answer)
+        if solve.state is STATES.FAILED and ACTIONS.WRITE_NOT_CREATED in actions:
+            self.emit(EVENT_KINDS.FAILED, solve, solve.last_answer)
 
     def let_go(self, solve: Solve, actions: Sequence[Action], *, timed_out: bool) -> None:
         """A caller went away or abandoned the task: an event where that ended the solve."""
-        if Action.WRITE_ABANDONED in actions:
-            self.emit(EventKind.ABANDONED, solve)
-        elif Action.NOTIFY in actions and solve.state is State.FAILED and self._events.wants(EventKind.FAILED):
+        if ACTIONS.WRITE_ABANDONED in actions:
+            self.emit(EVENT_KINDS.ABANDONED, solve)
+        elif ACTIONS.NOTIFY in actions and solve.state is STATES.FAILED:
             error = DeadlineError.__name__ if timed_out else CANCELLED
-            self._send(EventKind.FAILED, solve, solve.last_answer, error, _held_by(solve))
+            self.emit(EVENT_KINDS.FAILED, solve, solve.last_answer, error=error, cause=_held_by(solve))
 
     def routed(self, solve: Solve, passed_over: Mapping[str, str]) -> None:
         """The account of this solve was chosen among several."""
-        if self._events.wants(EventKind.ROUTED):
-            ticket, kind = solve.ticket(), EventKind.ROUTED
+        if self._events.wants(EVENT_KINDS.ROUTED):
+            ticket, kind = solve.ticket(), EVENT_KINDS.ROUTED
             self._events.send(
                 RoutedEvent(
                     kind=kind, at=self._wall(), account=solve.account, provider=solve.provider, ticket=ticket,
@@ -220,8 +210,8 @@ class EventEmitter:
 
     def failover(self, solve: Solve, *, error: str, waited_s: float | None = None) -> None:
         """The solve goes on at another account."""
-        if self._events.wants(EventKind.FAILOVER):
-            ticket, kind = solve.ticket(), EventKind.FAILOVER
+        if self._events.wants(EVENT_KINDS.FAILOVER):
+            ticket, kind = solve.ticket(), EVENT_KINDS.FAILOVER
             self._events.send(
                 FailoverEvent(
                     kind=kind, at=self._wall(), account=solve.account, provider=solve.provider, ticket=ticket, error=error,
@@ -240,7 +230,7 @@ class EventEmitter:
 
     def _account_changed(self, session: AccountSession, now: float, answer: ParsedAnswer | None) -> None:
         session.stops_seen = session.guard.stop_changes
-        if not self._events.wants(EventKind.ACCOUNT_STATE):
+        if not self._events.wants(EVENT_KINDS.ACCOUNT_STATE):
             return
         codes = {
             f"{stop.covers}: {stop.code}": stop.code for stop in (each.health(now) for each in session.guard.breakers)
@@ -255,7 +245,7 @@ class EventEmitter:
         error = min((str(codes[stop]) for stop in begun), default=None) if answer is None else _error_of(answer)
         self._events.send(
             AccountEvent(
-                kind=EventKind.ACCOUNT_STATE,
+                kind=EVENT_KINDS.ACCOUNT_STATE,
                 at=self._wall(),
                 account=session.name,
                 provider=session.catalog.name,
@@ -269,8 +259,8 @@ class EventEmitter:
 
     def warning(self, text: str, *, account: str, provider: str, ticket: Ticket | None = None) -> None:
         """Something that the user should know."""
-        if self._events.wants(EventKind.WARNING):
-            kind = EventKind.WARNING
+        if self._events.wants(EVENT_KINDS.WARNING):
+            kind = EVENT_KINDS.WARNING
             self._events.send(
                 WarningEvent(
                     kind=kind, at=self._wall(), account=account, provider=provider, ticket=ticket, warning=text
@@ -279,17 +269,17 @@ class EventEmitter:
 
     def reported(self, ticket: Ticket, *, correct: bool) -> None:
         """The vendor has taken a report."""
-        if self._events.wants(EventKind.REPORTED):
+        if self._events.wants(EVENT_KINDS.REPORTED):
             self._events.send(
                 ReportEvent(
-                    kind=EventKind.REPORTED, at=self._wall(), account=ticket.account, provider=ticket.provider, ticket=ticket,
+                    kind=EVENT_KINDS.REPORTED, at=self._wall(), account=ticket.account, provider=ticket.provider, ticket=ticket,
                     correct=correct,
                 )
             )  # fmt: skip
 
     def report_may_not_count(self, ticket: Ticket, *, tasks: int, needed: int, window_s: float) -> None:
         """The vendor ignores reports of accounts with so few tasks."""
-        kind = EventKind.REPORT_MAY_NOT_COUNT
+        kind = EVENT_KINDS.REPORT_MAY_NOT_COUNT
         if self._events.wants(kind):
             self._events.send(
                 ReportVolumeEvent(
@@ -300,25 +290,27 @@ class EventEmitter:
 
     def journal_trouble(self, error: JournalError) -> None:
         """The journal could not be written."""
-        if self._events.wants(EventKind.JOURNAL_TROUBLE):
+        if self._events.wants(EVENT_KINDS.JOURNAL_TROUBLE):
             self._events.send(
-                Event(kind=EventKind.JOURNAL_TROUBLE, at=self._wall(), account="", error=type(error).__name__)
+                Event(kind=EVENT_KINDS.JOURNAL_TROUBLE, at=self._wall(), account="", error=type(error).__name__)
             )
 
     def _charge(self, session: AccountSession, solve: Solve) -> None:
-        if not self._events.wants(EventKind.CHARGED):
+        receivers = self._events.receivers(EVENT_KINDS.CHARGED)
+        if not receivers:
             return
         if solve.solution is not None:
             charged, amount = Charged.YES, solve.solution.cost
-        elif solve.state is State.FAILED and solve.last_answer is not None and solve.last_answer.problem is not None:
+        elif solve.state is STATES.FAILED and solve.last_answer is not None and solve.last_answer.problem is not None:
             charged, amount = solve.last_answer.problem.row.charged, None
             if charged is Charged.NO:
                 return
         else:
             charged, amount = Charged.UNKNOWN, None
-        self._events.send(
+        self._events.tell(
+            receivers,
             ChargeEvent(
-                kind=EventKind.CHARGED,
+                kind=EVENT_KINDS.CHARGED,
                 at=self._wall(),
                 account=session.name,
                 provider=session.catalog.name,
@@ -326,5 +318,5 @@ class EventEmitter:
                 charged=charged,
                 amount=amount,
                 currency=session.catalog.currency,
-            )
+            ),
         )

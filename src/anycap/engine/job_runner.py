@@ -14,8 +14,8 @@ import anyio
 
 from anycap.core.admission.decisions import Limit
 from anycap.core.jobs import Job, JobKind
-from anycap.core.machine import ENDS, Action, State
-from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.machine import ACTIONS, ENDS, STATES, Action
+from anycap.core.parsed_answer import ANSWER_KINDS, ParsedAnswer
 from anycap.core.records import record_for
 from anycap.core.solve import Solve
 from anycap.engine.account_session import AccountSession, VendorCall, balance_amount, send_by
@@ -28,7 +28,7 @@ from anycap.engine.fleet import Fleet
 from anycap.engine.journal_queue import JournalQueue
 from anycap.engine.solve_errors import KeyTaken, transport_error
 from anycap.errors import ConfigurationError, DeadlineError, EngineBroken, JournalError, StoreError
-from anycap.events import EventKind
+from anycap.events import EVENT_KINDS
 from anycap.journal.port import Entry, KeyClaim, NoSlot, Obstacle, OverBudget, Record, SlotClaim, SpendClaim
 from anycap.providers.adapter import CREATE_TASK, GET_TASK_RESULT
 from anycap.transport.port import Delivery, Transport
@@ -98,12 +98,12 @@ class JobRunner:
         if solve is None or solve.state in ENDS:
             return
         if solve.task_id is not None:
-            solve.state = State.STALLED  # the task is paid for: the next `wait` has it polled again
-        elif solve.state is State.QUEUED or solve.state is State.RECORDING:
-            solve.state = State.FAILED
+            solve.state = STATES.STALLED  # the task is paid for: the next `wait` has it polled again
+        elif solve.state is STATES.QUEUED or solve.state is STATES.RECORDING:
+            solve.state = STATES.FAILED
         else:
-            solve.state = State.IN_DOUBT
-        if solve.state is not State.IN_DOUBT:
+            solve.state = STATES.IN_DOUBT
+        if solve.state is not STATES.IN_DOUBT:
             solve.error = EngineBroken(
                 f"a fault inside anycap ended this request ({names}); the client works on. Please report the frames in the "
                 "log as a bug.",
@@ -123,7 +123,7 @@ class JobRunner:
         scheduler = session.scheduler
         price = session.price_to_reserve(solve.task_type)
         solve.price = None if price is None else str(price)
-        intent = record_for(Action.WRITE_INTENT, solve, self._wall(), marked=self.sending is not None)
+        intent = record_for(ACTIONS.WRITE_INTENT, solve, self._wall(), marked=self.sending is not None)
         assert intent is not None  # noqa: S101 - an intent is always a record
         over: Obstacle | None = None
         rooms = 0
@@ -165,10 +165,10 @@ class JobRunner:
                 "the journal was not written before the timeout; nothing was sent", ticket=solve.ticket(), sent=False
             )
         actions = scheduler.stored(solve, now)
-        if Action.SEND_SUBMIT not in actions:
+        if ACTIONS.SEND_SUBMIT not in actions:
             await self._actions.perform(session, solve, actions)
             return
-        self._emitter.emit(EventKind.SUBMITTING, solve)
+        self._emitter.emit(EVENT_KINDS.SUBMITTING, solve)
         sent = self.clock()
         outcome, parsed, not_built = await exchange(
             self._transport,
@@ -199,7 +199,7 @@ class JobRunner:
         if session.fleet is not None and session.fleet.has_news and self.limits is not None:
             # Before the slot is free again: who gets it next must know why it is.
             await self.limits.sync(session)
-        if parsed.kind is AnswerKind.ACCEPTED or parsed.kind is AnswerKind.READY:
+        if parsed.kind is ANSWER_KINDS.ACCEPTED or parsed.kind is ANSWER_KINDS.READY:
             solve.accepted_at = self._wall()
             session.reports.accepted(solve.task_type, solve.accepted_at)
         await self._actions.perform(session, solve, actions)
@@ -233,7 +233,7 @@ class JobRunner:
 
     async def _poll(self, session: AccountSession, solve: Solve) -> None:
         if self.fleet is not None and not await self.fleet.may_poll(solve):
-            session.scheduler.polled(solve, ParsedAnswer(AnswerKind.LOST, Delivery.NOT_SENT), self.clock())
+            session.scheduler.polled(solve, ParsedAnswer(ANSWER_KINDS.LOST, Delivery.NOT_SENT), self.clock())
             return
         sent = self.clock()
         outcome, parsed, _ = await exchange(
@@ -264,7 +264,7 @@ class JobRunner:
         parsed = session.scrub(parsed)
         now = self.clock()
         self._emitter.requested(session, method, None, outcome, parsed, now - sent)
-        amount = balance_amount(parsed.body) if parsed.kind is AnswerKind.DONE else None
+        amount = balance_amount(parsed.body) if parsed.kind is ANSWER_KINDS.DONE else None
         if amount is not None:
             session.guard.balance_seen(now, amount)
         session.scheduler.probed(parsed, now, rtt_s=now - sent)

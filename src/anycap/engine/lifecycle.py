@@ -6,6 +6,7 @@ from enum import Enum
 
 from anycap.errors import AnycapError, ClientClosed, EngineBroken
 from anycap.tickets import Ticket
+from anycap.values import members
 
 
 class Phase(Enum):
@@ -16,6 +17,9 @@ class Phase(Enum):
     CLOSING = "closing"
     CLOSED = "closed"
     BROKEN = "broken"
+
+
+PHASES = members(Phase)
 
 
 def not_open(phase: Phase, fault: str, ticket: Ticket | None) -> AnycapError:

@@ -15,7 +15,7 @@ from attrs import evolve
 from anycap.core.machine import ENDS, State
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.core.solve import Solve
-from anycap.core.task_end import life_over
+from anycap.core.task_end import life_over, took_s
 from anycap.engine.account_session import AccountSession
 from anycap.engine.following import Follower, has_ended
 from anycap.engine.runtime import Runtime
@@ -257,7 +257,7 @@ class Recovery:
         return solve
 
     def _restore_solved(self, session: AccountSession, solve: Solve, entry: Entry) -> None:
-        solve.body = entry.result
+        solve.body, solve.took_s = entry.result, took_s(entry.result)
         solve.ended_at = entry.ended_at
         session.scheduler.restore_solved(solve)
         session.set_validity(solve, entry.expires_at, self._wall())

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from anycap.core.solve import Solve
-from anycap.core.task_end import took_s
 
 TASKS_KEPT = 10_000
 """Tasks that are remembered, so that none is reported late or twice. Ours: at 100 solves a second the tasks of anti-captcha's
@@ -54,7 +53,7 @@ class ReportLog:
 
     def solved(self, solve: Solve, now: float) -> None:
         """Note, by our clock, when the task ended: as late as now, earlier if the vendor says how long it took."""
-        seconds = took_s(solve.body)
+        seconds = solve.took_s
         ended = now if seconds is None or solve.accepted_mono == 0.0 else min(solve.accepted_mono + seconds, now)
         _put(self._ended, solve.id, ended)
 

@@ -18,7 +18,7 @@ from attrs import define, evolve
 
 from anycap.challenges import Challenge
 from anycap.core.idempotency import KEY_CHARS_MAX, KeyUse, Reuse, hash_of_key
-from anycap.core.machine import State
+from anycap.core.machine import STATES
 from anycap.core.routing.candidates import patience_until
 from anycap.core.solve import Priority, Solve
 from anycap.engine.account_session import AccountSession
@@ -179,7 +179,7 @@ class Solving:
         return self._travel(call, want)
 
     def _accepted(self, session: AccountSession, solve: Solve) -> Ticket:
-        if solve.task_id is None and solve.state is not State.SOLVED:
+        if solve.task_id is None and solve.state is not STATES.SOLVED:
             self._engine.acknowledged(solve)
             raise self._error(session, solve)
         return solve.ticket()
@@ -203,7 +203,7 @@ class Solving:
                 sent=ticket.task_id is not None,
             )
         session = self._engine.sessions[solve.account]
-        redelivered = solve.state is State.DELIVERED and not solve.shared
+        redelivered = solve.state is STATES.DELIVERED and not solve.shared
         await self._wait_until_done(session, solve, deadline)
         solution = self._taken(self._engine.deliver, session, solve)
         return evolve(solution, redelivered=True) if redelivered else solution
@@ -277,20 +277,15 @@ class Solving:
             vendor_type=prepared.vendor_type,
             pacer=pacer,
             created_at=self._runtime.wall(),
-            prepared=prepared,
-            proxy=None if proxy is None else f"{proxy.host}:{proxy.port}",
-            currency=session.catalog.currency,
-            secrets=() if proxy is None else proxy.secrets,
-            deadline=call.deadline,
-            wait_policy=call.wait_for_capacity,
-            priority=call.priority,
-            may_go_elsewhere=len(route.order) > 1 and bool(route.others(session.name)),
-            is_last_attempt=route.attempts + 1 >= route.attempts_max,
-            has_image=prepared.has_image,
-            summary=prepared.summary,
-            tag=call.tag,
-            key=call.key,
         )
+        solve.prepared, solve.summary, solve.has_image = prepared, prepared.summary, prepared.has_image
+        solve.currency = session.catalog.currency
+        if proxy is not None:
+            solve.proxy, solve.secrets = f"{proxy.host}:{proxy.port}", proxy.secrets
+        solve.deadline, solve.wait_policy, solve.priority = call.deadline, call.wait_for_capacity, call.priority
+        solve.may_go_elsewhere = len(route.order) > 1 and bool(route.others(session.name))
+        solve.is_last_attempt = route.attempts + 1 >= route.attempts_max
+        solve.tag, solve.key = call.tag, call.key
         base = self._callback_base_for(session, call.callback_url)
         solve.callback_url = None if base is None else self._callbacks.url(base, solve.id)
         solve.is_repeat = call.journey.repeats.get(session.name, 0) > 0
@@ -317,7 +312,7 @@ class Solving:
     def _taken(self, deliver: Callable[[Solve], None], session: AccountSession, solve: Solve) -> Solution:
         """The solution of a solve that has an outcome. Raises its error."""
         solution = solve.solution
-        if solution is not None and solve.state in (State.SOLVED, State.DELIVERED):
+        if solution is not None and solve.state in (STATES.SOLVED, STATES.DELIVERED):
             if solve.shared:
                 # Others get the same one, at the same moment: nobody has it yet. A frozen value gets its last field.
                 object.__setattr__(solution, "shared", True)
@@ -379,7 +374,7 @@ class Solving:
         while not await self._engine.wait(solve, until, accepted=accepted):
             if solve.task_id is not None or until >= deadline:
                 return False
-            if solve.state is State.QUEUED:
+            if solve.state is STATES.QUEUED:
                 call.journey.busy |= {session.name}
                 if self._router.may_go_elsewhere(call.journey, session, solve, call.challenge, clock()):
                     self._engine.move_on(solve)
@@ -389,7 +384,7 @@ class Solving:
         return True
 
     def _error(self, session: AccountSession, solve: Solve) -> AnycapError:
-        if solve.state is State.DELIVERED:
+        if solve.state is STATES.DELIVERED:
             return TicketError("the solution of this ticket was delivered before", ticket=solve.ticket())
         return session.errors.error_of(solve, self._engine.clock(), self._runtime.wall())
 
@@ -397,10 +392,12 @@ class Solving:
         last = session.errors.reason_of(solve, self._engine.clock(), self._runtime.wall())
         # While its INTENT is written it is not sent yet, and will not be, as its caller has given up.
         unsent = (
-            (State.QUEUED, State.FAILED) if not solve.caller_gave_up else (State.QUEUED, State.FAILED, State.RECORDING)
+            (STATES.QUEUED, STATES.FAILED)
+            if not solve.caller_gave_up
+            else (STATES.QUEUED, STATES.FAILED, STATES.RECORDING)
         )
         sent = solve.task_id is not None or solve.state not in unsent
-        if solve.state is State.ABANDONED:
+        if solve.state is STATES.ABANDONED:
             text = "not solved within the timeout; the task was abandoned as on_cancel says, and is polled no more"
         elif solve.task_id is not None:
             text = "not solved within the timeout; the task goes on, and client.wait(error.ticket) continues waiting for it"

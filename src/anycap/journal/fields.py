@@ -13,7 +13,7 @@ from typing import Any
 
 from anycap.credentials import Secret
 from anycap.errors import JournalError
-from anycap.journal.port import RecordKind
+from anycap.journal.port import RECORD_KINDS
 
 TEXT_CHARS_MAX = 16_384
 """Longest text in a record of ours. Page addresses and one-time values are far shorter; an image is not."""
@@ -45,7 +45,7 @@ def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     if not fields:
         return fields
-    untouched = "body" if kind == RecordKind.RESULT else None
+    untouched = "body" if kind == RECORD_KINDS.RESULT else None
     if _is_harmless(fields, untouched):
         return fields
     found: list[tuple[str, str]] = []
@@ -54,7 +54,7 @@ def admitted(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     }
     if not found:
         return fields
-    if kind == RecordKind.INTENT:
+    if kind == RECORD_KINDS.INTENT:
         name, what = found[0]
         raise RecordRefused(
             f"The journal refuses a record whose field {name!r} looks like {what}: such values are never stored. "

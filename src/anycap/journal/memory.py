@@ -13,6 +13,7 @@ from anycap.errors import JournalError
 from anycap.journal.day_book import DayBook
 from anycap.journal.fields import admitted
 from anycap.journal.port import (
+    RECORD_KINDS,
     Budget,
     Capability,
     Claim,
@@ -22,7 +23,6 @@ from anycap.journal.port import (
     Obstacle,
     OverBudget,
     Record,
-    RecordKind,
     SlotClaim,
     SpendClaim,
     TicketClaim,
@@ -142,7 +142,7 @@ class MemoryJournal:
         keep_s = self._settings.keep_s
         lapsed = [(i, kept) for i, kept in self._open.items() if kept.expired(now, keep_s)]
         for ticket_id, kept in lapsed:
-            kept.add(RecordKind.EXPIRED, now, {})
+            kept.add(RECORD_KINDS.EXPIRED, now, {})
             self._close(ticket_id, kept)  # what it cost was counted with its RESULT
         erased = len(lapsed)
         for kept in self._closed_keyed.values():
@@ -176,10 +176,10 @@ class MemoryJournal:
     def _take(self, record: Record, fields: Mapping[str, Any]) -> None:
         ticket_id, kind = record.ticket_id, record.kind
         kept = self._open.get(ticket_id)
-        if kept is not None and kind is not RecordKind.INTENT:  # as nearly always
+        if kept is not None and kind is not RECORD_KINDS.INTENT:  # as nearly always
             was_unfinished = kept.unfinished
             kept.add(kind, record.at, fields)
-            if kind is RecordKind.ACCEPTED:
+            if kind is RECORD_KINDS.ACCEPTED:
                 return
             if was_unfinished and not kept.unfinished:
                 self._days.ended(kept, kind, fields)
@@ -193,9 +193,9 @@ class MemoryJournal:
             if kept.unfinished:
                 self._days.released(kept)
             kept.add(record.kind, record.at, fields)
-        if record.kind is RecordKind.INTENT:
+        if record.kind is RECORD_KINDS.INTENT:
             self._days.reserved(kept)
-        if record.kind is RecordKind.INTENT and kept.key is not None:
+        if record.kind is RECORD_KINDS.INTENT and kept.key is not None:
             of_key = self._of_key.setdefault(kept.key, [])
             if ticket_id in of_key:
                 of_key.remove(ticket_id)

@@ -19,7 +19,7 @@ from attrs import field, frozen
 
 from anycap.results import SpendingLine
 from anycap.tickets import TaskId, TicketState
-from anycap.values import statically_frozen
+from anycap.values import members, statically_frozen
 
 
 class RecordKind(StrEnum):
@@ -44,6 +44,9 @@ class RecordKind(StrEnum):
     def closes(self) -> bool:
         """Whether nothing is left to be done for the ticket after this record."""
         return self in _CLOSING
+
+
+RECORD_KINDS = members(RecordKind)
 
 
 _CLOSING = frozenset({

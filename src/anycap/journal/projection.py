@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anycap.journal.budgets import Reserve, amount_of, day_number
-from anycap.journal.port import Entry, RecordKind
+from anycap.journal.port import RECORD_KINDS, Entry, RecordKind
 from anycap.tickets import TaskId
 
 _POOL_MAX = 1_024
@@ -91,8 +91,8 @@ class TicketProjection:
         self._begin(at, fields)
         if shared:
             self._key = self._key or _SHARED
-        self.kind: RecordKind | str = RecordKind.INTENT
-        if kind != RecordKind.INTENT:
+        self.kind: RecordKind | str = RECORD_KINDS.INTENT
+        if kind != RECORD_KINDS.INTENT:
             self.kind = kind_of(kind)
             self.add(kind, at, fields, first=True)
 
@@ -164,15 +164,15 @@ class TicketProjection:
         A record that comes late (its write had failed, and a later step of the ticket is here already) adds its facts, but
         does not take the ticket back: what is closed stays closed until a new INTENT.
         """
-        if kind == RecordKind.ACCEPTED:
+        if kind == RECORD_KINDS.ACCEPTED:
             self.task_id = fields.get("task_id")
             self.accepted_at = at
-            if first or (self.kind is not RecordKind.RESULT and self.kind not in CLOSING):
-                self.kind = RecordKind.ACCEPTED
+            if first or (self.kind is not RECORD_KINDS.RESULT and self.kind not in CLOSING):
+                self.kind = RECORD_KINDS.ACCEPTED
             return
-        if kind == RecordKind.INTENT:
+        if kind == RECORD_KINDS.INTENT:
             self._begin(at, fields)
-            self.kind = RecordKind.INTENT
+            self.kind = RECORD_KINDS.INTENT
             return
         known = _BY_NAME.get(kind)
         if known is None:
@@ -184,13 +184,13 @@ class TicketProjection:
             self._facts(after, fields)
         if not first and self.kind in CLOSING and known not in CLOSING:
             return
-        if known is RecordKind.RESULT:
+        if known is RECORD_KINDS.RESULT:
             after.result = fields.get("body")
             after.result_at = after.ended_at = at
             after.expires_at = fields.get("expires_at")
         elif known in CLOSING:
             self._close(after, known, at, fields)
-        elif not first and self.kind is RecordKind.RESULT:
+        elif not first and self.kind is RECORD_KINDS.RESULT:
             return
         self.kind = known
 
@@ -211,15 +211,15 @@ class TicketProjection:
             after.ended_at = at
         if after.closed_at is None or self.kind not in CLOSING:
             after.closed_at = at
-        if kind is RecordKind.REPORTED:
+        if kind is RECORD_KINDS.REPORTED:
             after.reported = True
-        elif kind is RecordKind.SETTLED and "charged" not in fields:
+        elif kind is RECORD_KINDS.SETTLED and "charged" not in fields:
             after.charged = "yes" if fields.get("as") == "charged" else "no"
 
     def expired(self, now: float, keep_s: float) -> bool:
         """Whether a solution is here whose validity is over (`keep_s` after it came, when nobody states one)."""
         after = self._after
-        if after is None or (self.kind is not RecordKind.RESULT and after.result is None):
+        if after is None or (self.kind is not RECORD_KINDS.RESULT and after.result is None):
             return False
         end = after.expires_at if after.expires_at is not None else (after.result_at or 0.0) + keep_s
         return end <= now

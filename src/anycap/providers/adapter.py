@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from attrs import evolve
 
-from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.parsed_answer import ANSWER_KINDS, AnswerKind, ParsedAnswer
 from anycap.errors import ConfigurationError, UnsupportedMethod
 from anycap.providers.catalog import Catalog
 from anycap.providers.encode import Prepared, nobody, prepare
@@ -154,11 +154,11 @@ class Adapter:
                 outcome, CREATE_TASK, "JSON whose errorId or status is no value", wait, has_image=has_image
             )
         if solution is not None and (status is None or self._says_ready(status)):
-            return ParsedAnswer(AnswerKind.READY, task_id=task_id, solution=solution, body=body, status=status)
+            return ParsedAnswer(ANSWER_KINDS.READY, task_id=task_id, solution=solution, body=body, status=status)
         if status in self.catalog.failed_statuses and envelope.error_id is not None:
             return self._failed_status(envelope, CREATE_TASK, outcome.status, wait)
         if task_id is not None:
-            return ParsedAnswer(AnswerKind.ACCEPTED, task_id=task_id, body=body, status=status, retry_after_s=wait)
+            return ParsedAnswer(ANSWER_KINDS.ACCEPTED, task_id=task_id, body=body, status=status, retry_after_s=wait)
         if envelope.error_id is None:
             return self._without_json(
                 outcome, CREATE_TASK, "JSON without errorId and taskId", wait, has_image=has_image
@@ -179,7 +179,7 @@ class Adapter:
         envelope = read_envelope(body)
         if envelope.is_error:
             if self._is_progress(envelope):
-                return ParsedAnswer(AnswerKind.PROCESSING, status=envelope.code, retry_after_s=wait)
+                return ParsedAnswer(ANSWER_KINDS.PROCESSING, status=envelope.code, retry_after_s=wait)
             return self._problem(envelope, GET_TASK_RESULT, outcome.status, wait)
         status = read_status(body)
         solution = read_solution(body)
@@ -190,7 +190,7 @@ class Adapter:
         ):
             if solution is None:
                 return self._not_there_yet(body, status, outcome.status, wait)
-            return ParsedAnswer(AnswerKind.READY, solution=solution, body=body, status=status)
+            return ParsedAnswer(ANSWER_KINDS.READY, solution=solution, body=body, status=status)
         if status is None:
             return self._without_json(outcome, GET_TASK_RESULT, "JSON without a status", wait)
         if envelope.error_id is None and status not in self.catalog.processing_statuses:
@@ -202,7 +202,7 @@ class Adapter:
         if plain and status == "processing" and len(outcome.body) <= _REMEMBERED_BYTES_MAX:
             self._processing_body = outcome.body
             return _PROCESSING
-        return ParsedAnswer(AnswerKind.PROCESSING, status=status, retry_after_s=wait)
+        return ParsedAnswer(ANSWER_KINDS.PROCESSING, status=status, retry_after_s=wait)
 
     def of_task(self, parsed: ParsedAnswer, task_id: TaskId | None, kind: str = "") -> ParsedAnswer:
         """The answer to a poll of that task, a challenge of that `kind`, for what it is worth.
@@ -211,7 +211,7 @@ class Adapter:
         may get the right one. With a solution whose value is empty the task is not done yet.
         """
         body = parsed.body
-        if parsed.kind is not AnswerKind.READY or body is None or task_id is None:
+        if parsed.kind is not ANSWER_KINDS.READY or body is None or task_id is None:
             return parsed
         said = read_task_id(body.get("taskId"))
         if said is not None and str(said).strip() != str(task_id).strip():
@@ -223,13 +223,13 @@ class Adapter:
     def of_submit(self, parsed: ParsedAnswer, kind: str) -> ParsedAnswer:
         """The answer to createTask for a challenge of that `kind`; an empty solution in it is none."""
         if (
-            parsed.kind is not AnswerKind.READY
+            parsed.kind is not ANSWER_KINDS.READY
             or parsed.body is None
             or not lacks_value(self.catalog, kind, parsed.body)
         ):
             return parsed
         if parsed.task_id is not None:
-            return evolve(parsed, kind=AnswerKind.ACCEPTED, solution=None)
+            return evolve(parsed, kind=ANSWER_KINDS.ACCEPTED, solution=None)
         what = "the solution is empty, and no task is named"
         return self._lost(what, parsed.http_status, parsed.retry_after_s, Delivery.MAYBE_SENT)
 
@@ -246,7 +246,7 @@ class Adapter:
             return self._problem(envelope, method, outcome.status, wait)
         if envelope.error_id is None and not 200 <= outcome.status <= 299:
             return self._without_json(outcome, method, "JSON that is not the vendor's", wait)
-        return ParsedAnswer(AnswerKind.DONE, body=body, retry_after_s=wait)
+        return ParsedAnswer(ANSWER_KINDS.DONE, body=body, retry_after_s=wait)
 
     def solution(
         self,
@@ -309,7 +309,7 @@ class Adapter:
         self, envelope: Envelope, method: str, http_status: int, wait: float | None, *, task_id: TaskId | None = None
     ) -> ParsedAnswer:
         return ParsedAnswer(
-            AnswerKind.ERROR,
+            ANSWER_KINDS.ERROR,
             task_id=task_id,
             problem=self._as_problem(envelope, http_status, method),
             retry_after_s=wait,
@@ -331,7 +331,7 @@ class Adapter:
         problem = ErrorAnswer(
             row, self.catalog.name, None, envelope.error_id, self.describe(envelope.body), http_status
         )
-        return ParsedAnswer(AnswerKind.ERROR, problem=problem, retry_after_s=wait, status=word, body=envelope.body)
+        return ParsedAnswer(ANSWER_KINDS.ERROR, problem=problem, retry_after_s=wait, status=word, body=envelope.body)
 
     def _own_problem(self, code: Code, meaning: str, status: int | None, title: str | None = None) -> ErrorAnswer:
         return ErrorAnswer(own_row(self.catalog.name, code, meaning), self.catalog.name, None, None, title, status)
@@ -343,7 +343,7 @@ class Adapter:
         where = "" if status is None else f" (HTTP {status})"
         problem = self._own_problem(Code.UNREADABLE_ANSWER, f"The answer cannot be used: {what}{where}.", status, title)
         return ParsedAnswer(
-            AnswerKind.LOST, delivery, problem=problem, failure=failure, retry_after_s=wait, http_status=status
+            ANSWER_KINDS.LOST, delivery, problem=problem, failure=failure, retry_after_s=wait, http_status=status
         )
 
     def _not_there_yet(
@@ -353,7 +353,7 @@ class Adapter:
         meaning = "The vendor calls the task ready, and its solution is empty."
         problem = self._own_problem(Code.UNREADABLE_ANSWER, meaning, http_status)
         return ParsedAnswer(
-            AnswerKind.PROCESSING, problem=problem, body=body, status=status, retry_after_s=wait, lacks_value=True
+            ANSWER_KINDS.PROCESSING, problem=problem, body=body, status=status, retry_after_s=wait, lacks_value=True
         )
 
     def _without_json(
@@ -378,7 +378,9 @@ class Adapter:
     ) -> ParsedAnswer:  # fmt: skip
         title = None if unread is None else unread.title
         if 300 <= status <= 399:
-            return ParsedAnswer(AnswerKind.REDIRECT, location_host=_host(location), http_status=status, failure=failure)
+            return ParsedAnswer(
+                ANSWER_KINDS.REDIRECT, location_host=_host(location), http_status=status, failure=failure
+            )
         if 400 <= status <= 499:
             code = _code_of_4xx(status, has_image)
             if (
@@ -392,7 +394,7 @@ class Adapter:
             meaning = f"The vendor's address answered HTTP {status} with {what}."
             problem = self._own_problem(code, meaning, status, title)
             return ParsedAnswer(
-                AnswerKind.ERROR, problem=problem, failure=failure, retry_after_s=wait, http_status=status
+                ANSWER_KINDS.ERROR, problem=problem, failure=failure, retry_after_s=wait, http_status=status
             )
         meant = self.bare_status(method, status)
         if meant is not None:
@@ -406,7 +408,7 @@ class Adapter:
             delivery = failure.delivery
             if delivery is Delivery.ANSWERED and method == CREATE_TASK:
                 delivery = Delivery.MAYBE_SENT
-            return ParsedAnswer(AnswerKind.LOST, delivery, failure=failure, http_status=failure.status)
+            return ParsedAnswer(ANSWER_KINDS.LOST, delivery, failure=failure, http_status=failure.status)
         return self._by_status(
             failure.status, method, "a broken body", None, None, has_image=has_image, failure=failure
         )

@@ -152,9 +152,10 @@ def _parse(text: str, values_max: int) -> dict[str, Any] | Unreadable:
     if end != len(inner):
         return _not_json(text)
     if type(value) is dict:
-        get = value.get
-        is_null = get("errorId", 0) is None or get("errorCode", 0) is None or get("taskId", 0) is None
-        if is_null and any(get(name, 0) is None and number.search(inner) for name, number in _DECISIVE.items()):
+        # Most answers hold no null at all.
+        if None in value.values() and any(
+            value.get(name, 0) is None and number.search(inner) for name, number in _DECISIVE.items()
+        ):
             return Unreadable(Flaw.NUMBER, "errorId, errorCode or taskId is a number out of all bounds")
         return _without_surrogates(value) if "\\" in text and "\\u" in text else value
     if type(value) is _Torn:

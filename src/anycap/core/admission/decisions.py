@@ -11,6 +11,7 @@ from enum import StrEnum
 from attrs import frozen
 
 from anycap.taxonomy import Code, ErrorAnswer
+from anycap.values import members
 
 UNTIL_AN_ANSWER = math.inf
 """`Deferred.until` where only an answer, the end of a task or the user can release; any other value is a time of the clock."""
@@ -92,6 +93,9 @@ class RequestKind(StrEnum):
     SUBMIT = "submit"
     POLL = "poll"
     CALL = "call"
+
+
+REQUEST_KINDS = members(RequestKind)
 
 
 @frozen

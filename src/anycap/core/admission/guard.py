@@ -28,6 +28,7 @@ from anycap.core.admission.decisions import (
     CALL_WINDOW_FULL,
     MAX_IN_FLIGHT_REACHED,
     POLL_WINDOW_FULL,
+    REQUEST_KINDS,
     SUBMIT_WINDOW_FULL,
     TASK_TYPE_FULL,
     UNTIL_AN_ANSWER,
@@ -44,7 +45,7 @@ from anycap.core.admission.neighbours import KeyGate
 from anycap.core.admission.open_breakers import OpenBreakers, problem_of
 from anycap.core.admission.retry_budget import RetryBudget
 from anycap.core.admission.windows import SlowStart, TaskWindow
-from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
+from anycap.core.parsed_answer import ANSWER_KINDS, AnswerKind, ParsedAnswer
 from anycap.core.vendor_limits import BanRule
 from anycap.settings import REQUESTS_MAX, GuardSettings, RetrySettings
 from anycap.taxonomy import Code, ErrorAnswer, Scope
@@ -142,7 +143,7 @@ class Guard:
         if self._address.neighbours is not None:
             self._address.neighbours.look(now)
         if self._own_stops or self._stops_of_address:
-            stopped = self._stopped(now, RequestKind.SUBMIT, task_type)
+            stopped = self._stopped(now, REQUEST_KINDS.SUBMIT, task_type)
             if stopped is not None:
                 return stopped
         if proxy is not None:
@@ -169,7 +170,7 @@ class Guard:
             if until > now:
                 return Deferred(until, Limit.RETRY_BUDGET, maybe_sooner=True)
         if self.key_gate is not None and not self.key_gate.is_open:
-            return self._key_held(self.key_gate, now, RequestKind.SUBMIT, task_type) or ADMITTED
+            return self._key_held(self.key_gate, now, REQUEST_KINDS.SUBMIT, task_type) or ADMITTED
         return ADMITTED
 
     def may_repeat(self, now: float) -> bool:
@@ -186,7 +187,7 @@ class Guard:
             self._budget.spend(now)
         for rule in self._submit_rules:
             rule.sent(submit=True)
-        self._sent(now, RequestKind.SUBMIT, task_type)
+        self._sent(now, REQUEST_KINDS.SUBMIT, task_type)
         if proxy is not None:
             self.breakers.sent_through(now, proxy)
 
@@ -205,7 +206,7 @@ class Guard:
         unfinished, own_unfinished = self._tasks, own.tasks
         self._submits -= 1
         own.submits -= 1
-        accepted = parsed.kind is AnswerKind.ACCEPTED or parsed.kind is AnswerKind.READY
+        accepted = parsed.kind is ANSWER_KINDS.ACCEPTED or parsed.kind is ANSWER_KINDS.READY
         if accepted or parsed.keeps_task:
             self._tasks += 1
             own.tasks += 1
@@ -215,7 +216,7 @@ class Guard:
             own.window.accepted(now)
         if first:
             self._budget.earn()
-        opened = self._answered(now, RequestKind.SUBMIT, task_type, self._submit_rules, parsed, proxy)
+        opened = self._answered(now, REQUEST_KINDS.SUBMIT, task_type, self._submit_rules, parsed, proxy)
         if opened is not None:
             # One step back for each time the vendor is full, however many requests were told so.
             if self.fleet is not None:
@@ -233,8 +234,8 @@ class Guard:
         self._of(task_type).submits -= 1
         for rule in self._submit_rules:
             rule.unsent(submit=True)
-        self._address.in_flight[RequestKind.SUBMIT] -= 1
-        self.breakers.not_sent(RequestKind.SUBMIT, task_type)
+        self._address.in_flight[REQUEST_KINDS.SUBMIT] -= 1
+        self.breakers.not_sent(REQUEST_KINDS.SUBMIT, task_type)
         if self.key_gate is not None:
             self.key_gate.not_sent()
 
@@ -260,7 +261,7 @@ class Guard:
         if self._address.neighbours is not None:
             self._address.neighbours.look(now)
         if self._own_stops or self._stops_of_address:
-            stopped = self._stopped(now, RequestKind.POLL, task_type)
+            stopped = self._stopped(now, REQUEST_KINDS.POLL, task_type)
             if stopped is not None:
                 return stopped
         if self._polls >= self._ask_window.size:
@@ -269,22 +270,22 @@ class Guard:
             if not rule.admits(now, submit=False, stale=stale):
                 return rule.deferral(now, own_in_flight=self._polls > 0)
         if self.key_gate is not None and not self.key_gate.is_open:
-            return self._key_held(self.key_gate, now, RequestKind.POLL, task_type) or ADMITTED
+            return self._key_held(self.key_gate, now, REQUEST_KINDS.POLL, task_type) or ADMITTED
         return ADMITTED
 
     def poll_sent(self, now: float, task_type: str, *, stale: bool = False) -> None:
         self._polls += 1
         for rule in self._poll_rules:
             rule.sent(submit=False, stale=stale)
-        self._sent(now, RequestKind.POLL, task_type)
+        self._sent(now, REQUEST_KINDS.POLL, task_type)
 
     def poll_answered(
         self, now: float, task_type: str, parsed: ParsedAnswer, proxy: str | None = None, *, stale: bool = False
     ) -> None:
         """The poll came to `parsed`; `proxy` is the task's (it may be what failed), `stale` as it was sent."""
         self._polls -= 1
-        self._answered(now, RequestKind.POLL, task_type, self._poll_rules, parsed, proxy, stale=stale)
-        if proxy is not None and parsed.kind is AnswerKind.READY:
+        self._answered(now, REQUEST_KINDS.POLL, task_type, self._poll_rules, parsed, proxy, stale=stale)
+        if proxy is not None and parsed.kind is ANSWER_KINDS.READY:
             self.breakers.proxy_worked(proxy)
 
     # -- other methods
@@ -294,7 +295,7 @@ class Guard:
         if self._address.neighbours is not None:
             self._address.neighbours.look(now)
         if self._own_stops or self._stops_of_address:
-            stopped = self._stopped(now, RequestKind.CALL, method)
+            stopped = self._stopped(now, REQUEST_KINDS.CALL, method)
             if stopped is not None:
                 return stopped
         if self._calls >= self._ask_window.size:
@@ -303,7 +304,7 @@ class Guard:
             if rule.covers(method) and not rule.admits(now, submit=False):
                 return rule.deferral(now, own_in_flight=self._calls > 0)
         if method == BALANCE_METHOD and self.key_gate is not None and not self.key_gate.is_open:
-            return self._key_held(self.key_gate, now, RequestKind.CALL, method) or ADMITTED
+            return self._key_held(self.key_gate, now, REQUEST_KINDS.CALL, method) or ADMITTED
         return ADMITTED
 
     def call_sent(self, now: float, method: str) -> None:
@@ -311,12 +312,12 @@ class Guard:
         for rule in self._rules:
             if rule.covers(method):
                 rule.sent(submit=False)
-        self._sent(now, RequestKind.CALL, method)
+        self._sent(now, REQUEST_KINDS.CALL, method)
 
     def call_answered(self, now: float, method: str, parsed: ParsedAnswer) -> None:
         self._calls -= 1
         rules = tuple(rule for rule in self._rules if rule.covers(method))
-        self._answered(now, RequestKind.CALL, method, rules, parsed, None)
+        self._answered(now, REQUEST_KINDS.CALL, method, rules, parsed, None)
 
     def probe_sent(self, now: float, method: str) -> None:
         """The probe that a `Deferred` named was sent: a call like any other, whose answer decides about the stop."""
@@ -451,14 +452,14 @@ class Guard:
         if not isinstance(held, ErrorAnswer):
             return held
         # Another process was told so: it holds here as if we had asked.
-        answer = ParsedAnswer(AnswerKind.ERROR, problem=held)
-        self.breakers.open_for(now, RequestKind.SUBMIT, name, answer, None, old_key=False)
+        answer = ParsedAnswer(ANSWER_KINDS.ERROR, problem=held)
+        self.breakers.open_for(now, REQUEST_KINDS.SUBMIT, name, answer, None, old_key=False)
         return self._stopped(now, action, name) if self._own_stops or self._stops_of_address else None
 
     def _stopped(self, now: float, action: RequestKind, name: str) -> Deferred | None:
         """The deferral of the strictest stop; where it wants a probe that is itself held, without the probe."""
         stopped = self.breakers.check(now, action, name)
-        if stopped is None or stopped.probe is None or (action is RequestKind.CALL and name == stopped.probe):
+        if stopped is None or stopped.probe is None or (action is REQUEST_KINDS.CALL and name == stopped.probe):
             return stopped
         held = self.admit_call(now, stopped.probe)
         if isinstance(held, Deferred):
@@ -483,12 +484,12 @@ class Guard:
         stale: bool = False,
     ) -> CircuitBreaker | None:
         """Count and judge an answer; the account's breaker that it opened or lengthened, if any."""
-        submit = action is RequestKind.SUBMIT
+        submit = action is REQUEST_KINDS.SUBMIT
         self._address.in_flight[action] -= 1
         if (
             self.key_gate is not None
             and not self._with_old_key
-            and (name == BALANCE_METHOD or action is not RequestKind.CALL)
+            and (name == BALANCE_METHOD or action is not REQUEST_KINDS.CALL)
         ):
             self.key_gate.answered(now, parsed)
         if (
@@ -510,7 +511,7 @@ class Guard:
             for rule in rules:
                 rule.unsent(submit=submit, stale=stale)
         else:
-            lost = parsed.kind is AnswerKind.LOST
+            lost = parsed.kind is ANSWER_KINDS.LOST
             for rule in rules:
                 rule.answered(now, submit=submit, problem=problem, lost=lost, stale=stale)
         old_key, self._with_old_key = self._with_old_key > 0, max(0, self._with_old_key - 1)

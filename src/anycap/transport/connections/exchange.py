@@ -85,8 +85,11 @@ def plain_answer(received: bytes, bytes_max: int) -> tuple[Answer, float | None]
         Answer(
             200,
             body,
-            date=None if date is None else date.rstrip()[:HEADER_CHARS_MAX].decode(),
-            content_type=None if content_type is None else content_type[1][:HEADER_CHARS_MAX].decode(),
+            None,
+            None,
+            None if date is None else date.rstrip()[:HEADER_CHARS_MAX].decode(),
+            False,
+            None if content_type is None else content_type[1][:HEADER_CHARS_MAX].decode(),
         ),
         None if keep_alive is None else announced_s(keep_alive.decode()),
     )
