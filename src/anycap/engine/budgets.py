@@ -29,7 +29,7 @@ class Budgets:
         self._rates = rates
         self._of: dict[str, Budget] = {}
         self.ahead_s: Callable[[], float] = lambda: 0.0
-        """How far the clock by which days begin and end is ahead of this machine's."""
+        """How far the clock by which days begin and end is ahead of this machine's: `by_days_clock`."""
         # By account: why it is passed over, and the second of that clock from which it is asked again.
         self._used_up: dict[str, tuple[OverBudget, float]] = {}
         # By account: unfinished tasks of unknown price, with the day of each.
@@ -64,6 +64,10 @@ class Budgets:
                     "what a unit of each is worth: Client(rates={...})"
                 )
 
+    def by_days_clock(self, wall: float) -> float:
+        """A second of this machine's wall clock, by the clock by which days begin and end: a fleet's is its server's."""
+        return wall + self.ahead_s()
+
     def of(self, account: str) -> Budget | None:
         """The limits that a task of this account has to fit into; None: none."""
         return self._of.get(account)
@@ -76,27 +80,27 @@ class Budgets:
         if found is None:
             return None
         over, until = found
-        return over if wall + self.ahead_s() < until else None
+        return over if self.by_days_clock(wall) < until else None
 
     def teaches(self, account: str, wall: float) -> bool:
         """Whether a task of unknown price of this account is unfinished: the next one waits for what it costs."""
         unpriced = self._unpriced.get(account)
         if not unpriced or account not in self._of:
             return False
-        today = day_number(wall + self.ahead_s())
+        today = day_number(self.by_days_clock(wall))
         return any(day == today for day in unpriced.values())
 
     def admitted(self, solve: Solve, wall: float) -> None:
         """The journal holds its INTENT."""
         if solve.price is None:
-            self._unpriced.setdefault(solve.account, {})[solve.id] = day_number(wall + self.ahead_s())
+            self._unpriced.setdefault(solve.account, {})[solve.id] = day_number(self.by_days_clock(wall))
 
     def refused(self, account: str, over: OverBudget, wall: float) -> BudgetError:
         """The journal found no room for a task of this account: the error for its caller."""
-        wall += self.ahead_s()
+        now = self.by_days_clock(wall)
         if over.account is not None:
-            self._used_up[account] = (over, min(wall + RECHECK_S, next_day(wall).timestamp()))
-        return budget_error(over, wall)
+            self._used_up[account] = (over, min(now + RECHECK_S, next_day(now).timestamp()))
+        return budget_error(over, now)
 
     # -- after
 

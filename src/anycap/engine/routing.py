@@ -168,7 +168,7 @@ class Router:
         wall = self._wall()
         over = self.budgets.passed_over(first, wall)
         assert over is not None  # noqa: S101 - just looked at
-        return budget_error(over, wall + self.budgets.ahead_s())
+        return budget_error(over, self.budgets.by_days_clock(wall))
 
     def _leave_out_too_dear(self, journey: Journey) -> None:
         """Take accounts off the route where a task costs more than what is left of `max_cost`.
