@@ -122,6 +122,24 @@ def test_without_a_provider_every_vendor_that_knows_the_code_is_shown(capsys: py
     assert {row["code"] for row in said} == {"no_funds"}
 
 
+def test_vendors_that_say_the_same_of_a_code_are_shown_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["errors", "explain", "ERROR_NO_SLOT_AVAILABLE"]) == 0
+    parts = capsys.readouterr().out.split("\n\n")
+    heads = [" ".join(part[: part.index("\n  shared code")].split()) for part in parts]
+    assert heads == [
+        "ERROR_NO_SLOT_AVAILABLE at anti-captcha",
+        "ERROR_NO_SLOT_AVAILABLE at capmonster",
+        "ERROR_NO_SLOT_AVAILABLE at yescaptcha",
+        "ERROR_NO_SLOT_AVAILABLE at ezcaptcha",
+        "ERROR_NO_SLOT_AVAILABLE at 2captcha and rucaptcha",
+        "ERROR_NO_SLOT_AVAILABLE at nextcaptcha, compatible, compatible-capmonster and compatible-yescaptcha",
+    ]
+    sources = ("https://nextcaptcha.com/", "https://anti-captcha.com/", "https://docs.capmonster.cloud",
+               "https://yescaptcha.atlassian.net/")  # fmt: skip
+    assert all(source in parts[-1] for source in sources)
+    assert parts[-2].count("https://2captcha.com/api-docs/limits") == 1
+
+
 def test_one_of_our_own_codes_lists_the_vendors_codes_that_map_to_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["errors", "explain", "no_funds", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

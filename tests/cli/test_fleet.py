@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -72,18 +73,21 @@ def test_what_a_fleet_looks_like(valkey: Valkey, command: Callable[..., tuple[in
     asyncio.run(fill(valkey, name))
     code, out, err = command("fleet", "--shared", valkey.url, "--namespace", name)
     assert (code, err) == (0, "")
-    assert max(map(len, out.splitlines())) <= 80
+    assert [line for line in out.splitlines() if len(line) > 80 and "://" not in line] == []
     assert out.startswith(f"namespace {name} at {valkey.url}/0: 1 member, 2 open tickets\n")
     lines = [line.split() for line in out.splitlines()]
     (works,) = [line for line in lines if "left" in line]
     (dead,) = [line for line in lines if "over" in line]
     assert works[-4:] == ["0", "1", "0", "0"]
     assert dead[-4:] == ["0", "0", "0", "1"]  # killed in the middle: nobody knows
-    assert "anycap tickets settle --shared" in out
+    settle = f"anycap tickets --shared {valkey.url} --namespace {name} settle"
+    assert f"  {settle} ID --lost" in out.splitlines()
+    assert command(*settle.split()[1:], "t2", "--lost")[0] == 0  # what it names is where the ticket is
     (funds,) = [line for line in out.splitlines() if " no_funds " in line]
     assert "account" in funds and "in 3 min" in funds
     (dry,) = [line for line in out.splitlines() if " no_workers " in line]
     assert "ImageToText" in dry and "when you mend it" in dry and works[0] in dry
+    assert "of -: no such limit of the vendor's was met" in out  # that of the task type was
     assert "no_funds: api.anti-captcha.com says ERROR_ZERO_BALANCE" in out
     assert "\x1b" not in out  # the vendor's words reach no terminal as commands
     assert ["main", "0", "0", "0.002", "USD"] in lines  # nothing is spent yet
@@ -145,6 +149,53 @@ def test_the_tickets_of_a_fleet_are_listed_shown_and_settled(
         assert "is for a file" in err
 
 
+@pytest.mark.parametrize(
+    ("ends_in_s", "probed", "said"),
+    [
+        (200.0, False, "in 3 min"),
+        (0.0, False, "a probe is due"),
+        (0.0, True, "with a probe"),
+        (None, True, "when you mend it"),
+    ],
+)
+def test_when_a_stop_ends(
+    valkey: Valkey, command: Callable[..., tuple[int, str, str]], ends_in_s: float | None, probed: bool, said: str
+) -> None:
+    name = namespace()
+
+    async def scene() -> None:
+        journal = member(valkey.url, name)
+        await journal.open()
+        stop = json.dumps({"name": None, "blocks": ["submit"], "code": "no_funds"})
+        probes = [LimitReport(ReportKind.PROBE, "no_funds")] if probed else []
+        opened = LimitReport(ReportKind.OPENED, "no_funds", ends_in_s, stop)
+        await ValkeyLimits(journal.store).exchange(LIMITED, [opened, *probes])
+        await gone(journal)
+
+    asyncio.run(scene())
+    _, out, _ = command("fleet", "--shared", valkey.url, "--namespace", name)
+    (line,) = [line for line in out.splitlines() if line.startswith("anti-captcha  account ")]
+    assert said in line
+    assert (re.search(r"[0-9a-f]{8}$", line) is not None) is probed
+
+
+def test_unfinished_tasks_of_unknown_price_are_not_taken_for_free(
+    valkey: Valkey, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    name = namespace()
+
+    async def scene() -> None:
+        journal = member(valkey.url, name)
+        await journal.open()
+        await journal.write([record(K.INTENT, "t1", time.time(), currency="USD"), record(K.ACCEPTED, "t1", task_id=7)])
+        await gone(journal)
+
+    asyncio.run(scene())
+    _, out, _ = command("fleet", "--shared", valkey.url, "--namespace", name)
+    assert ["main", "0", "0", "0", "USD"] in [line.split() for line in out.splitlines()]
+    assert "reserved 0: what unfinished tasks cost is known when they end" in out
+
+
 def test_a_namespace_that_nobody_uses(valkey: Valkey, command: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = command("fleet", "--shared", valkey.url, "--namespace", namespace())
     assert code == 0
@@ -163,7 +214,8 @@ def test_tickets_that_are_nobodys(valkey: Valkey, command: Callable[..., tuple[i
     asyncio.run(scene())
     _, out, _ = command("fleet", "--shared", valkey.url, "--namespace", name)
     assert ["nobody", "0", "1", "0", "0"] in [line.split() for line in out.splitlines()]
-    assert "polled on as soon as a client opens" in out
+    assert "the next client that opens takes the open tickets over" in out
+    assert "reserved 0" not in out  # it holds back nothing, as it has no price and no currency
     assert "no account is stopped or paused" in out
 
 

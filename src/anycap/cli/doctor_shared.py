@@ -128,7 +128,7 @@ def _text(found: Mapping[str, Any]) -> str:
     clock, round_trip, write = found.get("clock"), found.get("round_trip_ms"), found.get("write_ms")
     if clock is not None:
         verdict = "fine" if clock["fine"] else "set the clocks: times on tickets will mislead"
-        lines.append(f"  clock    {clock['ahead_s']:+.1f} s against the server's, {verdict}")
+        lines.append(f"  clock    {round(clock['ahead_s'], 1) + 0.0:+.1f} s against the server's, {verdict}")
     if round_trip is not None:
         lines.append(f"  answers  in {round_trip['median']:.2g} ms, the slowest in {round_trip['max']:.2g} ms")
     if write is not None:

@@ -89,7 +89,7 @@ def _explain_one(code: str, provider: str | None, output: Output) -> int:
 
     if provider is not None:
         row = explain(provider, code)
-        output.result(row_fields(row, provider, code), _row_text(row, provider, code))
+        output.result(row_fields(row, provider, code), _row_text([(provider, row)], code))
         if not row.known:
             output.say(f"anycap: the catalog of {provider} does not list {code}; this is the fall-back", "yellow")
         return OK
@@ -102,7 +102,7 @@ def _explain_one(code: str, provider: str | None, output: Output) -> int:
         raise ConfigurationError(f"no vendor's catalog lists {code}.{hint}")
     output.result(
         [row_fields(row, name, code) for name, row in found],
-        "\n\n".join(_row_text(row, name, code) for name, row in found),
+        "\n\n".join(_row_text(alike, code) for alike in _folded(found)),
     )
     return OK
 
@@ -147,10 +147,20 @@ def _vendor_codes() -> set[str]:
     return {code for name in names() for code in get(name).catalog.errors}
 
 
-def _row_text(row: ErrorRow, provider: str, code: str) -> str:
+def _folded(found: list[tuple[str, ErrorRow]]) -> list[list[tuple[str, ErrorRow]]]:
+    """Vendors whose catalogs say the same of a code, together: those of one family mostly do, each with its own source."""
+    alike: dict[tuple[object, ...], list[tuple[str, ErrorRow]]] = {}
+    for name, row in found:
+        alike.setdefault(tuple(getattr(row, key) for key in KEYS if key != "source"), []).append((name, row))
+    return list(alike.values())
+
+
+def _row_text(alike: list[tuple[str, ErrorRow]], code: str) -> str:
+    names = [name for name, _ in alike]
+    row = alike[0][1]
     wait = "nobody says" if row.retry_after is None else f"{row.retry_after:g} s"
     return "\n".join([
-        f"{code} at {provider}",
+        *textwrap.wrap(f"{code} at {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}", 80),
         *_paragraph("shared code", f"{row.code} ({CODES[row.code].meaning})"),
         f"  category     {row.category}",
         f"  what helps   {_HELPS[str(row.retry)]}",
@@ -159,8 +169,8 @@ def _row_text(row: ErrorRow, provider: str, code: str) -> str:
         f"  charged      {row.charged}",
         *_paragraph("meaning", row.meaning),
         *_paragraph("what to do", row.action),
-        *_paragraph("source", row.source),
-        *_paragraph("link", _link(row, provider, code)),
+        *_paragraph("source", "; ".join(dict.fromkeys(row.source for _, row in alike))),
+        *_paragraph("link", _link(row, names[0], code)),
     ])  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from anycap.cli.exits import OK, exit_code
 from anycap.cli.output import Output, jsonable, table
-from anycap.cli.shared import add_shared_options, read_shared
+from anycap.cli.shared import DEFAULTS, add_shared_options, read_shared
 from anycap.cli.spending import spending_text
 from anycap.errors import AnycapError
 
@@ -39,7 +39,10 @@ def run(options: argparse.Namespace) -> int:
     except AnycapError as error:
         output.error(error)
         return exit_code(error)
-    output.result({"server": shared.url, "open_tickets": status.tickets(), **jsonable(status)}, _text(shared, status))
+    where = "--shared" + (f" {options.shared}" if options.shared else "")
+    where += f" --namespace {shared.namespace}" if shared.namespace != DEFAULTS["namespace"] else ""
+    text = _text(shared, status, where)
+    output.result({"server": shared.url, "open_tickets": status.tickets(), **jsonable(status)}, text)
     return OK
 
 
@@ -50,7 +53,7 @@ async def _look(shared: Shared) -> FleetStatus:
         return await read_status(link, shared.namespace)
 
 
-def _text(shared: Shared, status: FleetStatus) -> str:
+def _text(shared: Shared, status: FleetStatus, where: str) -> str:
     total = sum(status.tickets().values())
     alive = sum(member.alive for member in status.members)
     head = f"namespace {status.namespace} at {shared.url}"
@@ -60,21 +63,24 @@ def _text(shared: Shared, status: FleetStatus) -> str:
     if status.truce_s:
         parts.append(f"The server was away: no member is taken for dead for another {_seconds(status.truce_s)}.")
     if status.members or any(status.unowned.values()):
-        parts.append(_members(status))
+        parts.append(_members(status, where))
     if status.accounts:
         parts.append(_accounts(status.accounts))
     names = {member.owner: _name(member.host, member.process, member.owner) for member in status.members}
     stops = [(account, stop) for account in status.accounts for stop in account.stops]
     parts.append(_stops(stops, names) if stops else "no account is stopped or paused")
     if status.spending:
-        parts.append("today (UTC):\n" + spending_text(status.spending, ("account",)))
+        text = "today (UTC):\n" + spending_text(status.spending, ("account",))
+        if total and not any(line.reserved for line in status.spending):
+            text += "\n\nreserved 0: what unfinished tasks cost is known when they end"
+        parts.append(text)
     bad = list(_bad_answers(status.accounts))
     if bad:
         parts.append(table(("account", "ban rule", "bad answers", "the last"), bad, right=(2,)))
     return "\n\n".join(parts)
 
 
-def _members(status: FleetStatus) -> str:
+def _members(status: FleetStatus, where: str) -> str:
     from anycap.shared.status import STATES
 
     rows = []
@@ -87,9 +93,10 @@ def _members(status: FleetStatus) -> str:
     head = ("member", "lease", *(state.replace("_", " ") for state in STATES))
     text = table(head, rows, right=(2, 3, 4, 5))
     if not any(member.alive for member in status.members) and any(status.tickets().values()):
-        text += "\n\nNo member is alive: open tickets are polled on as soon as a client opens."
+        text += "\n\nNo member is alive: the next client that opens takes the open tickets over."
     if status.tickets()["in_doubt"]:
-        text += "\n\nin doubt: look at the vendor's dashboard, then: anycap tickets settle --shared"
+        text += "\n\nin doubt: look at the vendor's dashboard, then settle each as lost or charged:"
+        text += f"\n  anycap tickets {where} settle ID --lost"
     return text
 
 
@@ -110,7 +117,7 @@ def _accounts(accounts: Sequence[AccountStatus]) -> str:
     head = ("account", "vendor", "slots", "of", "submitting", "of")
     text = table(head, rows, right=(2, 3, 4, 5))
     if any(account.task_window is None for account in accounts):
-        text += "\n\nof -: the vendor was never full; max_in_flight of the clients holds"
+        text += "\n\nof -: no such limit of the vendor's was met; max_in_flight of the clients holds"
     return text
 
 
@@ -146,7 +153,9 @@ def _lease(left_s: float) -> str:
 def _end(stop: StopStatus) -> str:
     if stop.ends_in_s is None:
         return "when you mend it"
-    return f"in {_seconds(stop.ends_in_s)}" if stop.ends_in_s > 0 else "a probe is due"
+    if stop.ends_in_s > 0:
+        return f"in {_seconds(stop.ends_in_s)}"
+    return "a probe is due" if stop.probed_by is None else "with a probe"
 
 
 def _window(size: float | None) -> str:
