@@ -24,6 +24,7 @@ from anycap.core.admission.guard import AddressGuard
 from anycap.core.idempotency import hash_of_key
 from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession
+from anycap.engine.actions import wake_callers
 from anycap.engine.budgets import Budgets
 from anycap.engine.engine import Engine
 from anycap.engine.event_log import EventLog
@@ -195,6 +196,7 @@ class Client(VendorMethods):
             resume=self._recovery.resume,
             disown=self._engine.disown,
             slow_down=self._slow_down,
+            wake_callers=wake_callers,
         )
         limits = FleetLimits(ValkeyLimits(journal.store), self._sessions, self._now)
         self._engine.share(fleet, limits)
@@ -206,6 +208,7 @@ class Client(VendorMethods):
         journal.on_emptied = limits.store_lost
         journal.store.member.on_members = limits.members
         journal.on_lost = fleet.lost
+        journal.on_confirmed = fleet.confirmed
         journal.on_orphans = fleet.orphans
         journal.on_recovery = self._store_is_back
 

@@ -119,6 +119,23 @@ async def test_the_answer_to_a_create_task_that_was_on_its_way_is_never_refused(
     await b.aclose()
 
 
+async def test_who_gets_a_ticket_back_so_looks_what_is_its_own_as_it_may_have_given_it_up(valkey: Valkey) -> None:
+    a, b = await two(valkey)
+    looks: list[str] = []
+    a.on_orphans = lambda: looks.append("look")
+    await a.write([record(K.INTENT)])
+    expire(valkey, a)
+    await b.open_entries()
+    assert not await a.still_mine("t1")
+    looks.clear()
+    await a.write([record(K.ACCEPTED, task_id=7)])
+    assert looks == ["look"]
+    await a.write([record(K.INTENT, "t2"), record(K.ACCEPTED, "t2", task_id=8)])
+    assert looks == ["look"]
+    await a.aclose()
+    await b.aclose()
+
+
 async def test_nor_is_the_answer_that_no_task_was_made(valkey: Valkey) -> None:
     a, b = await two(valkey)
     await a.write([record(K.INTENT)])
@@ -221,6 +238,52 @@ async def test_a_claim_of_a_dead_members_ticket_takes_it_and_the_dead_one_learns
     assert await a.still_mine("t2")
     assert not await a.still_mine("t1")
     assert lost == [frozenset({"t1"})]
+    await a.aclose()
+    await b.aclose()
+
+
+async def test_who_is_denied_has_no_lease_until_the_store_has_said_what_is_still_its_own(valkey: Valkey) -> None:
+    a, b = await two(valkey)
+    told: list[object] = []
+    a.on_lost = told.append
+    a.on_confirmed = lambda: told.append("confirmed")
+    await a.write(
+        [record(K.INTENT), record(K.ACCEPTED, task_id=7), record(K.INTENT, "t2"), record(K.ACCEPTED, "t2", task_id=8)]
+    )
+    expire(valkey, a)
+    assert await b.claim([TicketClaim("t1")]) == [None]
+    assert a.has_lease and not a.denied  # nobody has told it
+    async with a._replaying:  # it is slow to ask
+        assert not await a.store.member.renew()
+        assert a.store.member.has_lease  # signed in again
+        assert not a.has_lease and a.denied
+    assert await a.still_mine("t2")
+    assert a.has_lease and not a.denied
+    assert told == [frozenset({"t1"}), "confirmed"]
+    await a.aclose()
+    await b.aclose()
+
+
+async def test_a_write_that_is_refused_denies_all_even_if_nothing_more_is_heard(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await two(valkey)
+    await a.write([record(K.INTENT), record(K.ACCEPTED, task_id=7)])
+    expire(valkey, a)
+    assert len(await b.open_entries()) == 1
+
+    async def silent() -> bool:
+        raise StoreError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(a.store.member, "renew", silent)
+        assert a.has_lease
+        with pytest.raises(StoreError, match="no answer"):
+            await a.write([record(K.RESULT, body=BODY)])
+        assert a.denied and not a.has_lease
+    with pytest.raises(Fenced):
+        await a.write([record(K.RESULT, body=BODY)])
+    assert not a.denied and a.has_lease
     await a.aclose()
     await b.aclose()
 
@@ -453,6 +516,62 @@ async def test_a_late_record_does_not_take_a_ticket_from_its_heir_in_a_store_tha
     await b.aclose()
 
 
+async def test_a_store_that_has_lost_everything_denies_nobody_and_yet_is_asked_what_others_have_told_it(
+    own_valkey: Valkey,
+) -> None:
+    a = member(own_valkey.url, "n")
+    await a.open()
+    await a.write([record(K.INTENT), record(K.ACCEPTED, task_id=7)])
+    own_valkey.ask("FLUSHALL")
+    async with a._replaying:
+        assert not await a.store.member.renew()
+        assert a.store.member.has_lease
+        assert not a.has_lease and not a.denied
+    assert await a.still_mine("t1")
+    assert a.has_lease
+    await a.aclose()
+
+
+async def test_a_single_record_of_a_ticket_that_the_store_has_lost_is_no_ticket(own_valkey: Valkey) -> None:
+    a, b = member(own_valkey.url, "n"), member(own_valkey.url, "n")
+    await a.open()
+    await b.open()
+    await a.write([record(K.INTENT), record(K.ACCEPTED, task_id=7), record(K.RESULT, body=BODY, expires_at=2e9)])
+    own_valkey.ask("FLUSHALL")
+    await b.write([record(K.DELIVERED)])  # it had it from the store
+    assert await b.find("t1") is None
+    with pytest.raises(Fenced):
+        await b.write([record(K.RESULT, body=BODY, expires_at=2e9)])
+    assert await a.still_mine("t1")
+    entry = await b.find("t1")
+    assert entry is not None and (entry.kind, entry.task_id, entry.owner) == ("result", 7, a.store.member.owner)
+    await a.aclose()
+    await b.aclose()
+
+
+async def test_what_ends_while_it_is_read_is_not_told_to_an_empty_store(
+    own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = member(own_valkey.url, "n")
+    await a.open()
+    await a.write([record(K.INTENT), record(K.ACCEPTED, task_id=7), record(K.INTENT, "t2")])
+    read = a._read
+
+    async def slowly(what: str, value: str) -> Any:
+        found = await read(what, value)
+        await a.write([record(K.FAILED)])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(a, "_read", slowly)
+        assert [entry.ticket_id for entry in await a.open_entries()] == ["t2"]
+    own_valkey.ask("FLUSHALL")
+    await a.store.member.renew()
+    assert not await a.still_mine("t1")
+    assert [entry.ticket_id for entry in await a.entries(closed=True)] == ["t2"]
+    await a.aclose()
+
+
 async def test_an_intent_that_was_not_confirmed_is_closed_before_anything_else(own_valkey: Valkey) -> None:
     a = member(own_valkey.url, "n")
     await a.open()
@@ -597,7 +716,7 @@ async def test_an_intent_that_was_never_sent_is_closed_by_its_writer_even_when_o
 ) -> None:
     a, b = await two(valkey)
     await a.write([record(K.INTENT)])
-    a._unconfirmed["t1"] = 1_000_000.0  # as if the answer had been lost: the vendor was not asked
+    a._unconfirmed.add(("t1", 1_000_000.0))  # as if the answer had been lost: the vendor was not asked
     expire(valkey, a)
     await b.store.member.renew()
     assert [entry.ticket_id for entry in await b.open_entries()] == ["t1"]
@@ -611,10 +730,26 @@ async def test_an_intent_that_was_never_sent_is_closed_by_its_writer_even_when_o
     await b.aclose()
 
 
+async def test_nor_is_a_later_intent_of_the_same_ticket_closed(valkey: Valkey) -> None:
+    a = member(valkey.url, namespace())
+    await a.open()
+    a._unconfirmed.add(("t1", 1_000_000.0))
+    await a.write([record(K.INTENT, at=1_000_005.0)])
+    a._unconfirmed.add(("t1", 1_000_000.0))  # another write was on its way, and says it again
+    await a.write([record(K.INTENT, "t2")])
+    entry = await a.find("t1")
+    assert entry is not None and entry.kind == K.INTENT and not entry.closed
+    a._unconfirmed.add(("t1", 1_000_005.0))
+    await a.write([record(K.INTENT, "t3")])
+    entry = await a.find("t1")
+    assert entry is not None and entry.kind == K.NOT_CREATED
+    await a.aclose()
+
+
 async def test_nor_is_one_closed_that_others_know_to_be_sent(valkey: Valkey) -> None:
     a, b = await two(valkey)
     await b.write([record(K.INTENT), record(K.ACCEPTED, task_id=7)])
-    a._unconfirmed["t1"] = 1_000_000.0
+    a._unconfirmed.add(("t1", 1_000_000.0))
     await a.write([record(K.INTENT, "t2")])
     entry = await b.find("t1")
     assert entry is not None and entry.kind == K.ACCEPTED and not entry.closed

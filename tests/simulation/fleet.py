@@ -39,7 +39,7 @@ from tests.simulation.command import Told, explore
 from tests.simulation.fleet_checks import Judge
 from tests.simulation.fleet_plan import POLL_TIMEOUT_S, PRICE, PROVIDER, Arrival, FleetPlan, Trouble, draw
 from tests.simulation.fleet_store import NAMESPACE, Server, SimConnections, SimMember, SimStore
-from tests.simulation.fleet_watch import StoreWatch
+from tests.simulation.fleet_watch import Denial, StoreWatch
 from tests.valkey_server import Valkey
 
 OPEN = frozenset({TicketState.SUBMITTING, TicketState.PENDING, TicketState.SOLVED})
@@ -55,8 +55,8 @@ class Poll:
     life: str
     call: float
     """The number of the latest script, and a half: behind it."""
-    heard_call: int
-    """That of the latest script whose answer the process had."""
+    denials: tuple[Denial, ...]
+    """What the store had told the process."""
     silent: bool
     """Whether the store did not answer it."""
     has_lease: bool
@@ -73,6 +73,18 @@ class Ended:
     what: str
     task_id: Any
     ticket_id: str
+
+
+@frozen
+class HandOut:
+    """A caller has got a solution from this life."""
+
+    at: float
+    life: str
+    call: float
+    denials: tuple[Denial, ...]
+    silent: bool
+    """These as for a poll."""
 
 
 @frozen
@@ -154,8 +166,8 @@ class FleetWorld:
     """By life: when it was killed, or began to close."""
     makers: dict[Any, str] = field(factory=dict)
     """By task: the life that made it."""
-    handed_out: dict[Any, list[tuple[float, str, int]]] = field(factory=lambda: defaultdict(list))
-    """By task: when and by which life its solution was given to a caller, and which script's answer that had heard last."""
+    handed_out: dict[Any, list[HandOut]] = field(factory=lambda: defaultdict(list))
+    """By task: who has given its solution to a caller."""
     late_polls: int = 0
     trace: list[str] = field(factory=list)
     watch: StoreWatch = field(init=False)
@@ -392,13 +404,14 @@ class FleetWorld:
             self.note(f"{member.name} {arrival.page[-2:]}: {error}")
         else:
             what, ticket = "solved", solution.ticket
+        call, denials, silent = self.store.calls + 0.5, tuple(member.denials), member.finds_store_silent
         await member.awake()
         if not member.dead:
             task_id, ticket_id = (None, "") if ticket is None else (ticket.task_id, ticket.id)
             self.note(f"{member.name} {arrival.page[-2:]} {(what, task_id)}")
             now = self.emulator.clock()
             if what == "solved":
-                self.handed_out[task_id].append((now, member.name, member.heard_call))
+                self.handed_out[task_id].append(HandOut(now, member.name, call, denials, silent))
             self.ended[arrival] = Ended(member.name, began, now, what, task_id, ticket_id)
 
     def polled(self, member: SimMember, task_id: Any) -> None:
@@ -406,7 +419,7 @@ class FleetWorld:
         self.note(f"{member.name} polls {task_id}")
         self.polls[task_id].append(
             Poll(
-                self.emulator.clock(), member.name, self.store.calls + 0.5, member.heard_call, member.finds_store_silent,
+                self.emulator.clock(), member.name, self.store.calls + 0.5, tuple(member.denials), member.finds_store_silent,
                 member.has_lease,
             )
         )  # fmt: skip
@@ -423,6 +436,17 @@ class FleetWorld:
         """When the last trouble of this process, or of everybody, was over that had begun by then."""
         ends = [span.end for span in self.spans if span.life in (life, "") and span.start <= until]
         return max(ends, default=-math.inf)
+
+    def calm_within(self, life: str, start: float, end: float) -> Iterator[tuple[float, float]]:
+        """The times between in which neither this process nor everybody was in trouble."""
+        for span in sorted(self.spans, key=lambda span: span.start):
+            if span.life in (life, "") and span.end >= start:
+                if start < span.start:
+                    yield start, min(span.start, end)
+                start = span.end
+            if start >= end:
+                return
+        yield start, end
 
     def is_away(self, life: str, start: float, end: float) -> bool:
         """Whether this process could not tell the store anything at some time between."""
@@ -467,7 +491,9 @@ class FleetWorld:
     async def _wait(self, client: Client, ticket: Ticket) -> None:
         with contextlib.suppress(AnycapError):
             await client.wait(ticket, timeout=600)
-            self.handed_out[ticket.task_id].append((self.emulator.clock(), "sweeper", self.store.calls))
+            self.handed_out[ticket.task_id].append(
+                HandOut(self.emulator.clock(), "sweeper", self.store.calls + 0.5, (), silent=False)
+            )
 
     _found: list[Entry] = field(factory=list)
     _lines: list[SpendingLine] = field(factory=list)

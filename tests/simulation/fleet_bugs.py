@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 from unittest import mock
 
+from anycap.core.admission.fleet import FleetView
 from anycap.engine.fleet import Fleet
+from anycap.engine.notifier import Notifier
+from anycap.errors import JournalError
 from anycap.shared import connections
 from anycap.shared.journal import ValkeyJournal
 from anycap.shared.membership import Membership
@@ -60,7 +64,7 @@ def _unclear_intent_forgotten() -> AbstractContextManager[Any]:
     """An INTENT whose answer was lost stays in the store though nothing was sent for it."""
     made = ValkeyJournal.__init__
 
-    class Forgetful(dict[str, float]):
+    class Forgetful(set[tuple[str, float]]):
         def update(self, *args: Any, **more: Any) -> None:
             return None
 
@@ -106,6 +110,45 @@ def _budget_per_process() -> AbstractContextManager[Any]:
     )
 
 
+def _signed_in_is_owning() -> AbstractContextManager[Any]:
+    """Whoever has signed in again polls on, before it knows what is still its own."""
+    return mock.patch.object(ValkeyJournal, "has_lease", property(lambda self: self.store.member.has_lease))
+
+
+def _polls_though_denied() -> AbstractContextManager[Any]:
+    """Whoever is told that others may have its tickets, and hears no more, takes the store for silent."""
+    return mock.patch.object(ValkeyJournal, "denied", False)
+
+
+def _handed_out_though_denied() -> AbstractContextManager[Any]:
+    return mock.patch.object(Fleet, "may_hand_out", return_value=True)
+
+
+def _found_once_or_never() -> AbstractContextManager[Any]:
+    """What was taken over, in an answer that was lost, is not looked for again."""
+
+    async def keep_watch(self: Fleet, notifier: Notifier) -> None:
+        self._notifier = notifier
+        while True:
+            with suppress(JournalError):
+                await self._resume()
+            await notifier.wait(math.inf)
+
+    return mock.patch.object(Fleet, "keep_watch", keep_watch)
+
+
+def _later_intent_closed() -> AbstractContextManager[Any]:
+    return _in_scripts("if latest_intent_of(", "if false and latest_intent_of(")
+
+
+def _ended_remembered() -> AbstractContextManager[Any]:
+    return mock.patch.object(ValkeyJournal, "_has_ended")
+
+
+def _probe_outlives_the_connection() -> AbstractContextManager[Any]:
+    return mock.patch.object(FleetView, "connection_lost")
+
+
 BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "polls without a lease": _polls_without_a_lease,
     "taken from the living": _taken_from_the_living,
@@ -120,4 +163,11 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "late writes accepted": _late_writes_accepted,
     "stops learned from messages only": _stops_learned_from_messages_only,
     "budget per process": _budget_per_process,
+    "signed in is owning": _signed_in_is_owning,
+    "polls though denied": _polls_though_denied,
+    "handed out though denied": _handed_out_though_denied,
+    "found once or never": _found_once_or_never,
+    "later intent closed": _later_intent_closed,
+    "ended remembered": _ended_remembered,
+    "probe outlives the connection": _probe_outlives_the_connection,
 }

@@ -18,7 +18,8 @@ from anycap.results import SpendingLine
 from tests.simulation.fleet_plan import POLL_TIMEOUT_S, PRICE, Arrival
 
 if TYPE_CHECKING:
-    from tests.simulation.fleet import Ended, FleetWorld, Loss, Poll
+    from tests.simulation.fleet import Ended, FleetWorld, HandOut, Loss, Poll
+    from tests.simulation.fleet_watch import Denial
 
 SILENT_GAP_S = 3.1
 """Between two polls without a lease: twice the usual, which is 1.6 to 3 s here."""
@@ -32,6 +33,11 @@ CALM_S = 20.0
 DROPPED_AFTER_S = 60.0
 """So long after a task is done anti-captcha knows nothing of it any more."""
 DOUBT = ("intent", "in_doubt")
+
+
+def is_denied(denial: Denial, ticket_id: str, lost_call: float) -> bool:
+    """Whether this answer said that the ticket, which this script gave to others, was not its own any more."""
+    return denial.call >= lost_call and (denial.tickets is None or ticket_id in denial.tickets)
 
 
 class Judge:
@@ -133,7 +139,7 @@ class Judge:
         if not known and any(entry.kind in DOUBT for entry in self._by_page[page]):
             return  # `_doubts` asks why
         losses = self._world.losses
-        delivered = [at for at, _, _ in self._world.handed_out[task.id]]
+        delivered = [out.at for out in self._world.handed_out[task.id]]
         if any(at <= loss.until + SLOW_S for loss in losses for at in delivered):
             return  # what was closed is not told again
         knew = {self._world.makers.get(task.id), *(poll.life for poll in self._world.polls.get(task.id, ()))} - {None}
@@ -160,7 +166,10 @@ class Judge:
     # -- polls
 
     def _one_poller(self, task_id: Any, polls: list[Poll]) -> None:
-        """Who has a task is its only poller, but for one poll that was on its way, and while the store is silent."""
+        """Who has a task is its only poller, but for one poll that was on its way, and while the store is silent.
+
+        The first answer that denies it ends that: that the fence is over, or a refused record. Other answers say nothing of it.
+        """
         ticket_id = self._watch.tickets.get(task_id)
         if ticket_id is None:
             if len({poll.life for poll in polls}) > 1:
@@ -168,6 +177,8 @@ class Judge:
             return
         late: Counter[tuple[str, int]] = Counter()
         for poll in polls:
+            if poll.call < self._watch.known_since[task_id] and poll.life == self._world.makers.get(task_id):
+                continue  # whoever has the ticket has it in doubt: nobody else knows the task's id, or can poll
             owner = self._watch.owner_at(ticket_id, poll.call)
             if not owner or owner == poll.life or self._world.over.get(owner, math.inf) <= poll.at:
                 continue
@@ -175,10 +186,10 @@ class Judge:
             if lost_call is None:
                 self._fault(f"task {task_id}: {poll.life} polled what it never had")
                 continue
-            knows = poll.heard_call > lost_call
-            if poll.silent and not knows:
-                continue
-            late[poll.life, lost_call] += 1
+            if any(is_denied(denial, ticket_id, lost_call) and denial.at < poll.at for denial in poll.denials):
+                self._fault(f"task {task_id}: {poll.life} polled at {poll.at:.3f} though the store had denied it")
+            elif not poll.silent:
+                late[poll.life, lost_call] += 1
         self._world.late_polls += late.total()
         for (life, _), count in late.items():
             if count > 1:
@@ -203,31 +214,34 @@ class Judge:
             if page in self._keyed:
                 continue
             for task in tasks:
-                told: dict[str, tuple[float, int]] = {}
-                for at, life, heard_call in self._world.handed_out[task.id]:
-                    told.setdefault(life, (at, heard_call))
-                firm = [life for life, (at, heard) in told.items() if not self._could_not_say(task.id, life, at, heard)]
+                told: dict[str, HandOut] = {}
+                for out in self._world.handed_out[task.id]:
+                    told.setdefault(out.life, out)
+                firm = [life for life, out in told.items() if not self._could_not_say(task.id, out)]
                 if len(firm) > 1:
                     self._fault(f"task {task.id}: handed out by {sorted(told)}")
 
-    def _could_not_say(self, task_id: Any, life: str, at: float, heard_call: int) -> bool:
-        """Whether what it had handed out could not be written.
+    def _could_not_say(self, task_id: Any, out: HandOut) -> bool:
+        """Whether what it had handed out could not be written ("hands results out ... records follow").
 
-        It was killed, or had no calm moment with the store from then on; others had taken over and it could not know; or what
-        it wrote went with a failover.
+        Others had taken it over, and the store was silent to it and had not denied it; or it had no calm moment with the
+        store until others took it over, or it was over itself; or what it wrote went with a failover.
         """
-        over = self._world.over.get(life, math.inf)
-        if life in self._world.killed:
-            return True
+        world, life = self._world, out.life
         if any(
-            loss.failover and loss.since <= at + SLOW_S and at <= loss.until + SLOW_S for loss in self._world.losses
+            loss.failover and loss.since <= out.at + SLOW_S and out.at <= loss.until + SLOW_S for loss in world.losses
         ):
             return True
-        lost_call = self._watch.lost_at(self._watch.tickets.get(task_id, ""), life, math.inf)
-        if lost_call is not None and heard_call <= lost_call:
-            return True
-        troubled = self._world.was_troubled(life, at - CALM_S, over)
-        return troubled and over - self._world.last_trouble(life, over) < CALM_S
+        ticket_id = self._watch.tickets.get(task_id, "")
+        lost_call = self._watch.lost_at(ticket_id, life, out.call)
+        if lost_call is not None:
+            return out.silent and not any(is_denied(denial, ticket_id, lost_call) for denial in out.denials)
+        until = min(self._watch.has_until(ticket_id, life, out.call), world.over.get(life, math.inf))
+        was_calm = not world.was_troubled(life, out.at - CALM_S, out.at)
+        return not any(
+            end - start >= (SLOW_S if start == out.at and was_calm else CALM_S)
+            for start, end in world.calm_within(life, out.at, until)
+        )
 
     # -- what callers got
 

@@ -29,7 +29,7 @@ from anycap.shared.connections import (
 )
 from anycap.shared.names import Names
 from anycap.shared.settings import Shared
-from tests.simulation.fleet_watch import Seen, StoreWatch, server_ms
+from tests.simulation.fleet_watch import Denial, Seen, StoreWatch, server_ms
 from tests.valkey_server import Valkey
 
 if TYPE_CHECKING:
@@ -241,8 +241,8 @@ class SimMember:
         self.stopped = False
         self.heard_at = 0.0
         """When it had the last answer, by the loop's clock."""
-        self.heard_call = 0
-        """The latest script whose answer it has: one that says more than that it has to sign in again."""
+        self.denials: list[Denial] = []
+        """The answers it has that say that something is not its own any more."""
         self.unanswered_at = -1.0
         """When it last had to give up waiting for an answer, or could not ask."""
         self._leased_until = 0.0
@@ -260,6 +260,18 @@ class SimMember:
     def renewed(self, sent: float, lease_s: float) -> None:
         """The server has renewed its lease, which counts from when that was asked, less a fifth."""
         self._leased_until = max(self._leased_until, sent + 0.8 * lease_s)
+
+    def heard(self, call: int, name: str, args: Sequence[Arg], answer: Any) -> None:
+        """An answer has come."""
+        self.heard_at = anyio.current_time()
+        if isinstance(answer, Failed) or name in LOOKS:
+            return
+        # A store that has lost everything answers so, too: it knows nobody's tickets, and denies nothing.
+        emptied = name == "beat" and text_of(answer[1]) != args[6]
+        if answer[0] == b"FENCE" and not emptied:
+            self.denials.append(Denial(self.heard_at, call, None))
+        elif answer[0] == b"OK" and name in ("write", "replay") and answer[1]:
+            self.denials.append(Denial(self.heard_at, call, frozenset(map(text_of, answer[1]))))
 
     @property
     def has_lease(self) -> bool:
@@ -439,9 +451,7 @@ class SimLink:
             return
         if life == self._life:
             box.extend(answers)
-            self.member.heard_at = anyio.current_time()
-            if not isinstance(answers[0], Failed) and answers[0][:1] not in ([b"FENCE"], [b"GENERATION"]):
-                self.member.heard_call = max(self.member.heard_call, call)
+            self.member.heard(call, name, args, answers[0])
         answered.set()
 
     async def _sleep_until(self, way: str) -> None:

@@ -33,6 +33,15 @@ class Change:
 
 
 @frozen
+class Denial:
+    """A process has the answer of a script that says that these tickets are not its own any more, or none needs be (None)."""
+
+    at: float
+    call: int
+    tickets: frozenset[str] | None
+
+
+@frozen
 class Seen:
     """The server's state after a script."""
 
@@ -56,6 +65,8 @@ class StoreWatch:
     changes: dict[str, list[Change]] = field(factory=lambda: defaultdict(list))
     tickets: dict[Any, str] = field(factory=dict)
     """By the vendor's task: its ticket."""
+    known_since: dict[Any, float] = field(factory=dict)
+    """By the vendor's task: the script that told the server of it."""
     begun_by: dict[str, str] = field(factory=dict)
     """By ticket: the life that wrote its latest INTENT."""
     in_doubt: set[str] = field(factory=set)
@@ -65,7 +76,7 @@ class StoreWatch:
     _closed: set[str] = field(factory=set)
     _lines: Counter[str] = field(factory=Counter)
     _leases: dict[str, float] = field(factory=dict)
-    """By life: until when the server has said that it lives."""
+    """By life: until when the server has said that it lives, in milliseconds of its clock, as the two below."""
     _seen_at: float = -math.inf
     _hold_until: float = -math.inf
     _stops: dict[str, tuple[float, str]] = field(factory=dict)
@@ -94,6 +105,11 @@ class StoreWatch:
                 lost = change.call
         return lost if had else None
 
+    def has_until(self, ticket_id: str, life: str, call: float) -> float:
+        """Until when this life had it, which had it after `call`; infinite: to the end."""
+        later = (change.at for change in self.changes.get(ticket_id, ()) if change.call > call and change.life != life)
+        return next(later, math.inf)
+
     def was_taken_from(self, ticket_id: str, life: str) -> bool:
         """Whether this life had it and has ever lost it."""
         changes = self.changes.get(ticket_id, ())
@@ -105,11 +121,11 @@ class StoreWatch:
         """A script has been executed for the member `owner`; it says that it wrote to the tickets `told`."""
         me = self.lives.get(owner, owner)
         if name == "beat":
-            if now - self._seen_at > self.lease_s / 2:
-                self._hold_until = now + self.lease_s
-            self._seen_at = now
+            if server_ms(now) - self._seen_at > self.lease_s * 500:
+                self._hold_until = server_ms(now) + self.lease_s * 1000
+            self._seen_at = server_ms(now)
             if ok:
-                self._leases[me] = now + self.lease_s
+                self._leases[me] = server_ms(now) + self.lease_s * 1000
         if name == "replay":
             self._lines = Counter({ticket_id: len(lines) for ticket_id, lines in seen.lines.items()})
         wrote: dict[str, list[str]] = {}
@@ -117,7 +133,7 @@ class StoreWatch:
             lines = seen.lines[ticket_id]
             wrote[ticket_id] = [json.loads(line)[0] for line in lines[self._lines[ticket_id] :]]
             self._lines[ticket_id] = len(lines)
-            self._wrote(ticket_id, me, wrote[ticket_id], lines)
+            self._wrote(ticket_id, me, wrote[ticket_id], lines, call)
         for ticket_id, owner_id in seen.owners.items():
             life = self.lives.get(owner_id, owner_id)
             before = self.owner(ticket_id)
@@ -134,7 +150,7 @@ class StoreWatch:
             if "intent" in kinds:
                 self._let_go(ticket_id, owner, me, now)
 
-    def _wrote(self, ticket_id: str, me: str, kinds: Sequence[str], lines: Sequence[str]) -> None:
+    def _wrote(self, ticket_id: str, me: str, kinds: Sequence[str], lines: Sequence[str], call: float) -> None:
         before = self.owner(ticket_id)
         foreign = bool(before) and before != me and ticket_id not in self._closed
         known = any(json.loads(line)[0] == "accepted" for line in lines[: len(lines) - len(kinds)])
@@ -146,15 +162,16 @@ class StoreWatch:
                 self.begun_by[ticket_id] = me
             elif kind == "accepted":
                 self.tickets[fields["task_id"]] = ticket_id
+                self.known_since.setdefault(fields["task_id"], call)
                 if foreign:
                     self.in_doubt.add(ticket_id)
             foreign = foreign and kind not in FRESH_LINES
 
     def _took_over(self, ticket_id: str, before: str, life: str, now: float) -> None:
         self.taken_over += 1
-        if now < self._leases.get(before, -math.inf) + self.grace_s:
+        if server_ms(now) < self._leases.get(before, -math.inf) + self.grace_s * 1000:
             self.fault(f"ticket {ticket_id}: {life} took it at {now:.3f} from {before}, whose lease was not over")
-        if now < self._hold_until:
+        if server_ms(now) < self._hold_until:
             self.fault(
                 f"ticket {ticket_id}: {life} took it at {now:.3f} from {before}, which had no lease to come back"
             )

@@ -458,6 +458,10 @@ class AccountScheduler:
             return EVENTS.REJECTED
         return event
 
+    def poll_leaves(self, solve: Solve, now: float) -> None:
+        """A poll that had to wait since it was due leaves now: the next one's gap counts from here."""
+        solve.poll_sent_age_s = now - solve.accepted_mono
+
     def polled(self, solve: Solve, parsed: ParsedAnswer, now: float) -> tuple[Action, ...]:
         """getTaskResult was answered, or was not."""
         solve.poll_ended_age_s = now - solve.accepted_mono

@@ -397,14 +397,17 @@ class Engine:
         caller = self._new_notifier()
         solve.callers = (*solve.callers, caller)
         try:
-            while not is_done(solve, accepted=accepted):
+            while not self._is_done(solve, accepted=accepted):
                 if self.phase is not PHASES.OPEN:
                     self.check_phase(solve.ticket())
                 if not await caller.wait(deadline):
-                    return is_done(solve, accepted=accepted)
+                    return self._is_done(solve, accepted=accepted)
         finally:
             solve.callers = tuple(other for other in solve.callers if other is not caller)
         return True
+
+    def _is_done(self, solve: Solve, *, accepted: bool) -> bool:
+        return is_done(solve, accepted=accepted) and (accepted or self.fleet is None or self.fleet.may_hand_out(solve))
 
     def deliver(self, solve: Solve) -> None:
         """The caller is about to return with the solution; called with no await in between."""

@@ -11,6 +11,8 @@ import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
+import anyio
+
 from anycap.core.machine import State
 from anycap.core.solve import Solve
 from anycap.engine.notifier import Notifier
@@ -22,6 +24,9 @@ logger = logging.getLogger("anycap.shared")
 SILENT_STRETCH = 2.0
 """Without a lease another process may poll the same task: both together stay near the usual rate."""
 
+LOOK_AGAIN_S = 1.0
+"""Between two looks for what others left while the store does not answer."""
+
 _IN_FLIGHT = frozenset({State.QUEUED, State.RECORDING, State.SUBMITTING, State.STORING})
 """Others can only have taken it over in doubt: whoever writes the task's id has it."""
 
@@ -32,6 +37,11 @@ class Lease(Protocol):
     @property
     def has_lease(self) -> bool:
         """Whether nobody can have taken over our tickets."""
+        ...
+
+    @property
+    def denied(self) -> bool:
+        """Whether the store has said that others may have our tickets, and not yet which are still ours."""
         ...
 
     async def still_mine(self, ticket_id: str) -> bool:
@@ -60,12 +70,14 @@ class Fleet:
         resume: Callable[[], Awaitable[object]],
         disown: Callable[[Solve], None],
         slow_down: Callable[[float], None],
+        wake_callers: Callable[[Solve], None],
     ) -> None:
         self._lease = lease
         self._solves = solves
         self._resume = resume
         self._disown = disown
         self._slow_down = slow_down
+        self._wake_callers = wake_callers
         self._slow = False
         self._look = True
         self._notifier: Notifier | None = None
@@ -75,7 +87,8 @@ class Fleet:
     async def may_poll(self, solve: Solve) -> bool:
         """Whether this task is ours to poll. Asked before each poll; costs nothing while the lease holds.
 
-        A store that does not answer forbids nothing: paid results must be fetched, at twice the gap.
+        A store that does not answer forbids nothing: paid results must be fetched, at twice the gap. One that has denied us, and
+        then does not answer, does.
         """
         if self._lease.has_lease:
             if self._slow:
@@ -88,8 +101,12 @@ class Fleet:
             if not self._slow:
                 self._slow = True
                 self._slow_down(SILENT_STRETCH)
-            return True
+            return not self._lease.denied
         return mine and solve.id in self._solves
+
+    def may_hand_out(self, solve: Solve) -> bool:
+        """Whether a caller may have this solution: not if others may have it by now, until the store has said that it is ours."""
+        return solve.state is not State.SOLVED or not self._lease.denied
 
     # -- what changes hands
 
@@ -100,8 +117,14 @@ class Fleet:
             if solve is not None and solve.state not in _IN_FLIGHT:
                 self._disown(solve)
 
+    def confirmed(self) -> None:
+        """What is still here is ours: callers may have it."""
+        for solve in self._solves.values():
+            if solve.state is State.SOLVED:
+                self._wake_callers(solve)
+
     def orphans(self) -> None:
-        """There are tickets whose owner is dead."""
+        """There are tickets whose owner is dead, or that have become ours and may not be known here."""
         self._look = True
         if self._notifier is not None:
             self._notifier.notify()
@@ -109,6 +132,7 @@ class Fleet:
     async def keep_watch(self, notifier: Notifier) -> None:
         """Take up what dead processes left, from the start on; until cancelled."""
         self._notifier = notifier
+        failed = False
         while True:
             # Cleared before looking: what dies meanwhile is looked for once more.
             looking, self._look = self._look, False
@@ -118,4 +142,10 @@ class Fleet:
             try:
                 await self._resume()
             except JournalError as error:
-                logger.warning("what others left could not be taken over: %s", error)
+                if not failed:
+                    logger.warning("what others left could not be taken over: %s", error)
+                # The store may have given it to us all the same, in an answer that was lost: then nobody else will poll it.
+                self._look = failed = True
+                await anyio.sleep(LOOK_AGAIN_S)
+            else:
+                failed = False

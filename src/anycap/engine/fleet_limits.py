@@ -120,6 +120,7 @@ class FleetLimits:
         for session in self._by_account.values():
             if session.fleet is not None:
                 session.fleet.hold(now, Limit.STORE)
+                session.fleet.connection_lost()
 
     def members(self, count: int) -> None:
         """So many members live; of what the others have in flight each knows but that they keep to the same limits."""

@@ -90,10 +90,13 @@ class Follower:
         self._engine.check_open()
         try:
             answer = await self._engine.journal_queue.claim(TicketClaim(ticket_id))
-        except JournalError:
-            self._engine.check_open()  # the client was closed meanwhile: its own error
+            return answer if isinstance(answer, Entry) else await self._engine.journal.find(ticket_id)
+        except BaseException as error:
+            if self._engine.fleet is not None:
+                self._engine.fleet.orphans()  # it may be ours without anybody here to know it
+            if isinstance(error, JournalError):
+                self._engine.check_open()  # the client was closed meanwhile: its own error
             raise
-        return answer if isinstance(answer, Entry) else await self._engine.journal.find(ticket_id)
 
     def _watch(self, journal: SharedJournal, ticket_id: str, changed: anyio.Event) -> None:
         self._waiting.setdefault(ticket_id, set()).add(changed)

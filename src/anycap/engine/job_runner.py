@@ -232,9 +232,11 @@ class JobRunner:
         return over
 
     async def _poll(self, session: AccountSession, solve: Solve) -> None:
-        if self.fleet is not None and not await self.fleet.may_poll(solve):
-            session.scheduler.polled(solve, ParsedAnswer(ANSWER_KINDS.LOST, Delivery.NOT_SENT), self.clock())
-            return
+        if self.fleet is not None:
+            if not await self.fleet.may_poll(solve):
+                session.scheduler.polled(solve, ParsedAnswer(ANSWER_KINDS.LOST, Delivery.NOT_SENT), self.clock())
+                return
+            session.scheduler.poll_leaves(solve, self.clock())  # the store may have taken its time
         sent = self.clock()
         outcome, parsed, _ = await exchange(
             self._transport,

@@ -105,6 +105,10 @@ class JournalQueue:
 
         Raises JournalError; with `keep` the records are kept and go first next time, else they are forgotten.
         """
+        if keep and self._write_now is None:
+            for record in records:
+                if record.kind is RecordKind.NOT_CREATED:  # its caller need not stay until it is written
+                    self.closing[record.ticket_id] = record.kind
         if self._writing or self._gathering.done is not None:
             part = await self._wait_for_batch(records, keep=keep)
         elif self._gathering.parts:
@@ -123,9 +127,14 @@ class JournalQueue:
                 if keep and not isinstance(error, RecordRefused | Fenced):
                     # When cancelled, the journal may have it after all. A record that is there twice says nothing new.
                     self._keep([_Part(records, keep)])
+                else:
+                    self._written(records)
                 if isinstance(error, JournalError):
                     self._report(error)
                 raise
+            else:
+                if self.closing:
+                    self._written(records)
             finally:
                 self._writing = False
                 self._wake()
@@ -302,6 +311,7 @@ class JournalQueue:
             if len(parts) == 1:
                 parts[0].error = error
                 self._report(error)
+                self._written(records)
                 return
             for part in parts:  # one caller's mistake is not the others'
                 await self._attempt([part])
@@ -322,6 +332,7 @@ class JournalQueue:
             self._written(records)
 
     def _written(self, records: Sequence[Record]) -> None:
+        """The journal says what it will say of them."""
         for record in records:
             self.closing.pop(record.ticket_id, None)
 

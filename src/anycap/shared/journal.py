@@ -83,15 +83,22 @@ class ValkeyJournal:
         self._observe = observe
         self._open = False
         self._mine: dict[str, OpenTicket] = {}
+        # By reading that is under way: what has come to its end here, or was lost to others, since that began.
+        self._ended: dict[object, set[str]] = {}
         self._spent = SpentHere()
         # What others have taken over, and the generation of the store that says so: the next one may know nothing of it.
         # With the slot that it had, for a task that turns out to have been accepted.
         self._lost: dict[str, tuple[str, str]] = {}
-        # INTENTs of which nobody knows whether they were carried out. Nothing was sent for them.
-        self._unconfirmed: dict[str, float] = {}
-        # Whether the store may have lost what is ours, or given it to others, since this was last looked at.
+        # INTENTs (ticket and time) of which nobody knows whether they were carried out. Nothing was sent for them.
+        self._unconfirmed: set[tuple[str, float]] = set()
+        # Whether the store may have lost what is ours, or given it to others, since this was last looked at; and how often
+        # there was a reason to look.
         self._must_replay = False
+        self._doubts = 0
         self._replaying = anyio.Lock()
+        # What is ours has to be confirmed: others may have it, even though the lease has been renewed since.
+        self._unsure = False
+        self._denied = False
         self._watchers: dict[object, Callable[[frozenset[str] | None], None]] = {}
         # Tickets that cannot be read and were named in the log.
         self._named: set[str] = set()
@@ -109,6 +116,8 @@ class ValkeyJournal:
         """Called when members have died: `open_entries` takes over what they left."""
         self.on_lost: Callable[[frozenset[str]], None] = lambda ticket_ids: None
         """Called with the tickets that others have taken over from us."""
+        self.on_confirmed: Callable[[], None] = lambda: None
+        """Called when the store has said what is still ours, after it had denied us."""
         self.on_emptied: Callable[[], None] = lambda: None
         """Called when the store turns out to have lost everything, before anything is written to it."""
 
@@ -123,7 +132,9 @@ class ValkeyJournal:
         store.quick.on_message = self._message
         store.quick.on_down = store.durable.on_down = self._went_down
         member = store.member
+        member.on_denied = self._deny
         member.on_fenced = self._fenced
+        member.on_alive = self._alive
         member.on_empty = self._emptied
         member.on_orphans = self._orphans_found
         await store.open(join=not self._observe)
@@ -157,7 +168,12 @@ class ValkeyJournal:
     @property
     def has_lease(self) -> bool:
         """Whether nobody can have taken over this member's tickets."""
-        return self.store.member.has_lease
+        return self.store.member.has_lease and not self._unsure
+
+    @property
+    def denied(self) -> bool:
+        """Whether the store has said that others may have this member's tickets, and not yet which are still its own."""
+        return self._denied
 
     async def still_mine(self, ticket_id: str) -> bool:
         """Ask the store, for the case that the lease is over. Raises StoreError where it does not answer."""
@@ -193,8 +209,8 @@ class ValkeyJournal:
     async def _write(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Obstacle | None]:
         await self._replay_if_needed()
         durability = self.store.shared.durability
-        unconfirmed = dict(self._unconfirmed)
-        ops = [Operation.of_unconfirmed(ticket_id, at) for ticket_id, at in unconfirmed.items()]
+        unconfirmed = sorted(self._unconfirmed)
+        ops = [Operation.of_unconfirmed(ticket_id, at) for ticket_id, at in unconfirmed]
         ops += [Operation.of_row(row) for row in rows]
         of_claims = [Operation.of_claim(claim, row, self._wish_text) for claim, row in claims]
         member = self.store.member
@@ -211,25 +227,29 @@ class ValkeyJournal:
                 answer, *replies = await self.store.durable.run_script(
                     "write", member.names.keys, args, *commands_behind(durability)
                 )
-                if answer[0] == b"OK":
+                done = member.did(answer[0])
+                if done:
                     check_replies(durability, replies)
             except StoreError as error:
                 if not (isinstance(error, Unanswered) and not error.unclear):
-                    self._unconfirmed.update({op.ticket_id: op.at for op in intents})
+                    self._unconfirmed.update((op.ticket_id, op.at) for op in intents)
                 raise
             except BaseException:
-                self._unconfirmed.update({op.ticket_id: op.at for op in intents})
+                self._unconfirmed.update((op.ticket_id, op.at) for op in intents)
                 raise
-            if answer[0] == b"OK":
+            if done:
                 break
             await self._sign_in_again()
         else:
             raise keeps_refusing()
-        for ticket_id in unconfirmed:
-            self._unconfirmed.pop(ticket_id, None)
+        self._unconfirmed.difference_update(unconfirmed)
         refused = gone.union(map(text_of, answer[1]))
         # Others had it, in doubt, and it is ours again.
-        await self._learn(op.ticket_id for op in ops if op.what == "a" and op.ticket_id not in refused)
+        regained = {op.ticket_id for op in ops if op.what == "a"} - refused - self._mine.keys()
+        regained -= {op.ticket_id for op in ops if op.is_intent}
+        if regained:
+            self._orphans_found()  # whoever made it may have given it up
+            await self._learn(regained)
         self._remember(ops, refused)
         answers = [self._obstacle(claim, one) for (claim, _), one in zip(claims, answer[2], strict=True)]
         self._remember(
@@ -258,7 +278,7 @@ class ValkeyJournal:
         """Remember what others have written about tickets that have become ours, should the store lose them."""
         for ticket_id in ticket_ids:
             if ticket_id not in self._mine:
-                for raw in await self._read("ids", ticket_id):
+                for raw in await self._read_open("ids", ticket_id):
                     self._mine[ticket_id] = self._open_of(raw)
 
     def _obstacle(self, claim: Claim, answer: Any) -> Obstacle | None:
@@ -278,6 +298,8 @@ class ValkeyJournal:
             ticket_id = op.ticket_id
             if ticket_id in refused:
                 continue
+            if op.closes:
+                self._has_ended(ticket_id)
             kept = self._mine.get(ticket_id)
             if op.is_intent:
                 self._mine[ticket_id] = OpenTicket.begun_by(op)
@@ -309,22 +331,39 @@ class ValkeyJournal:
     def _came_up(self) -> None:
         """A connection is there again. What was written last may be lost: it may be another server, or an older state."""
         if self._open:
-            self._must_replay = True
+            self._look_again()
             self._tell(None)
             self.store.spawn(self._recover)
 
     def _went_down(self) -> None:
         self.on_silence()
 
+    def _look_again(self) -> None:
+        self._must_replay = True
+        self._doubts += 1
+
+    def _deny(self) -> None:
+        """The store does not take this member's writes any more. Until it has said what is still ours, all of it may be others'.
+
+        Not if it has lost everything (`_emptied`): then nobody but us may know our tickets.
+        """
+        self._unsure = self._denied = True
+        self._look_again()
+
     def _fenced(self) -> None:
         """The store was empty, or others have taken over: see what is still ours."""
-        self._must_replay = True
+        self._look_again()
         if self._open:
             self.store.spawn(self._recover)
 
     def _emptied(self) -> None:
         self.on_emptied()
+        self._unsure = True  # whoever had taken over before it was lost may tell it so
         self._fenced()
+
+    def _alive(self) -> None:
+        if self._must_replay and self._open:  # it could not be done when it was noticed
+            self.store.spawn(self._recover)
 
     def _orphans_found(self) -> None:
         self.on_orphans()
@@ -344,37 +383,43 @@ class ValkeyJournal:
     async def _sign_in_again(self) -> None:
         """A write was refused: the store has another generation, or we were fenced."""
         if await self.store.member.renew():
-            self._must_replay = True
+            self._look_again()
         await self._replay_if_needed()
 
     async def _replay_if_needed(self) -> None:
         if not self._must_replay:
             return
         async with self._replaying:
-            if not self._must_replay:
-                return
-            member = self.store.member
-            if not member.fence:
-                await member.sign_in()
-            mine = list(self._mine.items())
-            for start in range(0, len(mine), REPLAY_PAGE):
-                page = mine[start : start + REPLAY_PAGE]
-                args: list[Arg] = [len(page)]
-                for ticket_id, kept in page:
-                    args += [ticket_id, *kept.values()]
-                await self._replay(args)
-            generation, spent = member.generation, list(self._spent.lines())
-            if spent and self._spent.generation != generation:
-                await self._replay([0, *spent])
-            self._spent.generation = generation
-            self._must_replay = False
+            while self._must_replay:
+                doubts = self._doubts
+                await self._replay_all()
+                self._must_replay = self._doubts != doubts  # what was said meanwhile may be news
+            if self._unsure:
+                self._unsure = self._denied = False
+                self.on_confirmed()
+
+    async def _replay_all(self) -> None:
+        member = self.store.member
+        if not member.fence:
+            await member.sign_in()
+        mine = list(self._mine.items())
+        for start in range(0, len(mine), REPLAY_PAGE):
+            page = mine[start : start + REPLAY_PAGE]
+            args: list[Arg] = [len(page)]
+            for ticket_id, kept in page:
+                args += [ticket_id, *kept.values()]
+            await self._replay(args)
+        generation, spent = member.generation, list(self._spent.lines())
+        if spent and self._spent.generation != generation:
+            await self._replay([0, *spent])
+        self._spent.generation = generation
 
     async def _replay(self, args: Sequence[Arg]) -> None:
         member, durability = self.store.member, self.store.shared.durability
         answer, *replies = await self.store.durable.run_script(
             "replay", member.names.keys, [*member.identity, *args], *commands_behind(durability)
         )
-        if answer[0] != b"OK":
+        if not member.did(answer[0]):
             await member.renew()
             raise StoreError("The shared server has changed again; the next write tries again.")
         check_replies(durability, replies)
@@ -385,6 +430,7 @@ class ValkeyJournal:
 
     def _give_up(self, lost: frozenset[str]) -> None:
         for ticket_id in lost:
+            self._has_ended(ticket_id)
             kept = self._mine.pop(ticket_id, None)
             _, wish = self._lost.get(ticket_id, ("", ""))
             self._lost[ticket_id] = self.store.member.generation, wish if kept is None else kept.wish
@@ -417,7 +463,7 @@ class ValkeyJournal:
             for dead in ("", *member.dead):
                 await self._take_over(dead)
         entries = []
-        for raw in await self._read("mine", member.owner):
+        for raw in await self._read_open("mine", member.owner):
             entry = self._entry_or_none(raw)
             if entry is not None:
                 entries.append(entry)
@@ -432,7 +478,7 @@ class ValkeyJournal:
         answer, *replies = await self.store.durable.run_script(
             "adopt", member.names.keys, args, *commands_behind(durability)
         )
-        if answer[0] != b"OK":
+        if not member.did(answer[0]):
             await self._sign_in_again()
             return
         check_replies(durability, replies)
@@ -482,6 +528,20 @@ class ValkeyJournal:
             found += [raw for raw in page if raw]
             if not last:
                 return found
+
+    async def _read_open(self, what: str, value: str) -> list[list[Any]]:
+        """As `_read`, without what has come to its end meanwhile: it must not be remembered as open."""
+        reading = object()
+        ended = self._ended[reading] = set()
+        try:
+            found = await self._read(what, value)
+        finally:
+            del self._ended[reading]
+        return [raw for raw in found if text_of(raw[0]) not in ended]
+
+    def _has_ended(self, ticket_id: str) -> None:
+        for ended in self._ended.values():
+            ended.add(ticket_id)
 
     def _entry_or_none(self, raw: list[Any]) -> Entry | None:
         """An entry for a list; a ticket that cannot be read is named once in the log and left out."""
@@ -579,7 +639,7 @@ class ValkeyJournal:
                 *member.identity, now, now - self._settings.keep_s, line, TIDY_MOST, oldest,
             ]  # fmt: skip
             (answer,) = await self.store.quick.run_script("tidy", member.names.keys, args)
-            if answer[0] != b"OK":
+            if not member.did(answer[0]):
                 await self._sign_in_again()
                 continue
             erased += answer[1]

@@ -33,7 +33,7 @@ class ValkeyLimits:
             for report in reports:
                 args += _values(report)
             (answer,) = await self._store.quick.run_script("limits", member.names.keys, args)
-            if answer[0] == b"OK":
+            if member.did(answer[0]):
                 return _seen(answer)
             await member.renew()
         raise keeps_refusing()

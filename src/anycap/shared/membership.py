@@ -14,6 +14,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 
@@ -55,10 +56,14 @@ class Membership:
         """Called by each renewal with the number of members that live."""
         self.on_orphans: Callable[[], object] = lambda: None
         """Called by the heartbeat while there are tickets to be taken over."""
+        self.on_alive: Callable[[], object] = lambda: None
+        """Called by the heartbeat after each renewal."""
         self.on_empty: Callable[[], object] = lambda: None
         """Called when the store turns out to have lost everything."""
+        self.on_denied: Callable[[], object] = lambda: None
+        """Called with the answer that says that this member's fence is over: others may have what it had."""
         self.on_fenced: Callable[[], object] = lambda: None
-        """Called when another member has taken over what this one had."""
+        """Called when this member has signed in again after that."""
         self._elapsed = elapsed
         self.clock = ServerClock(elapsed)
         self._leased_until = -math.inf
@@ -80,6 +85,13 @@ class Membership:
     def identity(self) -> tuple[str, str, str]:
         """What every write carries: the store's generation, the owner, its fence."""
         return self.generation, self.owner, self.fence
+
+    def did(self, word: Any) -> bool:
+        """Whether a script has done what it was asked to, by its answer's first word. That the fence is over ends the lease."""
+        if word == b"FENCE":
+            self.fence, self._leased_until = "", -math.inf
+            self.on_denied()
+        return bool(word == b"OK")
 
     async def sign_in(self) -> None:
         """Become a member, or a new one after having been fenced. Raises StoreError."""
@@ -107,8 +119,11 @@ class Membership:
         answer = (await self.connections.quick.run_script("beat", self.names.keys, args))[0]
         known, self.generation = self.generation, text_of(answer[1])
         if known and known != self.generation:
+            # It has lost everything, whose each ticket is among it: that it does not know us denies nothing.
             self.on_empty()
-        if answer[0] == b"FENCE":
+            if answer[0] != b"OK":
+                return False
+        elif not self.did(answer[0]):
             return False
         self.fence = text_of(answer[2])
         self._leased_until = sent + lease_s * HOLDER_SHARE
@@ -138,6 +153,7 @@ class Membership:
                 silent = True
                 continue
             silent = False
+            self.on_alive()
             if self.dead or self.orphans:
                 self.on_orphans()
 

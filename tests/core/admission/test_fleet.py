@@ -123,6 +123,21 @@ def test_a_stop_that_was_not_told_yet_is_not_lifted_by_those_who_do_not_know_it(
     assert isinstance(guard.admit_submit(0.0, KIND), Deferred)
 
 
+def test_a_probe_is_asked_for_again_when_the_connection_was_lost() -> None:
+    guard, fleet, _ = joined()
+    submit(guard, 0.0, problem(Code.CONCURRENCY_LIMIT))
+    (breaker,) = guard.breakers
+    fleet.reports.clear()
+    guard.admit_submit(breaker.until, KIND)
+    fleet.granted(["concurrency_limit"], changed=False)
+    fleet.connection_lost()  # a replica that answers now may have let another one probe
+    fleet.reports.clear()
+    hold = guard.admit_submit(breaker.until, KIND)
+    assert isinstance(hold, Deferred)
+    assert hold.limit is Limit.PROBE
+    assert told(fleet) == [("probe", "concurrency_limit")]
+
+
 def test_one_member_probes_and_the_others_wait_for_its_answer() -> None:
     guard, fleet, _ = joined()
     submit(guard, 0.0, problem(Code.CONCURRENCY_LIMIT))

@@ -169,6 +169,11 @@ class FleetView:
 
     # -- probes
 
+    def connection_lost(self) -> None:
+        """What answers next may be a replica that was never told that a probe is ours: it is asked for again."""
+        self._granted.clear()
+        self._asked.clear()
+
     def may_probe(self, now: float, key: str) -> bool:
         """Whether this process is the one that finds out; if it was not asked for a while, the store is."""
         if key in self._granted:

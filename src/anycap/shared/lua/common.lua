@@ -67,6 +67,11 @@ local function is_known(id)
   return call('ZSCORE', CLOSED, id) or string.find(call('HGET', LOGS, id) or '', '["accepted"', 1, true)
 end
 
+-- The time of the latest INTENT in a ticket's records, as it is written there.
+local function latest_intent_of(log)
+  return string.match(log, '.*%["intent",([^,]+),')
+end
+
 -- One ticket as it is given out: id, owner, whether that lives, whether the solution is kept, records, solution.
 local function ticket_of(id)
   local log = call('HGET', LOGS, id)

@@ -10,8 +10,11 @@ for i = 0, tickets - 1 do
   local id, log, body, erase_at, key, wish, money = unpack(ARGV, 5 + 7 * i, 11 + 7 * i)
   local owner, known = call('HGET', OWNERS, id), call('HGET', LOGS, id) or ''
   local goes_on = #log > #known and string.sub(log, 1, #known) == known
-  if owner and goes_on and string.find(log, '["accepted"', 1, true) and not is_known(id) then
-    owner = '' -- who has it holds it in doubt, and does not know that it was accepted after all
+  local from = #known + 1
+  if owner and string.find(log, '["accepted"', 1, true) and not is_known(id) and latest_intent_of(log) == latest_intent_of(known) then
+    -- Who has it holds it in doubt, and does not know that it was accepted after all.
+    if not goes_on then goes_on, from = true, 1 end
+    owner = ''
   end
   if not owner or owner == '' then call('HSET', OWNERS, id, me) end
   if not owner then
@@ -39,8 +42,8 @@ for i = 0, tickets - 1 do
     -- A replica has taken over that lacks the last records of it.
     if goes_on then
       call('HSET', LOGS, id, log)
-      if string.find(log, '["in_doubt"', #known + 1, true) then free(id) end
-      if string.find(log, '["accepted"', #known + 1, true) then accepted(id, wish) end
+      if string.find(log, '["in_doubt"', from, true) then free(id) end
+      if string.find(log, '["accepted"', from, true) then accepted(id, wish) end
       if body ~= '' and not call('ZSCORE', ERASE, id) then
         free(id)
         call('HSET', BODIES, id, body)

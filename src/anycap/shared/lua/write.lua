@@ -7,7 +7,7 @@
 -- needed; of an accepted task the one that it had, should that have been freed), the budget (empty: none). The records of claims are
 -- the last.
 --   i intent  r result  d delivered or reported  s settled  c another closing one  a accepted  q in doubt  o another  f of a later release
---   v closing, of an INTENT whose write was not confirmed: of no meaning if it was never carried out
+--   v closing, of an INTENT whose write was not confirmed: of no meaning if it was never carried out, or if there is a later one
 --   k intent that claims its key  n intent that claims a slot only  t claims the ticket itself (no line)
 -- Answers: 'OK', the tickets whose records were refused, for each claim 1 or what is in its way: a ticket (six values), a limit and what
 -- it is of (two), or a budget (three).
@@ -59,13 +59,18 @@ local function write(id, what, line, at, body, erase_at, key, money, after, wish
   if what == 'v' then
     local owner = call('HGET', OWNERS, id)
     if not owner or call('ZSCORE', CLOSED, id) then return true end
+    -- Of the same time: a later one may have been carried out, and sent.
+    if latest_intent_of(call('HGET', LOGS, id) or '') ~= string.match(line, '^%["not_created",([^,]+),') then return true end
     -- Whoever has taken it over holds it in doubt; who wrote it knows that nothing was sent.
     if owner ~= me and string.find(call('HGET', LOGS, id), '["accepted"', 1, true) then return true end
     call('HSET', OWNERS, id, me)
     what = 'c'
   end
   if not may_write(id, what, line) then return false end
-  if what == 'i' or what == 'k' or what == 'n' then
+  local begins = what == 'i' or what == 'k' or what == 'n'
+  -- A store that has lost it: whoever has the ticket tells it all of it, and is not kept from that by a single record of another's.
+  if not begins and what ~= 'a' and what ~= 's' and call('HEXISTS', LOGS, id) == 0 then return what ~= 'r' end
+  if begins then
     forget_key(id)
     call('HSET', OWNERS, id, me)
     call('ZREM', CLOSED, id)
