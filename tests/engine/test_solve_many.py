@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from anycap.challenges import RecaptchaV2
-from anycap.errors import ClientClosed, InDoubtError
+from anycap.errors import ClientClosed, Fenced, InDoubtError
 from anycap.settings import RetrySettings, Settings
 from tests.client.virtual import World, in_virtual_time
 
@@ -48,6 +48,18 @@ async def test_an_async_iterable_may_be_left_early(world: World) -> None:
                 assert outcome.unwrap().token
                 break
     await source.aclose()  # type: ignore[attr-defined] # a generator
+
+
+@in_virtual_time
+async def test_a_reader_that_is_late_does_not_get_what_another_process_has_taken_over(world: World) -> None:
+    async with world.client() as client, client.solve_many([PAGE, PAGE], limit=2) as outcomes:
+        await anyio.sleep(600)
+        first, second = client._engine.solves.values()
+        client._engine.disown(first)
+        by_ticket = {outcome.ticket.id: outcome async for outcome in outcomes if outcome.ticket is not None}
+        assert isinstance(by_ticket[first.id].error, Fenced)
+        assert by_ticket[first.id].solution is None
+        assert by_ticket[second.id].solution is not None
 
 
 @in_virtual_time

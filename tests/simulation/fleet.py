@@ -140,7 +140,7 @@ class _Noting:
         if create and isinstance(answer, Answer):
             self._world.makers[json.loads(answer.body).get("taskId")] = member.name
         if create and isinstance(answer, Failure) and answer.delivery is not Delivery.NOT_SENT:
-            self._world.unclear.add(str(body["task"]["websiteURL"]))
+            self._world.unclear.add((str(body["task"]["websiteURL"]), member.name))
         return answer
 
 
@@ -156,8 +156,8 @@ class FleetWorld:
     polls: dict[Any, list[Poll]] = field(factory=lambda: defaultdict(list))
     ended: dict[Arrival, Ended] = field(factory=dict)
     cut_off: set[Arrival] = field(factory=set)
-    unclear: set[str] = field(factory=set)
-    """Pages whose createTask had no answer, in a process that was alive or not."""
+    unclear: set[tuple[str, str]] = field(factory=set)
+    """Pages whose createTask had no answer, and in which life."""
     spans: list[Span] = field(factory=list)
     losses: list[Loss] = field(factory=list)
     killed: set[str] = field(factory=set)
@@ -432,21 +432,15 @@ class FleetWorld:
             span.start <= end and span.end >= start for span in self.spans if life is None or span.life in (life, "")
         )
 
-    def last_trouble(self, life: str, until: float) -> float:
-        """When the last trouble of this process, or of everybody, was over that had begun by then."""
-        ends = [span.end for span in self.spans if span.life in (life, "") and span.start <= until]
-        return max(ends, default=-math.inf)
-
-    def calm_within(self, life: str, start: float, end: float) -> Iterator[tuple[float, float]]:
-        """The times between in which neither this process nor everybody was in trouble."""
+    def calm_within(self, life: str | None, start: float, end: float) -> Iterator[tuple[float, float]]:
+        """The times between in which neither this process nor everybody was in trouble; without a life: nobody."""
         for span in sorted(self.spans, key=lambda span: span.start):
-            if span.life in (life, "") and span.end >= start:
-                if start < span.start:
+            if (life is None or span.life in (life, "")) and span.end >= start:
+                if start < min(span.start, end):
                     yield start, min(span.start, end)
-                start = span.end
-            if start >= end:
-                return
-        yield start, end
+                start = max(start, span.end)
+        if start < end:
+            yield start, end
 
     def is_away(self, life: str, start: float, end: float) -> bool:
         """Whether this process could not tell the store anything at some time between."""

@@ -30,6 +30,8 @@ SLOW_S = 2.0
 """A script's way, there and back, at its slowest."""
 CALM_S = 20.0
 """So long after a trouble everything that was left is written: an answer's limit, a reconnection, and what stood before it."""
+ANSWER_S = 0.5
+"""The vendor's answer, there and back, at its slowest."""
 DROPPED_AFTER_S = 60.0
 """So long after a task is done anti-captcha knows nothing of it any more."""
 DOUBT = ("intent", "in_doubt")
@@ -91,14 +93,34 @@ class Judge:
     def _changed_hands(self, page: str) -> bool:
         return len(set(self._owners(page))) > 1
 
-    def _left_alone(self, page: str) -> bool:
-        """Whether somebody who had it was killed or stopped."""
-        return not (self._world.killed | self._world.stopped).isdisjoint(self._owners(page))
+    def _was_well(self, life: str, since: float, until: float) -> bool:
+        """Whether it had time with the store between to write down what it knew since then."""
+        was_calm = not self._world.was_troubled(life, since - CALM_S, since)
+        return any(
+            end - start >= (SLOW_S if start == since and was_calm else CALM_S)
+            for start, end in self._world.calm_within(life, since, until)
+        )
 
-    def _closed_too_early(self, page: str, task: Any) -> bool:
-        """Whether its process had closed before it was done, and the world's last one came when the vendor had dropped it."""
-        over = max((self._world.over.get(life, 0.0) for life in self._owners(page)), default=0.0)
-        return over < (task.done_at or math.inf) + DROPPED_AFTER_S
+    def _could_be_polled(self, task: Any) -> bool:
+        """Whether somebody who was well had the task for a while before the vendor dropped it, or should have taken it over.
+
+        A lease may be longer than the minute for which the vendor keeps a result.
+        """
+        done_at = task.done_at if task.done_at is not None else math.inf
+        dropped_at, ticket_id = done_at + DROPPED_AFTER_S, self._watch.tickets.get(task.id, "")
+        changes = [*self._watch.changes.get(ticket_id, ())]
+        over, ends = self._world.over, [change.at for change in changes[1:]] + [math.inf]
+        for change, until in zip(changes, ends, strict=True):
+            if change.life:
+                start = max(change.at, done_at)
+                alive_until = min(until, dropped_at, over.get(change.life, math.inf))
+                calm = self._world.calm_within(change.life, start, alive_until)
+                if any(end - begin >= CALM_S for begin, end in calm):
+                    return True
+        patience_s = 1.5 * self._plan.lease_s + POLL_TIMEOUT_S + CALM_S
+        world_over = max((at for life, at in over.items() if life not in self._world.killed), default=0.0)
+        calm = self._world.calm_within(None, done_at, min(dropped_at, world_over))
+        return any(end - begin >= patience_s for begin, end in calm)
 
     # -- money
 
@@ -116,52 +138,64 @@ class Judge:
         for loss in self._world.losses:
             if not loss.since <= at:
                 continue
-            closed = task.settled_at is not None and task.settled_at <= loss.until + SLOW_S
-            gone = self._has_no_holder(task, loss)
-            fresh = loss.failover and task.created_at >= loss.since - SLOW_S and self._plan.durability != "replica"
-            if closed or gone or fresh:
+            if loss.failover:  # the replica knows of what was begun before
+                if loss.since <= task.created_at <= loss.until + SLOW_S and self._plan.durability != "replica":
+                    return True
+                continue
+            closed = task.settled_at is not None and task.settled_at <= loss.until
+            if task.created_at <= loss.until and (closed or self._has_no_holder(task, loss)):
                 return True
         return False
 
     def _has_no_holder(self, task: Any, loss: Loss) -> bool:
         """Whether who had the task was not there to tell the store of it."""
-        ticket_id = self._watch.tickets.get(task.id, "")
-        holder = self._watch.owner_at(ticket_id, loss.call) or self._world.makers.get(task.id)
+        holder = self._holder(task, loss)
         return holder is None or self._world.is_away(holder, loss.until, loss.until + SETTLE_S)
+
+    def _holder(self, task: Any, loss: Loss) -> str | None:
+        ticket_id = self._watch.tickets.get(task.id, "")
+        return self._watch.owner_at(ticket_id, loss.call) or self._world.makers.get(task.id)
 
     def _not_lost(self, page: str, task: Any) -> None:
         known = [entry for entry in self._by_page[page] if entry.task_id == task.id]
         if len(known) == 1 and str(known[0].kind) == "delivered":
             return
-        if len(known) == 1 and str(known[0].kind) == "failed":
-            if self._left_alone(page) or self._closed_too_early(page, task):
-                return  # the vendor drops a result after a minute, and a lease was longer
+        if len(known) == 1 and str(known[0].kind) == "failed" and not self._could_be_polled(task):
+            return
         if not known and any(entry.kind in DOUBT for entry in self._by_page[page]):
             return  # `_doubts` asks why
-        losses = self._world.losses
-        delivered = [out.at for out in self._world.handed_out[task.id]]
-        if any(at <= loss.until + SLOW_S for loss in losses for at in delivered):
-            return  # what was closed is not told again
-        knew = {self._world.makers.get(task.id), *(poll.life for poll in self._world.polls.get(task.id, ()))} - {None}
-        if losses and all(any(self._world.is_away(life, loss.since, math.inf) for loss in losses) for life in knew):
-            return  # who knew of it died before it could tell
+        for loss in self._world.losses:
+            since = loss.since - SLOW_S if loss.failover else -math.inf
+            if any(since <= out.at <= loss.until + SLOW_S for out in self._world.handed_out[task.id]):
+                return  # what was closed is not told again
+            holder = self._holder(task, loss)
+            if task.created_at <= loss.until and (
+                holder is None or not self._was_well(holder, loss.until, self._world.over.get(holder, math.inf))
+            ):
+                return  # who had it was gone before it could tell
         what = [(str(entry.kind), entry.task_id) for entry in self._by_page[page]]
         self._fault(f"task {task.id} of {page} is lost: {what}")
 
     def _doubts(self) -> None:
-        """In doubt is what nobody can know: no answer came to createTask, or who got it died with it.
+        """In doubt is what nobody can know: no answer came to createTask, or who got it died before it could say so.
 
         Or the word that nothing was sent went with a failover: what is closed is not told again.
         """
-        closed_is_lost = any(loss.failover for loss in self._world.losses)
         for page, entries in self._by_page.items():
             for entry in entries:
-                maker = self._watch.begun_by.get(entry.ticket_id)
-                made = bool(self._tasks[page])
-                if closed_is_lost and not made:
-                    continue
-                if entry.kind in DOUBT and page not in self._world.unclear and maker not in self._world.killed:
+                if entry.kind in DOUBT and not self._may_be_in_doubt(page, entry.ticket_id):
+                    maker = self._watch.begun_by.get(entry.ticket_id)
                     self._fault(f"{page}: {entry.kind} of {maker} for no reason")
+
+    def _may_be_in_doubt(self, page: str, ticket_id: str) -> bool:
+        watch, world = self._watch, self._world
+        maker, begun_at = watch.begun_by.get(ticket_id, ""), watch.begun_at.get(ticket_id, 0.0)
+        taken_back_at = watch.taken_back_at.get(ticket_id, -math.inf)
+        if any(loss.failover and loss.since <= taken_back_at <= loss.until for loss in world.losses):
+            return True
+        if (page, maker) in world.unclear:
+            return True
+        return maker in world.killed and not self._was_well(maker, begun_at + ANSWER_S, world.over[maker])
 
     # -- polls
 
@@ -237,11 +271,7 @@ class Judge:
         if lost_call is not None:
             return out.silent and not any(is_denied(denial, ticket_id, lost_call) for denial in out.denials)
         until = min(self._watch.has_until(ticket_id, life, out.call), world.over.get(life, math.inf))
-        was_calm = not world.was_troubled(life, out.at - CALM_S, out.at)
-        return not any(
-            end - start >= (SLOW_S if start == out.at and was_calm else CALM_S)
-            for start, end in world.calm_within(life, out.at, until)
-        )
+        return not self._was_well(life, out.at, until)
 
     # -- what callers got
 
@@ -257,9 +287,11 @@ class Judge:
                 self._deadline(arrival, end)
             case "SolutionExpired" if arrival.key and self._world.losses:
                 self._fault(f"{page}: expired, and no token of this vendor does")
-            case "InDoubtError" if page in self._world.unclear or self._changed_hands(page) or self._left_alone(page):
+            case "InDoubtError" if self._changed_hands(page) or any(page == each for each, _ in self._world.unclear):
                 pass
-            case "UnsolvedError" if self._left_alone(page):
+            case "UnsolvedError" if not any(
+                self._could_be_polled(task) for task in self._tasks[page] if task.id == end.task_id
+            ):
                 pass
             case "Fenced" if self._lost(end):
                 pass
@@ -273,13 +305,8 @@ class Judge:
                 self._fault(f"{page}: {end.what} in {end.life}")
 
     def _lost(self, end: Ended) -> bool:
-        """Whether others had taken it over, or a store that was lost by then had forgotten whose it was.
-
-        By the ticket that the error names: the store may have lost that, and all its records, since.
-        """
-        return self._watch.was_taken_from(end.ticket_id, end.life) or any(
-            loss.since <= end.at for loss in self._world.losses
-        )
+        """Whether others had taken it over. By the ticket that the error names: the store may have lost that since."""
+        return self._watch.was_taken_from(end.ticket_id, end.life)
 
     def _solved(self, page: str, end: Ended) -> None:
         if end.task_id not in {task.id for task in self._tasks[page]}:

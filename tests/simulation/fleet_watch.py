@@ -69,6 +69,10 @@ class StoreWatch:
     """By the vendor's task: the script that told the server of it."""
     begun_by: dict[str, str] = field(factory=dict)
     """By ticket: the life that wrote its latest INTENT."""
+    begun_at: dict[str, float] = field(factory=dict)
+    """By ticket: when that was written."""
+    taken_back_at: dict[str, float] = field(factory=dict)
+    """By ticket: when it was last written that no task was made."""
     in_doubt: set[str] = field(factory=set)
     """Tickets whose task's id came when others had taken them over, in doubt."""
     taken_over: int = 0
@@ -133,7 +137,7 @@ class StoreWatch:
             lines = seen.lines[ticket_id]
             wrote[ticket_id] = [json.loads(line)[0] for line in lines[self._lines[ticket_id] :]]
             self._lines[ticket_id] = len(lines)
-            self._wrote(ticket_id, me, wrote[ticket_id], lines, call)
+            self._wrote(ticket_id, me, wrote[ticket_id], lines, call, now)
         for ticket_id, owner_id in seen.owners.items():
             life = self.lives.get(owner_id, owner_id)
             before = self.owner(ticket_id)
@@ -150,7 +154,9 @@ class StoreWatch:
             if "intent" in kinds:
                 self._let_go(ticket_id, owner, me, now)
 
-    def _wrote(self, ticket_id: str, me: str, kinds: Sequence[str], lines: Sequence[str], call: float) -> None:
+    def _wrote(
+        self, ticket_id: str, me: str, kinds: Sequence[str], lines: Sequence[str], call: float, now: float
+    ) -> None:
         before = self.owner(ticket_id)
         foreign = bool(before) and before != me and ticket_id not in self._closed
         known = any(json.loads(line)[0] == "accepted" for line in lines[: len(lines) - len(kinds)])
@@ -159,7 +165,9 @@ class StoreWatch:
             if foreign and (kind not in ANYBODYS_LINES or (kind == "accepted" and known)):
                 self.fault(f"ticket {ticket_id}: a late {kind} of {me} was accepted, {before} has it")
             if kind == "intent":
-                self.begun_by[ticket_id] = me
+                self.begun_by[ticket_id], self.begun_at[ticket_id] = me, now
+            elif kind == "not_created":
+                self.taken_back_at[ticket_id] = now
             elif kind == "accepted":
                 self.tickets[fields["task_id"]] = ticket_id
                 self.known_since.setdefault(fields["task_id"], call)

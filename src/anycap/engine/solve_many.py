@@ -41,11 +41,14 @@ class HeldSolution:
     def notify(self) -> None:
         """Nothing: the reader is woken by the outcome."""
 
-    def handed_out(self) -> None:
-        """The reader has the outcome."""
-        if self._solve is not None:
-            self._leave(self._solve)
-            self._deliver(self._solve)
+    def hand_out(self) -> AnycapError | None:
+        """The reader takes the outcome; gives what it gets instead, if another process has taken the task over meanwhile."""
+        if self._solve is None:
+            return None
+        self._leave(self._solve)
+        self._deliver(self._solve)
+        error = self._solve.error
+        return error if isinstance(error, AnycapError) else None
 
     def let_go(self) -> None:
         """Nobody will read it: whoever asks for the ticket may have it."""
@@ -114,8 +117,8 @@ class SolveMany(Generic[S]):
         if isinstance(item, Exception):
             raise item
         self._slots.release()  # only now: nothing is paid ahead of a reader that is slow
-        self._unread.pop(item.index).handed_out()
-        return item
+        lost = self._unread.pop(item.index).hand_out()
+        return item if lost is None else Outcome(item.index, item.challenge, lost.ticket, None, lost)
 
     async def _read(self) -> None:
         """Start one solve per challenge, never more than the limit; what the iterable raises goes to the reader."""
