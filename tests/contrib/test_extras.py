@@ -34,8 +34,22 @@ def test_an_absent_library_is_one_clear_error_that_names_the_extra(module: str) 
     assert "During handling" not in done.stderr
 
 
+def test_a_shared_server_without_its_library_is_one_clear_error_that_names_the_extra() -> None:
+    code = """
+import sys
+sys.modules["coredis"] = None  # as if it were not installed
+from anycap import Account, Client, ConfigurationError, Shared
+try:
+    Client(Account("anti-captcha", "0123456789abcdef"), shared=Shared("redis://127.0.0.1:1"))
+except ConfigurationError as error:
+    print(error, error.__cause__, error.__context__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "shared= needs coredis: pip install 'anycap[redis]'. Nothing was sent. None None"
+
+
 def test_anycap_itself_imports_none_of_them() -> None:
     code = "import sys, anycap; anycap.Client; print([name for name in sys.argv[1:] if name in sys.modules])"
-    libraries = [library for library, _ in WANTED.values()]
+    libraries = [*(library for library, _ in WANTED.values()), "coredis"]
     done = subprocess.run([sys.executable, "-c", code, *libraries], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

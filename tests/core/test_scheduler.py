@@ -72,6 +72,20 @@ def _accept(scheduler: AccountScheduler, solve: Solve, now: float) -> None:
     assert scheduler.stored(solve, now) == ()
 
 
+def test_while_a_store_is_silent_each_gap_between_polls_is_twice_as_long_and_then_as_before() -> None:
+    scheduler, _ = _scheduler()
+    solve = _solve(scheduler)
+    _accept(scheduler, solve, 0.0)
+    now, sent = 0.0, []
+    for stretch in (1.0, 2.0, 2.0, 1.0, 1.0):
+        now = scheduler.wake_at(now)
+        sent.append(now)
+        assert scheduler.next_job(now) == Job(JobKind.POLL, solve)
+        scheduler.poll_stretch = stretch  # who asks for the ticket learns of it before it polls
+        scheduler.polled(solve, PROCESSING, now)
+    assert sent == pytest.approx([5.0, 8.0, 14.0, 20.0, 23.0])  # 3 s, 6 s, 6 s, 3 s
+
+
 def test_a_solve_goes_through_its_life() -> None:
     scheduler, guard = _scheduler()
     solve = _solve(scheduler)

@@ -11,6 +11,7 @@ import pytest
 from anycap.credentials import Secret
 from anycap.errors import ConfigurationError, StoreError
 from anycap.settings import JournalSettings
+from anycap.shared import checks
 from anycap.shared.connections import Link
 from anycap.shared.journal import ValkeyJournal
 from anycap.shared.settings import Shared
@@ -47,6 +48,33 @@ async def test_everything_that_is_wrong_is_said_at_once(make_valkey: Any) -> Non
     assert "appendfsync is everysec" in said
     assert "it has no replica" in said
     assert said.endswith("Nothing was sent.")
+
+
+@pytest.mark.parametrize(
+    ("says", "said"),
+    [
+        ({"redis_version": "7.0.15"}, "its version is 7.0.15; Valkey, or Redis 7.2 or later, is needed (for WAITAOF)"),
+        ({"redis_version": "6.2.14"}, "its version is 6.2.14"),
+        ({"redis_version": "7.2.4"}, None),
+        ({"redis_version": "10.0.0"}, None),
+        ({"redis_version": "7.0.0", "valkey_version": "8.1.0"}, None),  # what Valkey says it is compatible with
+    ],
+)
+async def test_an_old_server_is_named_at_open(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch, says: dict[str, str], said: str | None
+) -> None:
+    real = checks._info
+
+    async def info(link: Any) -> dict[str, str]:
+        return {name: value for name, value in (await real(link)).items() if not name.endswith("_version")} | says
+
+    monkeypatch.setattr(checks, "_info", info)
+    journal = member(valkey.url, namespace())
+    if said is not None:
+        assert said in await refused(journal)
+        return
+    await journal.open()
+    await journal.aclose()
 
 
 async def test_durability_memory_needs_no_disk(make_valkey: Any) -> None:

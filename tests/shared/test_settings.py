@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from anycap import ConfigurationError, Secret, Shared
+from tests.shared.members import K, member, record
 
 PASSWORD = "correct-horse-battery"
 
@@ -102,3 +103,14 @@ def test_the_environment_names_the_server_and_the_password(tmp_path: Path) -> No
         Shared.from_env({})
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Shared.from_env({**url, "ANYCAP_SHARED_PASSWORD_FILE": str(tmp_path / "none")})
+
+
+@pytest.mark.anyio
+async def test_a_server_on_a_socket_of_the_machine_is_reached_without_a_port(make_valkey: Any, tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    server = make_valkey(unixsocket=str(socket))
+    journal = member(f"unix://{socket}", "n")
+    await journal.open()
+    await journal.write([record(K.INTENT)])
+    await journal.aclose()
+    assert b'["intent"' in server.ask("HGET", "anycap:{n}:logs", "t1")
