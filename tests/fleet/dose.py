@@ -275,7 +275,7 @@ def _slots(toll: Toll, it: Stage) -> None:
 
 def _lines(toll: Toll, log: Path, stopped: set[int]) -> None:
     """What the members noted: who polled what, who got what."""
-    polls: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    polls: dict[str, list[tuple[float, int, bool]]] = defaultdict(list)
     got: dict[str, list[int]] = defaultdict(list)
     expected = {"open", "closed", "UnsolvedError", "InDoubtError"}
     for line in log.read_text().splitlines():
@@ -283,8 +283,8 @@ def _lines(toll: Toll, log: Path, stopped: set[int]) -> None:
             at, life, what, page, ticket_id, _ = json.loads(line)
         except ValueError:  # cut off by the kill
             continue
-        if what == "polled":
-            polls[ticket_id].append((at, life))
+        if what in ("polled", "polled in silence"):
+            polls[ticket_id].append((at, life, what == "polled in silence"))
         elif what == "solved":
             got[ticket_id].append(life)
         elif what not in expected and not (what == "Fenced" and life in stopped):
@@ -297,14 +297,18 @@ def _lines(toll: Toll, log: Path, stopped: set[int]) -> None:
             toll.wrong.append(f"ticket {ticket_id} was handed out again in life {repeated[0]}")
 
 
-def _pollers(toll: Toll, ticket_id: str, polls: list[tuple[float, int]]) -> None:
-    """Who has taken over polls; whoever had the ticket before may have one poll on its way, and no second."""
+def _pollers(toll: Toll, ticket_id: str, polls: list[tuple[float, int, bool]]) -> None:
+    """Who has taken over polls; whoever had the ticket before may have one poll on its way, and no second.
+
+    It polls on while the server is silent to it: after a restart processes find the server again up to two seconds apart, and
+    the first of them may take over what is a later one's meanwhile.
+    """
     late: Counter[int] = Counter()
     owners: list[int] = []
-    for _, life in polls:
+    for _, life, silent in polls:
         if not owners or life != owners[-1]:
             if life in owners:
-                late[life] += 1
+                late[life] += not silent
                 continue
             owners.append(life)
     toll.taken_over += len(owners) > 1

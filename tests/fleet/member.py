@@ -42,7 +42,7 @@ async def _live(orders: dict[str, Any]) -> None:
 
     def noted(event: Event) -> None:
         if event.kind in (EventKind.POLLED, EventKind.POLL_LOST):
-            say("polled", event.ticket)
+            say("polled" if client._journal.store.is_up else "polled in silence", event.ticket)
 
     async def outcome_of(waiting: Any, ticket: Ticket | None = None, page: str = "") -> None:
         try:

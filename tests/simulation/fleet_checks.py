@@ -353,7 +353,13 @@ class Judge:
         """Whether the store did not know of it for a while: in doubt, or lost with who could have told."""
         if self._watch.tickets.get(task.id) in self._watch.in_doubt:
             return True
-        return any(task.created_at <= loss.until and self._has_no_holder(task, loss) for loss in self._world.losses)
+        return any(
+            # What was begun before the replica was cut off has its slot there.
+            (not loss.failover or task.created_at >= loss.since)
+            and task.created_at <= loss.until
+            and self._has_no_holder(task, loss)
+            for loss in self._world.losses
+        )
 
     def _given_back(self) -> None:
         """Whoever is done has no slot; in doubt is done."""
