@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, assert_never
 
 from attrs import frozen
 
@@ -75,6 +75,8 @@ def error(dialect: Dialect, code: str, error_id: int, method: str, detail: str =
                 fields["requestId"] = f"{number:08x}"
         case Style.CAPSOLVER:
             fields["errorDescription"] = description
+        case _:
+            assert_never(dialect.style)
     return Reply(fields, dialect.statuses.get(code, dialect.error_status), code)
 
 
@@ -85,8 +87,10 @@ def accepted(dialect: Dialect, task_id: int | str) -> Reply:
             return Reply({"errorId": 0, "errorCode": "", "errorDescription": "", "taskId": task_id})
         case Style.CAPSOLVER:
             return Reply({"errorId": 0, "status": "idle", "taskId": task_id})
-        case _:
+        case Style.ANTI_CAPTCHA | Style.CAPMONSTER:
             return Reply({"errorId": 0, "taskId": task_id})
+        case _:
+            assert_never(dialect.style)
 
 
 def ready_at_once(dialect: Dialect, task: Task, solution: Mapping[str, Any]) -> Reply:
@@ -170,6 +174,8 @@ def balance(dialect: Dialect, amount: Decimal, captcha_credits: int | None = Non
             return Reply({"errorId": 0, "balance": number})
         case Style.CAPSOLVER:
             return Reply({"errorId": 0, "balance": float(amount), "packages": []})
-        case _:
+        case Style.ANTI_CAPTCHA | Style.CAPMONSTER:
             more = {} if captcha_credits is None else {"captchaCredits": captcha_credits}
             return Reply({"errorId": 0, "balance": float(amount), **more})
+        case _:
+            assert_never(dialect.style)

@@ -7,6 +7,7 @@ made in `emulator.py`; the door with real sockets is `server.py`.
 from __future__ import annotations
 
 import random
+from typing import assert_never
 
 import anyio
 import anyio.lowlevel
@@ -82,8 +83,10 @@ class InProcess:
             case Ending.DROP:
                 await anyio.sleep(half_s)
                 return Failure(Delivery.MAYBE_SENT, FailureKind.DISCONNECTED, "connection closed without an answer")
-            case _:
+            case Ending.WHOLE | Ending.CUT:
                 pass
+            case _:
+                assert_never(exchange.ending)
         await anyio.sleep(half_s + exchange.delay_s + drip_time_s(exchange))
         if exchange.ending is Ending.CUT:
             return Failure(

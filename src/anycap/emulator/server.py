@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from email.utils import formatdate
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import assert_never
 
 import anyio
 import h11
@@ -223,8 +224,10 @@ class _Connection:
             case Ending.HANG:
                 await self._wait_for_the_client_to_go()
                 return False
-            case _:
+            case Ending.WHOLE | Ending.CUT:
                 pass
+            case _:
+                assert_never(exchange.ending)
         if exchange.delay_s > 0:
             await anyio.sleep(exchange.delay_s)
         await self._answer(exchange, verb)

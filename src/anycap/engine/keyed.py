@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import anyio
 from attrs import evolve
@@ -196,9 +196,11 @@ class KeyedSolving(Solving):
                 case KeyStep.GIVE_AGAIN:
                     solution = self._delivered(session, entry)
                     return want.of_delivered(evolve(solution, redelivered=not followed, shared=followed))
-                case _:
+                case KeyStep.REPEAT_ERROR | KeyStep.IN_DOUBT | KeyStep.EXPIRED:
                     lead.solve = None
                     raise self._refusal(session, entry, step)
+                case _:
+                    assert_never(step)
 
     async def _look_out(self, notifier: Notifier) -> None:
         """Take back what waits in this client's queue once another process has its key: the answer may come before its turn."""
@@ -289,7 +291,7 @@ class KeyedSolving(Solving):
                     "the same key. Nothing was sent.",
                     ticket=ticket,
                 )
-            case _:
+            case _:  # REPEAT_ERROR: the others do not come here
                 error = self._recovery.error_of(session, entry)
                 error.repeated = True
                 return error
