@@ -101,7 +101,7 @@ async def with_httpx(base_url: str, context: ssl.SSLContext | None, tasks: int, 
 async def with_httpx_advice(
     base_url: str, context: ssl.SSLContext | None, tasks: int, in_progress: int
 ) -> dict[str, float]:
-    """A bare httpx loop with the usual advice: no pool time-out, 100 connections kept alive."""
+    """A bare httpx loop with the usual advice: no pool timeout, 100 connections kept alive."""
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
     client = httpx.AsyncClient(verify=context or True, limits=limits, timeout=httpx.Timeout(60.0, pool=None))
     return await _with_httpx(client, base_url, tasks, in_progress)

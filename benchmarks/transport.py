@@ -106,7 +106,7 @@ async def httpcore_stack(address: Address) -> Any:
 
 @asynccontextmanager
 async def httpx_client(address: Address) -> Any:
-    """`httpx.AsyncClient` with the usual advice: no pool time-out, 100 connections kept alive."""
+    """`httpx.AsyncClient` with the usual advice: no pool timeout, 100 connections kept alive."""
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
     timeout = httpx.Timeout(30.0, pool=None)
     async with httpx.AsyncClient(verify=address.ssl_context() or True, limits=limits, timeout=timeout) as client:

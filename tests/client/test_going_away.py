@@ -1,4 +1,4 @@
-"""Callers that leave: on time-out, on cancellation, on purpose. What is sent afterwards, and what others are told."""
+"""Callers that leave: on timeout, on cancellation, on purpose. What is sent afterwards, and what others are told."""
 
 import asyncio
 from decimal import Decimal

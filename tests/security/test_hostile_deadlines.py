@@ -23,7 +23,7 @@ PAGE = RecaptchaV2("https://example.com/login", "6Le-site-key")
 AT_ONCE = 32
 TIMEOUT_S = 0.8
 LATE_S = 0.25
-"""`solve(timeout=4)` is to be back by 4.25 s; what is late is the reading, which knows nothing of the time-out."""
+"""`solve(timeout=4)` is to be back by 4.25 s; what is late is the reading, which knows nothing of the timeout."""
 TRICKS = {
     "one-byte chunks": CHUNKED + b"1\r\nx\r\n" * 4_000,
     "5,000 values": answer(b'{"errorId":0,"status":"processing","x":[' + b"1.5," * 4_900 + b"1]}"),

@@ -167,7 +167,7 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "no slow start": _no_slow_start,
     "retries without a budget": _retries_without_budget,
     "INTENT skipped": _skip_intent,
-    "resent on read time-out": _resend_on_read_timeout,
+    "resent on read timeout": _resend_on_read_timeout,
     "delivered twice": _deliver_twice,
     "forgotten on cancel": _forget_on_cancel,
     "id beside an error dropped": _id_beside_an_error_dropped,

@@ -33,7 +33,7 @@ from anycap.providers.adapter import Adapter
 from anycap.providers.encode import Prepared
 from anycap.transport import Answer, Delivery, Failure, FailureKind
 from tests.simulation import checks
-from tests.simulation.books import VendorLedger
+from tests.simulation.ledger import VendorLedger
 from tests.simulation.plan import EPOCH_S, HORIZON_S, AccountPlan, Arrival, Losses, Plan, VendorPlan
 from tests.simulation.process import AccountSession, Process
 

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 FAR_S = 98_765.0
-"""A time-out of this length fires when `SteppedLoop.fire_far` says so."""
+"""A timeout of this length fires when `SteppedLoop.fire_far` says so."""
 
 
 class Steps:

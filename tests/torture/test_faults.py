@@ -21,14 +21,14 @@ K = RecordKind
 
 FAILURES = {
     "connect refused": (Failure(Delivery.NOT_SENT, FailureKind.CONNECT, "refused"), False),
-    "connect time-out": (Failure(Delivery.NOT_SENT, FailureKind.CONNECT_TIMEOUT, "late"), False),
+    "connect timeout": (Failure(Delivery.NOT_SENT, FailureKind.CONNECT_TIMEOUT, "late"), False),
     "TLS": (Failure(Delivery.NOT_SENT, FailureKind.TLS, "no handshake"), False),
     "proxy": (Failure(Delivery.NOT_SENT, FailureKind.PROXY, "refused"), False),
     "write error": (Failure(Delivery.MAYBE_SENT, FailureKind.WRITE, "broken pipe"), False),
     "read error before the vendor acts": (Failure(Delivery.MAYBE_SENT, FailureKind.READ, "reset"), False),
     "read error after the vendor acted": (Failure(Delivery.MAYBE_SENT, FailureKind.READ, "reset"), True),
-    "time-out before the vendor acts": (Failure(Delivery.MAYBE_SENT, FailureKind.TIMEOUT, "late"), False),
-    "time-out after the vendor acted": (Failure(Delivery.MAYBE_SENT, FailureKind.TIMEOUT, "late"), True),
+    "timeout before the vendor acts": (Failure(Delivery.MAYBE_SENT, FailureKind.TIMEOUT, "late"), False),
+    "timeout after the vendor acted": (Failure(Delivery.MAYBE_SENT, FailureKind.TIMEOUT, "late"), True),
     "disconnected": (Failure(Delivery.MAYBE_SENT, FailureKind.DISCONNECTED, "closed"), True),
     "not HTTP": (Failure(Delivery.MAYBE_SENT, FailureKind.PROTOCOL, "garbage"), True),
     "too large": (Failure(Delivery.MAYBE_SENT, FailureKind.TOO_LARGE, "2 MiB", 200), True),

@@ -35,7 +35,7 @@ def exhausted(solve: Solve) -> ErrorAnswer:
 def life_over(provider: str) -> ErrorRow:
     """The row of a task whose life, or whose polls, ran out. Ours: no vendor says it, and none says what it cost.
 
-    So it is never followed by another paid task by itself, unlike the vendor's own time-out.
+    So it is never followed by another paid task by itself, unlike the vendor's own timeout.
     """
     row = row_of_ours(
         provider,

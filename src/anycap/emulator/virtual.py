@@ -88,7 +88,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = max(1e-9, 2 * math.ulp(self._virtual_s))
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait for the executor's threads; without the time-out of Python 3.12 and newer, which virtual time jumps over."""
+        """Wait for the executor's threads; without the timeout of Python 3.12 and newer, which virtual time jumps over."""
         await super().shutdown_default_executor()
 
     def run_in_executor(  # type: ignore[override] # typeshed's has a TypeVarTuple, which says no more here

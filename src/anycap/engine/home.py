@@ -57,9 +57,9 @@ class Home:
 
     def call_soon(self, function: Callable[..., object], *args: object) -> None:
         """Have `function` called on the client's loop, from any thread. Nothing happens when that loop has ended."""
-        hand_over = getattr(self._runs, "call_soon_threadsafe", None) or self._runs.run_sync_soon
+        call_soon = getattr(self._runs, "call_soon_threadsafe", None) or self._runs.run_sync_soon
         try:
-            hand_over(function, *args)
+            call_soon(function, *args)
         except RuntimeError:  # asyncio: the loop is closed; trio's RunFinishedError is one, too
             return
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
     from pathlib import Path
 
-    from anycap.providers.tasks import TaskBook
+    from anycap.providers.tasks import TaskTables
 
 SCHEMA = 1
 BUILT_IN_FILES = frozenset({
@@ -96,7 +96,7 @@ class Catalog:
     errors: Mapping[str, ErrorRow] = field(repr=False)
     aliases: Mapping[str, str] = field(repr=False)
     ids: Mapping[int, tuple[str, ...]] = field(repr=False)
-    tasks: TaskBook = field(repr=False)
+    tasks: TaskTables = field(repr=False)
     prices: Mapping[str, Decimal] = field(factory=dict, repr=False)
     """What a task of a challenge type costs, in `currency`, until the account has learned it."""
 

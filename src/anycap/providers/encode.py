@@ -25,7 +25,7 @@ from anycap.credentials import Secret, compose
 from anycap.errors import InvalidChallenge
 from anycap.providers.preflight import check_image, check_proxy, check_user_agent
 from anycap.providers.summary import given, summarise
-from anycap.providers.tasks import ProxyRule, Target, TaskBook, TaskSpec
+from anycap.providers.tasks import ProxyRule, Target, TaskSpec, TaskTables
 from anycap.results import Solution
 from anycap.values import statically_frozen
 
@@ -106,10 +106,10 @@ def _can(catalog: Catalog, challenge: Challenge[Any]) -> bool:
     return True
 
 
-def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepared:
+def _prepare(provider: str, tables: TaskTables, challenge: Challenge[Any]) -> Prepared:
     if isinstance(challenge, VendorTask):
-        return _prepare_vendor_task(provider, book, challenge)
-    spec = _select(provider, book, challenge)
+        return _prepare_vendor_task(provider, tables, challenge)
+    spec = _select(provider, tables, challenge)
     kind = spec.challenge
     vendor_type, timing = _type_of(provider, spec, challenge)
     for name in spec.required:
@@ -134,7 +134,7 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
         if name in spec.allowed or name in spec.ranges:
             _check_value(provider, spec, name, value)
         if name == "user_agent":
-            warnings += check_user_agent(provider, kind, book.user_agent, value)
+            warnings += check_user_agent(provider, kind, tables.user_agent, value)
         for target in targets:
             if target.conversion in _BY_FORM and _is_id(value) is not (target.conversion == "id"):
                 continue
@@ -169,10 +169,10 @@ def _prepare(provider: str, book: TaskBook, challenge: Challenge[Any]) -> Prepar
     )
 
 
-def _prepare_vendor_task(provider: str, book: TaskBook, challenge: VendorTask) -> Prepared:
+def _prepare_vendor_task(provider: str, tables: TaskTables, challenge: VendorTask) -> Prepared:
     task: dict[str, Any] = {"type": challenge.type, **challenge.fields}
     if challenge.proxy is not None:
-        _put_proxy("VendorTask", provider, book.proxy or ProxyRule(), task, challenge.proxy)
+        _put_proxy("VendorTask", provider, tables.proxy or ProxyRule(), task, challenge.proxy)
     for name, value in challenge.extra.items():
         _put("VendorTask", task, (name,), value)
     return Prepared(
@@ -180,23 +180,23 @@ def _prepare_vendor_task(provider: str, book: TaskBook, challenge: VendorTask) -
         provider=provider,
         vendor_type=challenge.variant or challenge.type,
         task={**task, "type": challenge.variant or challenge.type},
-        timing=book.timing_of(challenge.type),
+        timing=tables.timing_of(challenge.type),
         summary=summarise(challenge),
         solution_type=challenge.solution_type,
     )
 
 
-def _specs_for(book: TaskBook, challenge: Challenge[Any]) -> tuple[TaskSpec, ...]:
+def _specs_for(tables: TaskTables, challenge: Challenge[Any]) -> tuple[TaskSpec, ...]:
     """What the catalog says about the challenge; a user's subclass counts as the class it is derived from."""
     for cls in type(challenge).__mro__:
-        specs = book.specs_for(cls.__name__)
+        specs = tables.specs_for(cls.__name__)
         if specs:
             return specs
     return ()
 
 
-def _select(provider: str, book: TaskBook, challenge: Challenge[Any]) -> TaskSpec:
-    specs = _specs_for(book, challenge)
+def _select(provider: str, tables: TaskTables, challenge: Challenge[Any]) -> TaskSpec:
+    specs = _specs_for(tables, challenge)
     if not specs:
         raise _Lacking(f"{challenge.kind}: {provider} does not solve this")
     for spec in specs:

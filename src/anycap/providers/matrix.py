@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from anycap.challenges import KINDS
-from anycap.providers.tasks import MethodSpec, TaskBook, TaskSpec
+from anycap.providers.tasks import MethodSpec, TaskSpec, TaskTables
 
 
 @frozen
@@ -47,9 +47,9 @@ def challenge_matrix(providers: Sequence[str] | None = None) -> list[ChallengeRo
     >>> next(row for row in rows if row.challenge == "Prosopo").cells[0].types
     ('ProsopoTaskProxyless', 'ProsopoTask')
     """
-    books = [_book(name) for name in _names(providers)]
+    tables = [_tables_of(name) for name in _names(providers)]
     return [
-        ChallengeRow(kind, tuple(cell_of(book.specs_for(kind)) for book in books))
+        ChallengeRow(kind, tuple(cell_of(one.specs_for(kind)) for one in tables))
         for kind in KINDS
         if kind != "VendorTask"
     ]
@@ -62,9 +62,9 @@ def method_matrix(providers: Sequence[str] | None = None) -> list[MethodRow]:
     >>> [cell is not None for row in rows if row.method == "reportCorrect" for cell in row.cells]
     [False, True]
     """
-    books = [_book(name) for name in _names(providers)]
-    names = dict.fromkeys(name for book in books for name in book.methods)
-    return [MethodRow(name, tuple(book.methods.get(name) for book in books)) for name in names]
+    tables = [_tables_of(name) for name in _names(providers)]
+    names = dict.fromkeys(name for one in tables for name in one.methods)
+    return [MethodRow(name, tuple(one.methods.get(name) for one in tables)) for name in names]
 
 
 def _names(providers: Sequence[str] | None) -> Sequence[str]:
@@ -73,7 +73,7 @@ def _names(providers: Sequence[str] | None) -> Sequence[str]:
     return registry.names() if providers is None else providers
 
 
-def _book(name: str) -> TaskBook:
+def _tables_of(name: str) -> TaskTables:
     from anycap import providers as registry
 
     return registry.get(name).catalog.tasks

@@ -1,4 +1,4 @@
-"""The strict reader of a catalog's task tables: `load_tasks` makes a `TaskBook` of them, or says which key is wrong.
+"""The strict reader of a catalog's task tables: `load_tasks` makes `TaskTables` of them, or says which key is wrong.
 
 Here live the names of the tables and keys; the values they become are in `tasks.py`, the reader of the other tables in
 `catalog.py`, the tools for one table in `section.py`.
@@ -20,8 +20,8 @@ from anycap.providers.tasks import (
     MethodSpec,
     ProxyRule,
     Target,
-    TaskBook,
     TaskSpec,
+    TaskTables,
     UserAgentRule,
     Variant,
 )
@@ -39,15 +39,15 @@ CONVERSIONS = (
 SHAPES = ("token", "text", "coordinates", "cells", "angle", "geetest", "tencent", "cookies", "raw")
 
 
-def load_tasks(raw: Mapping[str, Any], *, file: str | None = None) -> TaskBook:
-    """The task book in a parsed catalog; only the tables named in `SECTIONS` are read.
+def load_tasks(raw: Mapping[str, Any], *, file: str | None = None) -> TaskTables:
+    """The task tables of a parsed catalog; only the tables named in `SECTIONS` are read.
 
     `file` is what error messages call the catalog. Raises ConfigurationError naming table and key for anything
     unknown, missing or of the wrong type.
 
-    >>> book = load_tasks({"provider": {"name": "toy"}, "tasks": [{"challenge": "Prosopo", "type": "ProsopoTask",
+    >>> tables = load_tasks({"provider": {"name": "toy"}, "tasks": [{"challenge": "Prosopo", "type": "ProsopoTask",
     ...     "fields": {"website_url": "websiteURL", "website_key": "websiteKey"}}]})
-    >>> book.tasks[0].type
+    >>> tables.tasks[0].type
     'ProsopoTask'
     """
     header = raw.get("provider", {})
@@ -58,7 +58,7 @@ def load_tasks(raw: Mapping[str, Any], *, file: str | None = None) -> TaskBook:
     images = _images(top.section("images"))
     tasks = tuple(_task(section, timings, proxy, images) for section in top.sections("tasks"))
     methods = {name: _method(name, section) for name, section in top.table("methods").items()}
-    return TaskBook(
+    return TaskTables(
         provider=provider,
         tasks=tasks,
         timings=timings,

@@ -161,24 +161,24 @@ class MethodSpec:
     source: str = ""
 
 
-def _specs_by_challenge(book: TaskBook) -> Mapping[str, tuple[TaskSpec, ...]]:
+def _specs_by_challenge(tables: TaskTables) -> Mapping[str, tuple[TaskSpec, ...]]:
     # Looked up for every task, and a catalog has some fifty specs. Their order is kept: the first that fits is taken.
-    kinds = dict.fromkeys(spec.challenge for spec in book.tasks)
-    return {kind: tuple(spec for spec in book.tasks if spec.challenge == kind) for kind in kinds}
+    kinds = dict.fromkeys(spec.challenge for spec in tables.tasks)
+    return {kind: tuple(spec for spec in tables.tasks if spec.challenge == kind) for kind in kinds}
 
 
-def _timings_by_type(book: TaskBook) -> Mapping[str, Timing]:
+def _timings_by_type(tables: TaskTables) -> Mapping[str, Timing]:
     # The first spec to name a type has the last word, and a variant before a main type.
     timings: dict[str, Timing] = {}
-    for spec in reversed(book.tasks):
+    for spec in reversed(tables.tasks):
         timings |= {name: spec.timing for name in (spec.type, spec.type_with_proxy) if name}
-    for spec in reversed(book.tasks):
+    for spec in reversed(tables.tasks):
         timings |= {name: variant.timing for name, variant in spec.variants.items()}
     return timings
 
 
 @frozen
-class TaskBook:
+class TaskTables:
     """Everything a catalog says about tasks and methods."""
 
     provider: str
