@@ -13,7 +13,9 @@ import pytest
 from anycap import AccountError, ConfigurationError, InDoubtError, RecaptchaV2, Ticket, TicketState
 from anycap.contrib.status import Status
 from anycap.contrib.status.distribution import Distribution
-from anycap.contrib.status.model import MINUTES, SPENDING_EVERY_S, TICKETS_EVERY_S, TICKETS_MAX
+from anycap.contrib.status.model import SPENDING_EVERY_S, TICKETS_EVERY_S
+from anycap.contrib.status.snapshot import MINUTES
+from anycap.contrib.status.waiting_tickets import TICKETS_MAX
 from anycap.emulator import DEFAULT_KEY
 from anycap.events import ChargeEvent, EventKind, SolveEvent
 from anycap.settings import GuardSettings, Settings
@@ -157,7 +159,7 @@ class TestCounting:
         status = Status(wall=clock)
         for number in range(TICKETS_MAX + 100):
             status(ended(EventKind.SOLVED, number, clock.now))
-        assert len(status._undelivered) == TICKETS_MAX
+        assert len(status._tickets._undelivered) == TICKETS_MAX
         for _ in range(200):
             clock.now += 60
             status(ended(EventKind.SOLVED, 0, clock.now))

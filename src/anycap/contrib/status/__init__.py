@@ -8,18 +8,19 @@
 Without a mount there is no page. It is read only, loads nothing from elsewhere, and shows no key, token or address. Who may
 see it is decided by `allow`, a function of yours. Needs no extra.
 
-The numbers are kept in `model.py` (no I/O), the HTML is made in `page.py` and `charts.py`, and `site.py` turns both into
-answers and a stream for any framework; `asgi.py` and `anycap.contrib.aiohttp` mount them.
+The numbers are kept in `model.py` and given out as the values of `snapshot.py`, the HTML is made in `page.py` and
+`charts.py`, and `site.py` turns both into answers and a stream for any framework; `asgi.py` and `anycap.contrib.aiohttp`
+mount them.
 """
 
 from anycap.contrib.status.asgi import StatusApp
-from anycap.contrib.status.model import (
+from anycap.contrib.status.model import Status
+from anycap.contrib.status.snapshot import (
     AccountStatus,
     Circuit,
     Day,
     InFlight,
     Minute,
-    Status,
     StatusSnapshot,
     WaitingTicket,
 )

@@ -17,7 +17,7 @@ from importlib.resources import files
 from itertools import groupby
 
 from anycap.contrib.status import charts
-from anycap.contrib.status.model import (
+from anycap.contrib.status.snapshot import (
     MINUTES,
     AccountStatus,
     Circuit,

@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator, Mapping
 import anyio
 from attrs import frozen
 
-from anycap.contrib.status.model import Status, StatusSnapshot
+from anycap.contrib.status.model import Status
 from anycap.contrib.status.page import POLICY, page, parts
+from anycap.contrib.status.snapshot import StatusSnapshot
 
 STREAMS_MAX = 50
 """Streams at once; a viewer beyond it gets 503 and sees the page without its updates."""
