@@ -10,6 +10,7 @@ from unittest import mock
 from anycap.engine.job_runner import JobRunner
 from anycap.engine.solve_errors import KeyTaken
 from anycap.journal.port import EntryFilter, SharedJournal
+from anycap.journal.sqlite.appending import Appender
 from anycap.journal.sqlite.owners import Ownership
 from anycap.journal.sqlite.spending import Settlements
 from anycap.journal.sqlite.store import Store
@@ -66,12 +67,12 @@ def _reserve_of_a_dead_owner_kept() -> AbstractContextManager[Any]:
 
 def _body_erased_early() -> AbstractContextManager[Any]:
     """The solution of a key goes when it is delivered, not when it expires."""
-    erase = Store._erase_body
+    erase = Appender.erase_body
 
-    def eager(self: Store, connection: Any, ticket_id: str, *, unless_kept: bool = False) -> None:
+    def eager(self: Appender, connection: Any, ticket_id: str, *, unless_kept: bool = False) -> None:
         erase(self, connection, ticket_id)
 
-    return mock.patch.object(Store, "_erase_body", eager)
+    return mock.patch.object(Appender, "erase_body", eager)
 
 
 def _taken_over_and_left() -> AbstractContextManager[Any]:

@@ -19,6 +19,7 @@ import pytest
 from anycap.errors import JournalError
 from anycap.journal import RecordKind
 from anycap.journal.sqlite import schema
+from anycap.journal.sqlite.appending import Appender
 from anycap.journal.sqlite.journal import SqliteJournal
 from anycap.journal.sqlite.store import Store
 from anycap.settings import JournalSettings
@@ -97,10 +98,10 @@ async def test_a_delivered_solution_is_in_no_file(path: Path, tape: Any) -> None
 async def test_under_steady_load_delivered_solutions_still_leave_the_log(
     path: Path, tape: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from anycap.journal.sqlite import store
+    from anycap.journal.sqlite import write_ahead_log
 
-    monkeypatch.setattr(store, "ERASE_LAG_S", 0.0)
-    monkeypatch.setattr(store, "ERASE_GAP_S", 3600.0)  # never an idle moment that would count
+    monkeypatch.setattr(write_ahead_log, "ERASE_LAG_S", 0.0)
+    monkeypatch.setattr(write_ahead_log, "ERASE_GAP_S", 3600.0)  # never an idle moment that would count
     journal = SqliteJournal(path, offload=at_once)  # after each job it is told that more are waiting
     await journal.open()
     await journal.write([tape(K.INTENT), tape(K.RESULT, body=BODY)])
@@ -404,14 +405,14 @@ async def test_an_opening_that_fails_late_leaves_no_lock(path: Path) -> None:
 async def test_a_fault_of_our_own_in_a_transaction_is_rolled_back(path: Path, tape: Any, monkeypatch: Any) -> None:
     journal = SqliteJournal(path)
     await journal.open()
-    append = Store._append
+    append = Appender.append
 
-    def broken(self: Store, connection: Any, rows: Any) -> None:
+    def broken(self: Appender, connection: Any, rows: Any) -> None:
         append(self, connection, rows)
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_append", broken)
+        patch.setattr(Appender, "append", broken)
         with pytest.raises(ZeroDivisionError):
             await journal.write([tape(K.INTENT, "broken")])
     await journal.write([tape(K.INTENT, "whole")])

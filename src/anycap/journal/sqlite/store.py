@@ -1,8 +1,8 @@
-"""What is written into the SQLite journal: plain functions of a connection, run in the journal's thread.
+"""The open journal file: its transactions, who owns which ticket, claims, and what is forgotten. Runs in the journal's thread.
 
-`schema.py` opens the file, `reading.py` reads it, `journal.py` gives this an asynchronous face. Every method is one
-transaction. A ticket's sum is made from its records by `projection.py`, as in every other store; `tickets` says who owns a
-ticket, whether it is closed, and how it is found.
+`schema.py` opens the file, `appending.py` says what each record does to the tables, `reading.py` reads them, and `journal.py`
+gives this an asynchronous face. Every method is one transaction. A ticket's sum is made from its records by `projection.py`,
+as in every other store; `tickets` says who owns a ticket, whether it is closed, and how it is found.
 """
 
 from __future__ import annotations
@@ -30,35 +30,19 @@ from anycap.journal.port import (
     SpendClaim,
     TicketClaim,
 )
-from anycap.journal.projection import kind_of
 from anycap.journal.rows import Row, row_of, unreadable
 from anycap.journal.sqlite import spending
+from anycap.journal.sqlite.appending import Appender
 from anycap.journal.sqlite.owners import NOBODY, Ownership
 from anycap.journal.sqlite.reading import Found, Reader, condition_of, owner_row
 from anycap.journal.sqlite.schema import connect, explain
+from anycap.journal.sqlite.write_ahead_log import WriteAheadLog
 from anycap.results import SpendingLine
 from anycap.settings import JournalSettings
 
 T = TypeVar("T")
 
 logger = logging.getLogger("anycap.journal")
-
-ERASE_LAG_S = 1.0
-"""Under steady load the write-ahead log, which may hold erased solutions, is emptied this often: each time syncs the file."""
-ERASE_GAP_S = 0.05
-"""The same in an idle moment: so long after the last time, lest single deliveries in a row sync the file for each."""
-
-# A ticket whose INTENT was never written can still be met: a record of a later release, or one that came late.
-_NEW_TICKET = "INSERT OR IGNORE INTO tickets (ticket_id, owner) VALUES (?, ?)"
-_INTENT = """
-    INSERT INTO tickets (
-        ticket_id, owner, created_at, account, tag, key, keeps_body, type, reserved, reserved_currency
-    )
-    VALUES (:id, :owner, :at, :account, :tag, :key, :key IS NOT NULL, :type, :reserved, :currency)
-    ON CONFLICT (ticket_id) DO UPDATE SET
-        owner = :owner, created_at = :at, account = :account, tag = :tag, key = :key, keeps_body = :key IS NOT NULL,
-        closed_at = NULL, type = :type, reserved = :reserved, reserved_currency = :currency
-"""
 
 
 class Store:
@@ -81,14 +65,13 @@ class Store:
         self._ownership = Ownership(path)
         # Owners found dead in a transaction under way; their lock files go once it is committed.
         self._found_dead: list[str] = []
-        # Whether the write-ahead log may hold a solution that was erased from the tables, and when it was last emptied.
-        self._log_to_empty = False
-        self._log_emptied_at = 0.0
         # Unreadable tickets that were named in the log.
         self._named: set[str] = set()
         # The open file's device and number. Another one at the path is not what the next process will find.
         self._identity: tuple[int, int] | None = None
         self._reader = Reader(self._ownership, None)
+        self._log = WriteAheadLog(settings.busy_timeout_s)
+        self._appender = Appender(self._ownership, self._log)
 
     def open(self) -> None:
         """Open and check the file, become an owner, and say of dead owners' tickets that they are nobody's. Raises JournalError.
@@ -104,8 +87,8 @@ class Store:
                 self._ownership.take()
                 self._transaction(self._sign_in)
                 self._hand_over_dead(NOBODY)
-                self._log_to_empty = True  # a killed process may have left erased solutions in the write-ahead log
-                self.empty_log()
+                self._log.holds_erased = True  # a killed process may have left some
+                self._log.empty(connection)
         except BaseException:
             self.close()
             raise
@@ -149,7 +132,7 @@ class Store:
         """Append the rows in their order, in one transaction. Raises JournalError: then none was written."""
         if any(row.kind == RecordKind.INTENT for row in rows):
             self._check_identity()
-        self._transaction(lambda connection: self._append(connection, rows))
+        self._transaction(lambda connection: self._appender.append(connection, rows))
         self._unmark(rows)
 
     def _unmark(self, rows: Sequence[Row]) -> None:
@@ -181,88 +164,6 @@ class Store:
                 "the old file, so nothing was sent. Open a new client; tickets of the old file are in a copy of it, if "
                 "there is one."
             )
-
-    def _append(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-        settlements = spending.Settlements()
-        for row in rows:
-            connection.execute(
-                "INSERT INTO records (ticket_id, kind, at, fields) VALUES (?, ?, ?, ?)",
-                (row.ticket_id, row.kind, row.at, row.fields),
-            )
-            match kind_of(row.kind):
-                case RecordKind.INTENT:
-                    self._create_or_reopen(connection, row)
-                case RecordKind.RESULT:
-                    self._ensure_ticket(connection, row)
-                    self._store_body(connection, row)
-                    settlements.settle(connection, row)
-                case RecordKind() as kind if kind.closes:
-                    self._close_ticket(connection, row, kind)
-                    settlements.settle(connection, row)
-                case RecordKind():
-                    self._ensure_ticket(connection, row)
-                case _:
-                    # Written by a newer release: keep it, and never forget this ticket, whose rules we do not know.
-                    self._ensure_ticket(connection, row)
-                    connection.execute("UPDATE tickets SET foreign_kinds = 1 WHERE ticket_id = ?", (row.ticket_id,))
-        settlements.write(connection)
-
-    def _ensure_ticket(self, connection: sqlite3.Connection, row: Row) -> None:
-        """Have a line in `tickets`, ours unless somebody has it."""
-        connection.execute(_NEW_TICKET, (row.ticket_id, self._ownership.id))
-
-    def _create_or_reopen(self, connection: sqlite3.Connection, row: Row) -> None:
-        """Only an INTENT opens a closed ticket again; what its earlier task brought is of no use any more."""
-        connection.execute(
-            _INTENT,
-            {
-                "id": row.ticket_id, "owner": self._ownership.id, "at": row.at,
-                "account": row.account, "tag": row.tag, "key": row.key, "type": row.type,
-                "reserved": spending.reserved_of(row), "currency": None if row.reserve is None else row.reserve.currency,
-            },
-        )  # fmt: skip
-        self._erase_body(connection, row.ticket_id)
-        if row.key is not None:
-            connection.execute(
-                """
-                INSERT INTO keys (key, ticket_id) VALUES (?, ?)
-                ON CONFLICT (key) DO UPDATE SET ticket_id = excluded.ticket_id
-                """,
-                (row.key, row.ticket_id),
-            )
-
-    def _store_body(self, connection: sqlite3.Connection, row: Row) -> None:
-        # The condition is for a RESULT that comes late: after DELIVERED the solution must not come back.
-        connection.execute(
-            """
-            INSERT OR REPLACE INTO bodies (ticket_id, body, erase_at)
-            SELECT ticket_id, ?, ? FROM tickets WHERE ticket_id = ? AND closed_at IS NULL
-            """,
-            (row.body, row.erase_at, row.ticket_id),
-        )
-
-    def _close_ticket(self, connection: sqlite3.Connection, row: Row, kind: RecordKind) -> None:
-        # A second closing record (REPORTED after DELIVERED) does not prolong how long the ticket is kept.
-        connection.execute(
-            """
-            INSERT INTO tickets (ticket_id, owner, closed_at) VALUES (?, ?, ?)
-            ON CONFLICT (ticket_id) DO UPDATE SET closed_at = coalesce(closed_at, excluded.closed_at)
-            """,
-            (row.ticket_id, self._ownership.id, row.at),
-        )
-        delivered = kind is RecordKind.DELIVERED or kind is RecordKind.REPORTED
-        self._erase_body(connection, row.ticket_id, unless_kept=delivered)
-
-    def _erase_body(self, connection: sqlite3.Connection, ticket_id: str, *, unless_kept: bool = False) -> None:
-        erased = connection.execute(
-            """
-            DELETE FROM bodies WHERE ticket_id = :id
-            AND NOT (:unless_kept AND (SELECT keeps_body FROM tickets WHERE ticket_id = :id))
-            """,
-            {"id": ticket_id, "unless_kept": unless_kept},
-        )
-        if erased.rowcount:
-            self._log_to_empty = True
 
     # -- owning
 
@@ -302,7 +203,7 @@ class Store:
         return self._hand_over_dead(self._ownership.id)
 
     def _hand_over_dead(self, to: str) -> int:
-        def hand_over(connection: sqlite3.Connection) -> int:
+        def give(connection: sqlite3.Connection) -> int:
             handed_over = 0
             owners = connection.execute("SELECT DISTINCT owner FROM tickets WHERE closed_at IS NULL").fetchall()
             for (owner,) in owners:
@@ -314,7 +215,7 @@ class Store:
                     self._forget_owners(connection, [owner])
             return handed_over
 
-        handed_over = self._transaction(hand_over)
+        handed_over = self._transaction(give)
         self._remove_dead_locks()
         return handed_over
 
@@ -332,7 +233,7 @@ class Store:
             else Row(entry.ticket_id, RecordKind.IN_DOUBT, now, '{"charged":"unknown"}', None, now)
             for entry in intents
         ]
-        self._append(connection, rows)
+        self._appender.append(connection, rows)
         return any(entry.unsent for entry in intents)
 
     def claim(self, claims: Sequence[tuple[Claim, Row | None]], rows: Sequence[Row]) -> list[Obstacle | None]:
@@ -346,7 +247,7 @@ class Store:
 
         def carry_out(connection: sqlite3.Connection) -> list[Obstacle | None]:
             if rows:
-                self._append(connection, rows)
+                self._appender.append(connection, rows)
             totals: dict[int, DayTotals] = {}
             return [self._claim_one(connection, claim, intent, totals) for claim, intent in claims]
 
@@ -392,7 +293,7 @@ class Store:
             if over is not None:
                 return over
             totals[day].reserve(intent.reserve)
-        self._append(connection, [intent])
+        self._appender.append(connection, [intent])
         return None
 
     def _claim_ticket(self, connection: sqlite3.Connection, ticket_id: str) -> Entry | None:
@@ -505,7 +406,7 @@ class Store:
         """Erase solutions past their validity and closed tickets past their keeping time; returns how many."""
         self._ownership.refresh()
         erased = self._transaction(lambda connection: self._erase(connection, now))
-        self.empty_log()
+        self._log.empty(self._open)
         return erased
 
     def _erase(self, connection: sqlite3.Connection, now: float) -> int:
@@ -516,12 +417,12 @@ class Store:
             """,
             (now,),
         ).fetchall()
-        self._append(
+        self._appender.append(
             connection, [Row(i, RecordKind.EXPIRED, now, "{}", None, now) for i, delivered in lapsed if not delivered]
         )
         for ticket_id, delivered in lapsed:
             if delivered:
-                self._erase_body(connection, ticket_id)
+                self._appender.erase_body(connection, ticket_id)
         old = connection.execute(
             "SELECT ticket_id FROM tickets WHERE closed_at <= ? AND foreign_kinds = 0", (now - self._settings.keep_s,)
         ).fetchall()
@@ -542,36 +443,14 @@ class Store:
         connection.executemany("DELETE FROM keys WHERE ticket_id = ?", old)
         spending.forget(connection, now)
         if old:
-            self._log_to_empty = True
+            self._log.holds_erased = True
             # 1 MiB at a time: giving all pages of a large journal back at once would hold the file for seconds.
             connection.execute("PRAGMA incremental_vacuum(256)").fetchall()
         return len(lapsed) + len(old)
 
     def rest(self, *, busy: bool) -> float | None:
         """Between two jobs: empty the log of erased solutions. Seconds until it wants to try again, or None."""
-        if not self._log_to_empty or self._connection is None:
-            return None
-        wait_s = self._log_emptied_at + (ERASE_LAG_S if busy else ERASE_GAP_S) - time.monotonic()
-        if wait_s > 0:
-            return wait_s
-        return None if self.empty_log() else ERASE_LAG_S
-
-    def empty_log(self) -> bool:
-        """Bring the log into the file and cut it to nothing: erased means erased. False: another user defers it."""
-        if not self._log_to_empty:
-            return True
-        connection = self._open
-        self._log_emptied_at = time.monotonic()
-        try:
-            # A reader elsewhere may keep the log for as long as it likes; ours must not wait for it.
-            connection.execute("PRAGMA busy_timeout = 20")
-            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        except sqlite3.Error:
-            return False  # the solutions are gone from the tables; the log is emptied at the next chance
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {int(self._settings.busy_timeout_s * 1000)}")
-        self._log_to_empty = bool(busy)
-        return not busy
+        return None if self._connection is None else self._log.rest(self._connection, busy=busy)
 
     def close(self) -> None:
         """Hand open tickets on, empty the log, close the file, give up ownership. Safe to call twice."""
@@ -580,7 +459,7 @@ class Store:
             if connection is not None:
                 if self._ownership.id:
                     self._sign_out()
-                self.empty_log()
+                self._log.empty(connection)
                 connection.close()
         except sqlite3.Error:
             pass  # every commit is on the disk already
@@ -592,11 +471,9 @@ class Store:
         """Say that our tickets are nobody's now: without a lock file a dead owner looks like one that was tidied away."""
 
         def let_go(connection: sqlite3.Connection) -> None:
-            mine = (self._ownership.id,)
-            connection.execute(
-                "UPDATE tickets SET owner = ? WHERE owner = ? AND closed_at IS NULL", (NOBODY, self._ownership.id)
-            )
-            connection.execute("DELETE FROM owners WHERE owner = ?", mine)
+            ours = self._ownership.id
+            connection.execute("UPDATE tickets SET owner = ? WHERE owner = ? AND closed_at IS NULL", (NOBODY, ours))
+            connection.execute("DELETE FROM owners WHERE owner = ?", (ours,))
 
         try:
             self._transaction(let_go)
