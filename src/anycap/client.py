@@ -2,12 +2,12 @@
 
 How one call goes from account to account and waits is in `engine/solving.py`, the other vendor methods (balance, reports,
 statistics) are in `engine/vendor_methods.py`; the loop that sends requests is `engine/engine.py`, which account a solve goes to
-is in `engine/routing.py`, and what may be sent is decided in `core/`.
+is in `engine/routing.py`, and what may be sent is decided in `core/`. A client of a fleet is joined to it in
+`engine/fleet_wiring.py`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -24,11 +24,9 @@ from anycap.core.admission.guard import AddressGuard
 from anycap.core.idempotency import hash_of_key
 from anycap.credentials import attempt
 from anycap.engine.account_session import AccountSession
-from anycap.engine.actions import wake_callers
 from anycap.engine.budgets import Budgets
 from anycap.engine.engine import Engine
 from anycap.engine.event_log import EventLog
-from anycap.engine.fleet import Fleet
 from anycap.engine.health import ClientHealth, health_of
 from anycap.engine.keyed import KeyedSolving
 from anycap.engine.lifecycle import Phase
@@ -60,9 +58,7 @@ if TYPE_CHECKING:
     import trio
 
     from anycap.engine.address_file import AddressFile
-    from anycap.shared.journal import ValkeyJournal
-
-logger = logging.getLogger("anycap.accounts")
+    from anycap.engine.fleet_wiring import FleetWiring
 
 S = TypeVar("S", bound=Solution)
 
@@ -127,7 +123,11 @@ class Client(VendorMethods):
         for account in given:
             if isinstance(account.provider, str):
                 self._add_session(account, providers.get(account.provider))
-        self._fleet_journal = fleet_journal = None if shared is None else self._journal_of(shared, journal)
+        fleet_journal = None
+        if shared is not None:
+            from anycap.engine.fleet_wiring import journal_in
+
+            fleet_journal = journal_in(shared, journal, self._settings, self._runtime)
         self._journal = open_journal(journal if fleet_journal is None else fleet_journal, self._settings.journal)
         self._transport: Transport = choose(
             http,
@@ -161,8 +161,11 @@ class Client(VendorMethods):
             self._use_budgets()
         self._recovery = Recovery(self._engine, self._runtime)
         self._engine.journal_queue.on_housekeeping = self._recovery.forget_expired
+        self._fleet: FleetWiring | None = None
         if fleet_journal is not None:
-            self._join(fleet_journal)
+            from anycap.engine.fleet_wiring import FleetWiring
+
+            self._fleet = FleetWiring(fleet_journal, self._engine, self._recovery, self._sessions, self._budgets)
         self.callbacks = Callbacks(self._engine.callback_received)
         self._solving = KeyedSolving(
             self._engine,
@@ -173,66 +176,6 @@ class Client(VendorMethods):
             self.callbacks,
             callback_url=callback_url,
         )
-
-    def _journal_of(self, shared: Shared, journal: object) -> ValkeyJournal:
-        if not isinstance(shared, Shared):
-            raise ConfigurationError(f"shared= takes a Shared(url), not {type(shared).__name__}. Nothing was sent.")
-        if journal is not None:
-            raise ConfigurationError("journal= and shared= both name a place for tickets; give one. Nothing was sent.")
-        from anycap.shared.journal import ValkeyJournal
-        from anycap.shared.store import Store
-
-        store = Store(shared, elapsed=self._runtime.elapsed, poll_timeout_s=self._settings.http.poll_timeout_s)
-        return ValkeyJournal(store, self._settings.journal, wall=self._runtime.wall)
-
-    def _join(self, journal: ValkeyJournal) -> None:
-        from anycap.engine.fleet_limits import FleetLimits
-        from anycap.shared.limits import ValkeyLimits
-
-        # Others may take over this client's tickets, and this one theirs; and all share the limits of the accounts.
-        fleet = Fleet(
-            journal,
-            solves=self._engine.solves,
-            resume=self._recovery.resume,
-            disown=self._engine.disown,
-            slow_down=self._slow_down,
-            wake_callers=wake_callers,
-        )
-        limits = FleetLimits(ValkeyLimits(journal.store), self._sessions, self._now)
-        self._engine.share(fleet, limits)
-        journal.wish_for = limits.wish_for
-        self._budgets.ahead_s = journal.ahead_s
-        limits.wake = self._engine.wake
-        journal.on_room = self._room
-        journal.on_silence = limits.silent
-        journal.on_emptied = limits.store_lost
-        journal.store.member.on_members = limits.members
-        journal.on_lost = fleet.lost
-        journal.on_confirmed = fleet.confirmed
-        journal.on_orphans = fleet.orphans
-        journal.on_recovery = self._store_is_back
-
-    def _now(self) -> float:
-        return self._engine.clock()  # another one before the client is open
-
-    def _room(self, account: str, version: str) -> None:
-        """The fleet says that an account may have room again, or that its stops have changed."""
-        limits = self._engine.limits
-        if limits is not None:
-            changed = limits.room(account, version)
-            if changed is not None:
-                self._engine.sync_limits(changed)
-            self._engine.wake()
-
-    def _store_is_back(self) -> None:
-        self._engine.journal_queue.retry()
-        if self._engine.limits is not None:
-            for session in self._engine.limits.all_sessions():
-                self._engine.sync_limits(session)
-
-    def _slow_down(self, stretch: float) -> None:
-        for session in self._sessions.values():
-            session.scheduler.poll_stretch = stretch
 
     def __repr__(self) -> str:
         phase = self._engine.phase.value
@@ -251,14 +194,12 @@ class Client(VendorMethods):
         if await self._read_catalogs():
             self._use_budgets()
         check_offline(self._transport, (session.base_url() for session in self._sessions.values()))
-        if self._fleet_journal is not None:
-            self._fleet_journal.accounts = frozenset(self._sessions)
         await self._meet_neighbours()
-        if self._engine.limits is not None:
-            self._engine.limits.join()
+        if self._fleet is not None:
+            self._fleet.opening()
         await self._engine.open(nursery)
-        if self._engine.limits is not None:
-            self._store_is_back()
+        if self._fleet is not None:
+            self._fleet.opened()
         self._engine.events.opened(self)
 
     def _use_budgets(self) -> None:
@@ -285,29 +226,14 @@ class Client(VendorMethods):
         wanted = self._settings.guard.address_dir
         if wanted is False:
             return
-        from anycap.engine.address_file import address_files, default_folder
+        from anycap.engine.address_file import meet
 
         sessions = list(self._sessions.values())
         if wanted is True:  # not where the vendor is an emulator, or sees another address than this machine's
             sessions = [each for each in sessions if self._sees_our_address and not is_loopback(each.target.host)]
-        if not sessions:
-            return
-        folder = default_folder() if wanted is True else Path(wanted)
-        why = "no home folder"
-        if folder is not None:
-            try:
-                self._address_files = await self._runtime.offload(
-                    address_files, sessions, folder, self._runtime.elapsed, self._engine.clock_now
-                )
-            except OSError as error:
-                why = f"{folder}: {error.strerror or type(error).__name__}"
-            else:
-                return
-        logger.warning(
-            "the vendors' rules for banning an address hold for this process alone (%s). Name a writable folder: "
-            "Settings(guard=GuardSettings(address_dir=...)), or False",
-            why,
-        )
+        if sessions:
+            folder = None if wanted is True else Path(wanted)
+            self._address_files = await meet(sessions, folder, self._runtime, self._engine.clock_now)
 
     def _add_session(self, account: Account, adapter: Adapter) -> None:
         if account.name in self._sessions:
@@ -617,7 +543,7 @@ class Client(VendorMethods):
         if not offers(self._journal, Capability.BUDGETS):
             raise ConfigurationError("this client's journal does not count what is spent; see receipts()")
         # The day of a fleet is its server's.
-        wall = self._runtime.wall() if self._fleet_journal is None else self._fleet_journal.now()
+        wall = self._runtime.wall() if self._fleet is None else self._fleet.journal.now()
         return await self._journal.spending(start_of_day(since, wall))
 
     def health(self) -> ClientHealth:

@@ -188,7 +188,7 @@ async def test_a_token_is_gone_when_it_has_expired_and_from_the_file_when_that_i
             solution = await client.solve(RecaptchaV2(PAGE, "6Le-site-key"), timeout=30, idempotency_key="kept")
             token = solution.token.encode()
             assert token in dumps(server)
-            journal = client._fleet_journal
+            journal = client._fleet.journal
             assert journal is not None
             await journal.erase_expired(time.time() + 2 * 86_400)
             assert token not in dumps(server)

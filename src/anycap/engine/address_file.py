@@ -30,6 +30,7 @@ from anycap.core.admission.decisions import Deferred, Limit
 from anycap.core.parsed_answer import AnswerKind, ParsedAnswer
 from anycap.credentials import reveal
 from anycap.engine.account_session import AccountSession
+from anycap.engine.runtime import Runtime
 from anycap.journal.sqlite.machine import Process, boot_id, this_process
 from anycap.journal.sqlite.owners import try_lock
 from anycap.taxonomy import Code, ErrorAnswer, ErrorRow
@@ -378,6 +379,27 @@ def unlock(descriptor: int) -> None:
 def hash_of(host: str, key: str) -> str:
     """What the file says of a key instead of it."""
     return hashlib.sha256(f"{host}\0{key}".encode()).hexdigest()[:32]
+
+
+async def meet(
+    sessions: Sequence[AccountSession], folder: Path | None, runtime: Runtime, clock: Callable[[], float]
+) -> list[AddressFile]:
+    """The open files of `sessions` (close them), in `folder` or the user's own; none, and a warning, where that cannot be."""
+    folder = folder or default_folder()
+    why = "no home folder"
+    if folder is not None:
+        try:
+            files: list[AddressFile] = await runtime.offload(address_files, sessions, folder, runtime.elapsed, clock)
+        except OSError as error:
+            why = f"{folder}: {error.strerror or type(error).__name__}"
+        else:
+            return files
+    logger.warning(
+        "the vendors' rules for banning an address hold for this process alone (%s). Name a writable folder: "
+        "Settings(guard=GuardSettings(address_dir=...)), or False",
+        why,
+    )
+    return []
 
 
 def address_files(
