@@ -27,6 +27,7 @@ Key = str | Secret | Callable[[], str | Secret | Awaitable[str | Secret]]
 
 _NAME = re.compile(r"[A-Za-z0-9]{1,24}(?:[._ -][A-Za-z0-9]{1,24}){0,5}")
 _DIGITS_MAX = 4
+"""No provider has more (2captcha has one); a key has many, and must never be repeated in a message."""
 
 
 def looks_like_a_name(text: str) -> bool:

@@ -16,6 +16,7 @@ from enum import StrEnum
 BODY_BYTES_MAX = 64 << 10
 """Largest callback body taken: results are small, and the body is not even read."""
 _MAC_CHARS = 43
+"""172 of the 256 bits: beyond guessing, and the address stays short."""
 
 
 class CallbackAnswer(StrEnum):

@@ -25,6 +25,7 @@ JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON
 
 S_co = TypeVar("S_co", bound=Solution, covariant=True)
 _DEPTH_MAX = 16
+"""Far above what a vendor nests (three deep); a structure that holds itself ends here."""
 _CONTROL = frozenset(map(chr, [*range(32), 127]))
 
 

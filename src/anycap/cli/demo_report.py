@@ -142,6 +142,7 @@ def tables(report: Report) -> str:
 
 
 BAR_CHARS = 40
+"""With its label it fits a terminal of 80."""
 
 
 def picture(report: Report) -> str:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from anycap.shared.settings import Shared
 
 ROUND_TRIPS = 20
+"""Pings for the median: below a second even at 50 ms each."""
 WRITES = 5
+"""Writes that wait for the disk and replicas: slower than a ping, and each leaves a trace until it is tidied."""
 CLOCK_OFF_MAX_S = 5.0
 """Leases go by the server's clock alone; times on tickets and the expiry of solutions by each machine's, to the second."""
 

@@ -44,6 +44,7 @@ T = TypeVar("T")
 JOURNAL_VARIABLE = "ANYCAP_JOURNAL"
 JOURNAL_DEFAULT = "tasks.db"
 PREFIX_CHARS_MIN = 4
+"""65,536 beginnings: two tickets of a journal rarely share one, and a slip of one key finds nothing."""
 
 # What a user is to make of a ticket; the keys are the values of `standing` in the JSON.
 STANDINGS = {

@@ -54,6 +54,7 @@ OPEN_MAX = 100_000
 ENDED_MAX = 1_000
 """Span contexts of solves that failed, kept for the link from the attempt that follows at once."""
 VENDOR_CODE_CHARS_MAX = 80
+"""Vendors' longest code has 42; what is longer is no code, and backends charge by size."""
 
 
 @define

@@ -21,6 +21,7 @@ from anycap.journal.port import Entry, RecordKind
 from anycap.taxonomy import Category, Charged, Code, ErrorRow, Retry
 
 KEY_CHARS_MAX = 200
+"""Enough for a URL or two ids. Only its hash is kept."""
 
 
 class Reuse(StrEnum):

@@ -11,6 +11,7 @@ from anycap.core.solve import Solve
 from anycap.taxonomy import Charged, Code, ErrorAnswer, ErrorRow, Retry, row_of_ours
 
 TOOK_MAX_S = 3600.0
+"""Vendors give a task up after minutes: so long a time is a mistake of theirs, and would spoil what is learned."""
 
 
 def took_s(body: Mapping[str, Any] | None) -> float | None:

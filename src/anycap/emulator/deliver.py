@@ -16,6 +16,7 @@ from anycap.emulator.emulator import Emulator
 # How late a callback may be; real ones come after a network and a queue, so a twentieth of a second is early.
 TICK_S = 0.05
 TIME_LIMIT_S = 2.0
+"""For a server under test that hangs: a callback that is not taken is lost, as with a vendor."""
 
 
 async def send_callbacks(emulator: Emulator) -> None:

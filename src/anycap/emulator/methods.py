@@ -39,6 +39,7 @@ Method = Callable[[Vendor, VendorAccount, Mapping[str, Any], float], Reply]
 _MAIN = frozenset({"createTask", "getTaskResult", "getBalance"})
 _DAY_S = 86_400.0
 _COUNTED_REPORTS_MIN = 100
+"""anti-captcha counts reports of reCAPTCHA tokens from so many tasks a day on; its catalog has the source."""
 _QUEUES = frozenset((1, 2, 5, 6, 7, 10, 12, 13, *range(18, 30)))
 _SUCCESS: Mapping[str, Any] = {"errorId": 0, "status": "success"}
 

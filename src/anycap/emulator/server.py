@@ -27,7 +27,9 @@ from anycap.emulator.emulator import Emulator
 from anycap.emulator.exchange import Ending, Exchange
 
 BODY_BYTES_MAX = 8 << 20
+"""Above the largest image of any vendor in base64: what is refused must be refused by the vendor's rules, not here."""
 IDLE_S = 120.0
+"""Longer than clients keep a connection idle (ours 20 s), so that it is the client under test that closes."""
 _READ_BYTES = 65_536
 _GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, ConnectionError, OSError)
 

@@ -52,6 +52,7 @@ BAD_MAX = 2_000
 """Bad answers kept per rule: more than any vendor's number."""
 _HEAD_BYTES = 16
 _PAGE_BYTES = 4_096
+"""What is mapped: one page of memory, the least there is."""
 _FUTURE_S = 7 * 86_400.0
 """Times further ahead are another boot's, where the system has no word for a boot."""
 
@@ -109,7 +110,7 @@ class AddressFile:
         if os.fstat(self._descriptor).st_size < _PAGE_BYTES:
             os.ftruncate(self._descriptor, _PAGE_BYTES)
         self._map = mmap.mmap(self._descriptor, _PAGE_BYTES)
-        self.later(lambda book: None)
+        self.later(lambda content: None)
 
     def close(self) -> None:
         """Sign out."""
@@ -143,22 +144,22 @@ class AddressFile:
         self._look_at = now + LOOK_S
         if self._unwritten or self._elapsed() > self._signed_at + SILENT_S / 5:
             self._write()
-        book = self._read()
-        if book is not None:
-            self._take_in(book, now)
+        content = self._read()
+        if content is not None:
+            self._take_in(content, now)
 
     def bad_answer(self, rule: str, until: float) -> None:
         """Write down a bad answer. `until` is by the loop's clock, as all rules count."""
         at = self._elapsed() + until - self._clock()
         self._known.setdefault(rule, set()).add(at)
-        self.later(lambda book: book["bad"].setdefault(rule, []).append(at))
+        self.later(lambda content: content["bad"].setdefault(rule, []).append(at))
 
     def stopped(self, key: str, breaker: CircuitBreaker, now: float) -> None:
         """Write down a stop of the address."""
         problem = breaker.problem
         until = self._elapsed() + breaker.until - now
         stop = [until, problem.vendor_code, problem.vendor_id, problem.http_status]
-        self.later(lambda book: book["stops"].__setitem__(key, stop))
+        self.later(lambda content: content["stops"].__setitem__(key, stop))
 
     # -- inside
 
@@ -172,12 +173,12 @@ class AddressFile:
         if self._map is None or not try_lock(self._descriptor):
             return None
         try:
-            book = self._parsed()
+            content = self._parsed()
             for waiting in self._unwritten:
-                waiting(book)
-            answer = change(book)
-            self._sign(book)
-            self._store(book)
+                waiting(content)
+            answer = change(content)
+            self._sign(content)
+            self._store(content)
             self._unwritten.clear()
         except OSError as error:  # a full disk: this process goes on, and tells when it can
             logger.warning("the address file %s cannot be written: %s", self.path, error.strerror)
@@ -187,7 +188,7 @@ class AddressFile:
         return (answer,)
 
     def _write(self) -> None:
-        self.update(lambda book: None)
+        self.update(lambda content: None)
 
     def _read(self) -> dict[str, Any] | None:
         if not try_lock(self._descriptor, shared=True):
@@ -204,23 +205,23 @@ class AddressFile:
         try:
             size = int.from_bytes(os.pread(self._descriptor, 8, 8), "little")
             read = os.pread(self._descriptor, min(size, 1 << 22), _HEAD_BYTES)
-            book = json.loads(read[32:]) if hashlib.sha256(read[32:]).digest() == read[:32] else {}
+            content = json.loads(read[32:]) if hashlib.sha256(read[32:]).digest() == read[:32] else {}
         except (ValueError, RecursionError):
-            book = {}
-        if not isinstance(book, dict) or book.get("boot") != boot:
-            book = {}
+            content = {}
+        if not isinstance(content, dict) or content.get("boot") != boot:
+            content = {}
         fresh: dict[str, Any] = {"boot": boot, "members": {}, "bad": {}, "stops": {}, "keys": {}}
         try:
-            for owner, member in book.get("members", {}).items():
+            for owner, member in content.get("members", {}).items():
                 pid, started, namespace, seen = member
                 if seen <= now + 1.0 and self._lives(owner, Process(boot, pid, started, namespace), now - seen):
                     fresh["members"][owner] = member
-            for rule, times in book.get("bad", {}).items():
+            for rule, times in content.get("bad", {}).items():
                 fresh["bad"][rule] = [at for at in times[-BAD_MAX:] if now < at < now + _FUTURE_S]
-            for key, stop in book.get("stops", {}).items():
+            for key, stop in content.get("stops", {}).items():
                 if now < stop[0] < now + _FUTURE_S:
                     fresh["stops"][key] = stop
-            for key, known in book.get("keys", {}).items():
+            for key, known in content.get("keys", {}).items():
                 state, by, at = known[:3]
                 keeps_s = {"proven": PROVEN_S, "probing": PROBE_S, "stopped": STOP_S}[state]
                 if now - keeps_s < at <= now + 1.0 and (state != "probing" or by in fresh["members"] or by == self._id):
@@ -235,37 +236,37 @@ class AddressFile:
         lives = process.is_running()
         return ago_s < SILENT_S if lives is None else lives
 
-    def _sign(self, book: dict[str, Any]) -> None:
+    def _sign(self, content: dict[str, Any]) -> None:
         if self._leaves:
-            book["members"].pop(self._id, None)
+            content["members"].pop(self._id, None)
             return
         me = this_process()
         self._signed_at = self._elapsed()
-        book["members"][self._id] = [me.id, me.started, me.namespace, self._signed_at]
+        content["members"][self._id] = [me.id, me.started, me.namespace, self._signed_at]
 
-    def _store(self, book: dict[str, Any]) -> None:
-        body = json.dumps(book, separators=(",", ":")).encode()
+    def _store(self, content: dict[str, Any]) -> None:
+        body = json.dumps(content, separators=(",", ":")).encode()
         os.pwrite(self._descriptor, hashlib.sha256(body).digest() + body, _HEAD_BYTES)
         os.pwrite(self._descriptor, (len(body) + 32).to_bytes(8, "little"), 8)
         generation = int.from_bytes(os.pread(self._descriptor, 8, 0), "little") + 1
         os.pwrite(self._descriptor, (generation % (1 << 64)).to_bytes(8, "little"), 0)
 
-    def _take_in(self, book: dict[str, Any], now: float) -> None:
+    def _take_in(self, content: dict[str, Any], now: float) -> None:
         to_loop = now - self._elapsed()
-        peers = max(1, len(book["members"]))
+        peers = max(1, len(content["members"]))
         for guard in self._guards:
             for rule in guard.rules:
                 rule.peers = peers
                 known = self._known.setdefault(rule.rule.name, set())
-                times = set(book["bad"].get(rule.rule.name, ()))
+                times = set(content["bad"].get(rule.rule.name, ()))
                 for at in times - known:
                     rule.heard(at + to_loop)
                 self._known[rule.rule.name] = {at for at in known | times if at > now - to_loop}
-            for key, (until, code, number, status) in book["stops"].items():
+            for key, (until, code, number, status) in content["stops"].items():
                 problem = ErrorAnswer(self._row(code, number), self._provider, code, number, None, status)
                 guard.hear_of_stop(key, problem, until + to_loop, now)
         for gate in self._gates:
-            gate.hear(book["keys"])
+            gate.hear(content["keys"])
 
     def problem(self, code: str | None, number: int | str | None) -> ErrorAnswer:
         """A vendor's error as it is in the file."""
@@ -301,9 +302,9 @@ class Gate:
             return self._file.problem(*found)
         return None
 
-    def _ask(self, book: dict[str, Any]) -> object:
+    def _ask(self, content: dict[str, Any]) -> object:
         key, now = self._hash(), self._file.now()
-        state, by, _, *problem = book["keys"].get(key, ("", "", 0.0))
+        state, by, _, *problem = content["keys"].get(key, ("", "", 0.0))
         if state == "proven":
             self.is_open = self._proven = True
             return None
@@ -311,7 +312,7 @@ class Gate:
             return problem
         if state == "probing" and by != self._owner:
             return "other"
-        book["keys"][key] = ["probing", self._owner, now]
+        content["keys"][key] = ["probing", self._owner, now]
         self._probing = True
         return None
 
@@ -348,15 +349,15 @@ class Gate:
 
     def _tell(self, known: list[object]) -> None:
         key = self._hash()
-        self._file.later(lambda book: book["keys"].__setitem__(key, known))
+        self._file.later(lambda content: content["keys"].__setitem__(key, known))
 
     def _forget(self, state: str) -> None:
         key, owner = self._hash(), self._owner
 
-        def forget(book: dict[str, Any]) -> None:
-            known = book["keys"].get(key, ("", ""))
+        def forget(content: dict[str, Any]) -> None:
+            known = content["keys"].get(key, ("", ""))
             if known[0] == state and (state == "stopped" or known[1] == owner):
-                del book["keys"][key]
+                del content["keys"][key]
 
         self._file.later(forget)
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Solution)
 T = TypeVar("T")
 TAG_CHARS_MAX = 64
+"""A tag is a label in every event, record and metric, not a place for data."""
 PRIORITIES = {str(priority): priority for priority in Priority}
 REUSES = {str(reuse): reuse for reuse in Reuse}
 

@@ -55,6 +55,7 @@ GET_TASK_RESULT = "getTaskResult"
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _PROCESSING = ParsedAnswer(AnswerKind.PROCESSING, status="processing")
 _REMEMBERED_BYTES_MAX = 512
+"""A plain "processing" has some 50 bytes; it is kept to recognise the next one without parsing it."""
 READY_EVERYWHERE = frozenset({"success", "completed"})
 """Final words of look-alikes that no catalog lists; beside a solution they can mean nothing else."""
 

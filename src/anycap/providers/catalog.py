@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from anycap.providers.tasks import TaskTables
 
 SCHEMA = 1
+"""Raised when a catalog written for this reader would mean something else to the next."""
 BUILT_IN_FILES = frozenset({
     "anti-captcha", "capmonster", "yescaptcha", "ezcaptcha", "2captcha", "capsolver", "rucaptcha", "nextcaptcha",
     "compatible", "compatible-capmonster", "compatible-yescaptcha",

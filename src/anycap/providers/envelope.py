@@ -16,7 +16,9 @@ from anycap.tickets import TaskId
 from anycap.values import statically_frozen
 
 TASK_ID_CHARS_MAX = 200
+"""Ids are 10 digits or a UUID of 36. It is kept, journalled and echoed, so not whatever length comes."""
 AMOUNT_EXPONENT_MAX = 64
+"""An amount that fits no price: `1e999999` is valid JSON, and adding to it would take all memory."""
 _NOTHING_SAID = frozenset({"", "null"})
 
 

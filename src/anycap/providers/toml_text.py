@@ -15,6 +15,7 @@ CATALOG_BYTES_MAX = 1 << 20
 DEPTH_MAX = 16
 """Tables in tables, lists in lists, and dots in one key. Our own catalogs need five."""
 DIGITS_MAX = 100
+"""Reading a number takes time with the square of its digits, and Python refuses 4,300 with an error that names no file."""
 
 _OUTSIDE = re.compile(
     r'"""(?:[^"\\]|\\.|"(?!""))*+"""|'

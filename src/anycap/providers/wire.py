@@ -32,8 +32,11 @@ from typing import Any
 from attrs import frozen
 
 BODY_BYTES_MAX = 1 << 20
+"""Documented answers are below 10 kB; solutions that hold a page or an image are some 100."""
 DEPTH_MAX = 32
+"""The protocol nests three deep. Python's own bound is a RecursionError, and depends on who calls."""
 VALUES_MAX = 50_000
+"""A value takes many times the memory of its text: 1 MiB of `[],` would be 350,000 lists of 56 bytes."""
 SOLUTION_VALUES_MAX = 5_000
 """In an answer to createTask or getTaskResult, which may be kept for hours. Documented solutions have fewer than 100."""
 SOLUTION_BYTES_MAX = 512 * 1024
@@ -41,10 +44,13 @@ SOLUTION_BYTES_MAX = 512 * 1024
 SIZED_FROM_BYTES = 16 * 1024
 """Shorter bodies cannot get beyond that: a character costs at most 30 bytes."""
 INTEGER_DIGITS_MAX = 40
+"""Ids have up to 20; reading an integer takes time with the square of its digits."""
 TITLE_WITHIN_CHARS = 4096
 TITLE_CHARS_MAX = 80
+"""Of an error page: enough to tell a firewall from a proxy in one line of a log."""
 NUMBER_CHARS_MAX = 100
 EXPONENT_MAX = 64
+"""No price and no time comes near; `1e999999` must not become a number that somebody adds to."""
 
 
 class Flaw(StrEnum):

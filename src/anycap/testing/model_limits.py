@@ -22,6 +22,7 @@ PROBE_S = 60.0
 SETTLE_S = 3.0
 """Once the store was lost nothing is granted for so long."""
 _TASKS_MOST = 1_000_000
+"""As good as none: a window's own limit comes with each wish."""
 SAME_S = 0.5
 """Times of one answer, as several members remember it."""
 

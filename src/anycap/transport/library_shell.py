@@ -30,6 +30,7 @@ from anycap.transport.port import Answer, Delivery, Failure, FailureKind, Offloa
 
 NOT_OPEN = "the transport is not open; nothing was sent"
 REQUEST_TIMEOUT = 408
+"""On a kept connection: the server gave the idle connection up before it read the request."""
 UNREAD_MAX = 128
 """Kept connections that may turn out to be of no use for one request, each of which is closed: pools keep 100 or fewer."""
 BEFORE_WRITING = frozenset(

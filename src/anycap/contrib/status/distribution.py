@@ -8,6 +8,7 @@ from collections.abc import Iterable
 GROWTH = 1.05
 """Each bin is a twentieth wider than the one before: a percentile is off by 2.5 % at most."""
 SMALLEST_S = 0.001
+"""What is shorter counts as this: no solve is, and a logarithm needs a start."""
 _LOG = math.log(GROWTH)
 
 

@@ -18,6 +18,7 @@ from anycap.contrib.status.snapshot import StatusSnapshot
 STREAMS_MAX = 50
 """Streams at once; a viewer beyond it gets 503 and sees the page without its updates."""
 RECONNECT_MS = 3_000
+"""For the browser, when the stream breaks: a restarted service is seen within a few seconds."""
 KEEP_ALIVE_S = 15.0
 """Something is sent at least so often: proxies close what is silent for a minute."""
 

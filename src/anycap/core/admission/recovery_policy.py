@@ -27,6 +27,7 @@ SUSPENDED_S = 900.0
 DENIED_FIRST_S, DENIED_LONGEST_S = 600.0, 3600.0
 """A missing right is mended by people too, and concerns one task type: asking rarely costs little."""
 BLOCKED_LONGEST_S = 3600.0
+"""Ours, twice the longest block that a vendor documents (30 minutes): a try while one lasts may renew it."""
 STATED_LONGEST_S = 3600.0
 """A Retry-After beyond an hour is taken for an hour: a broken header must not stop an account for good."""
 POLL_PAUSE_LONGEST_S = 8.0

@@ -41,6 +41,7 @@ REDRAW_PER = 8
 REDRAW_AFTER_MAX = 32
 """The schedule is drawn anew after an eighth of what is known has been added, at the latest after 32 solves."""
 CURVE_POLLS = 8
+"""Polls shown to people: nearly every task is solved by then."""
 SPREAD = 0.3
 """Part of a gap over which the first polls of tasks accepted together are spread while nothing is learned."""
 SPREAD_MIN, SPREAD_BEFORE = 0.1, 0.88

@@ -63,6 +63,7 @@ NOBODY = ""
 
 _held: weakref.WeakSet[Ownership] = weakref.WeakSet()
 _TRIES = 16
+"""A second one is needed only if another process looks for dead owners in the moment between making and locking."""
 _OWNER = re.compile(r"[0-9a-f]{32}")
 """What we write as an owner. Anything else in a file is somebody else's word, and never becomes part of a path."""
 _MARK_BYTES = 16

@@ -13,6 +13,7 @@ from anycap.transport.port import FailureKind, Request
 HEADER_CHARS_MAX = 2048
 """Of a header's value. A `Location` may be a long URL; none of the headers that we use has need of more."""
 _INFLATE_STEP_BYTES = 1 << 16
+"""Inflated at a time: the bound is looked at after each, and deflate grows up to 1,032 times."""
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _KNOWN_CODINGS = frozenset(

@@ -19,6 +19,7 @@ HEAD_BYTES_MAX = 32 * 1024
 HEADERS_MAX = 128
 """Header lines of one head, and of one trailer. aiohttp's bound; vendors send 10 to 20."""
 INTERIM_ANSWERS_MAX = 8
+"""100, 102 and 103 make sense once or twice; a server that sends more keeps the request open without an answer."""
 FRAMING_BYTES_MAX = 64 * 1024
 """What chunk headers and trailers may add to a body."""
 CHUNKS_FREE = 256

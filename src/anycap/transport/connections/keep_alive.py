@@ -24,6 +24,7 @@ SUSPENDED_S = 1.0
 forgotten its connections by then."""
 Origin = tuple[str, str, int]
 _ORIGINS_MAX = 256
+"""What is remembered of more is forgotten at once: a client has a few, so this is a program that makes addresses up."""
 _TIMEOUT = re.compile(r"(?:^|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
 
 

@@ -17,6 +17,7 @@ from anycap.transport.connections.tls import unverified
 from anycap.transport.port import FailureKind
 
 RECEIVE_BYTES = 16 * 1024
+"""One TLS record at most, and more than nearly every answer."""
 
 
 class Broken(Exception):
