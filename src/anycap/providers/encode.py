@@ -24,7 +24,7 @@ from anycap.core.vendor_limits import Timing
 from anycap.credentials import Secret, compose
 from anycap.errors import InvalidChallenge
 from anycap.providers.preflight import check_image, check_proxy, check_user_agent
-from anycap.providers.summary import given, summarise
+from anycap.providers.summary import Given, given, summarise
 from anycap.providers.tasks import ProxyRule, Target, TaskSpec, TaskTables
 from anycap.results import Solution
 from anycap.values import statically_frozen
@@ -117,32 +117,8 @@ def _prepare(provider: str, tables: TaskTables, challenge: Challenge[Any]) -> Pr
             raise InvalidChallenge(f"{kind}: {provider} needs {name} for this")
     task: dict[str, Any] = {"type": vendor_type}
     top: dict[str, Any] = {}
-    warnings: list[str] = []
-    images: list[Image] = []
     said = given(challenge)
-    for name, value, _ in said:
-        if not isinstance(value, str):
-            images += images_in((value,))
-        targets = spec.fields.get(name)
-        if targets is None:
-            if name in spec.when:  # it chose the vendor's type, which says it
-                continue
-            if name not in spec.ignored:
-                raise _Lacking(f"{kind}: {provider} has no field for {name} in {vendor_type}")
-            warnings.append(f"{kind}: {provider} takes no {name} for {vendor_type}; it is left out")
-            continue
-        if name in spec.allowed or name in spec.ranges:
-            _check_value(provider, spec, name, value)
-        if name == "user_agent":
-            warnings += check_user_agent(provider, kind, tables.user_agent, value)
-        for target in targets:
-            if target.conversion in _BY_FORM and _is_id(value) is not (target.conversion == "id"):
-                continue
-            written = _converted(kind, provider, name, value, target)
-            if target.conversion in _IN_LIST:
-                _put_in_list(kind, task, target, written)
-            else:
-                _put(kind, top if target.top else task, target.path, written)
+    images, warnings = _place_fields(provider, tables, spec, said, task, top)
     for image in images:
         warnings += check_image(provider, f"{kind}: the {image.word}", spec.images, image)
     # After the challenge's own fields, so that what the user gave is never overwritten by the catalog.
@@ -167,6 +143,41 @@ def _prepare(provider: str, tables: TaskTables, challenge: Challenge[Any]) -> Pr
         solution_type=challenge.solution_type,
         warnings=tuple(warnings),
     )
+
+
+def _place_fields(
+    provider: str, tables: TaskTables, spec: TaskSpec, said: Given, task: dict[str, Any], top: dict[str, Any]
+) -> tuple[list[Image], list[str]]:
+    """Put what the caller gave where this vendor wants it: into `task`, or beside it into `top`. Images met, and warnings."""
+    kind = spec.challenge
+    images: list[Image] = []
+    warnings: list[str] = []
+    for name, value, _ in said:
+        if not isinstance(value, str):
+            images += images_in((value,))
+        targets = spec.fields.get(name)
+        if targets is None:
+            if name in spec.when:  # it chose the vendor's type, which says it
+                continue
+            # A field left out in silence would be a paid task without it. The catalog names those that do no harm.
+            if name not in spec.ignored:
+                raise _Lacking(f"{kind}: {provider} has no field for {name} in {task['type']}")
+            warnings.append(f"{kind}: {provider} takes no {name} for {task['type']}; it is left out")
+            continue
+        if name in spec.allowed or name in spec.ranges:
+            _check_value(provider, spec, name, value)
+        if name == "user_agent":
+            warnings += check_user_agent(provider, kind, tables.user_agent, value)
+        for target in targets:
+            # Vendors that take a question in words and as an id have a field for each: only one of them is meant.
+            if target.conversion in _BY_FORM and _is_id(value) is not (target.conversion == "id"):
+                continue
+            written = _converted(kind, provider, name, value, target)
+            if target.conversion in _IN_LIST:
+                _put_in_list(kind, task, target, written)
+            else:
+                _put(kind, top if target.top else task, target.path, written)
+    return images, warnings
 
 
 def _prepare_vendor_task(provider: str, tables: TaskTables, challenge: VendorTask) -> Prepared:

@@ -162,8 +162,14 @@ def _task(section: Section, timings: Mapping[str, Timing], proxy: ProxyRule | No
         confirmed=section.flag("confirmed", True),
         source=section.source(),
     )
+    _refuse_strange_fields(section, spec)
+    section.done()
+    return spec
+
+
+def _refuse_strange_fields(section: Section, spec: TaskSpec) -> None:
     # A misspelt field would silently never be sent: it would be a paid task without it.
-    known = {each.name for each in attributes_of(KINDS[kind])}
+    known = {each.name for each in attributes_of(KINDS[spec.challenge])}
     strange = {
         *spec.fields,
         *spec.when,
@@ -175,9 +181,7 @@ def _task(section: Section, timings: Mapping[str, Timing], proxy: ProxyRule | No
     } - known
     if strange:
         theirs = ", ".join(sorted(known - {"proxy", "variant", "extra"}))
-        raise section.fail("fields", f"{kind} has no field {', '.join(sorted(strange))}; it has {theirs}")
-    section.done()
-    return spec
+        raise section.fail("fields", f"{spec.challenge} has no field {', '.join(sorted(strange))}; it has {theirs}")
 
 
 def _plain(section: Section, key: str) -> dict[str, Any]:
