@@ -153,8 +153,13 @@ class Judge:
         return holder is None or self._world.is_away(holder, loss.until, loss.until + SETTLE_S)
 
     def _holder(self, task: Any, loss: Loss) -> str | None:
+        """Who had the task when the store was lost, and knew it: who has just taken it over has yet to read its records."""
         ticket_id = self._watch.tickets.get(task.id, "")
-        return self._watch.owner_at(ticket_id, loss.call) or self._world.makers.get(task.id)
+        holder = self._watch.owner_at(ticket_id, loss.call)
+        taken_at = self._watch.taken_over_at(ticket_id, loss.call)
+        if holder and taken_at is not None and not self._was_well(holder, taken_at, loss.since):
+            return None
+        return holder or self._world.makers.get(task.id)
 
     def _not_lost(self, page: str, task: Any) -> None:
         known = [entry for entry in self._by_page[page] if entry.task_id == task.id]
@@ -164,9 +169,10 @@ class Judge:
             return
         if not known and any(entry.kind in DOUBT for entry in self._by_page[page]):
             return  # `_doubts` asks why
+        ticket_id = self._watch.tickets.get(task.id, "")
         for loss in self._world.losses:
-            since = loss.since - SLOW_S if loss.failover else -math.inf
-            if any(since <= out.at <= loss.until + SLOW_S for out in self._world.handed_out[task.id]):
+            since = loss.since if loss.failover else -math.inf
+            if any(since <= at <= loss.until for at, _ in self._watch.delivered_at[ticket_id]):
                 return  # what was closed is not told again
             holder = self._holder(task, loss)
             if task.created_at <= loss.until and (
@@ -262,11 +268,10 @@ class Judge:
         store until others took it over, or it was over itself; or what it wrote went with a failover.
         """
         world, life = self._world, out.life
-        if any(
-            loss.failover and loss.since <= out.at + SLOW_S and out.at <= loss.until + SLOW_S for loss in world.losses
-        ):
-            return True
         ticket_id = self._watch.tickets.get(task_id, "")
+        written = [at for at, by in self._watch.delivered_at[ticket_id] if by == life]
+        if any(loss.failover and loss.since <= at <= loss.until for loss in world.losses for at in written):
+            return True
         lost_call = self._watch.lost_at(ticket_id, life, out.call)
         if lost_call is not None:
             return out.silent and not any(is_denied(denial, ticket_id, lost_call) for denial in out.denials)

@@ -75,6 +75,8 @@ class StoreWatch:
     """By ticket: when it was last written that no task was made."""
     in_doubt: set[str] = field(factory=set)
     """Tickets whose task's id came when others had taken them over, in doubt."""
+    delivered_at: dict[str, list[tuple[float, str]]] = field(factory=lambda: defaultdict(list))
+    """By ticket: when it was written that a caller has its solution, and by which life."""
     taken_over: int = 0
     stops_told: int = 0
     _closed: set[str] = field(factory=set)
@@ -108,6 +110,11 @@ class StoreWatch:
             elif had and lost is None:
                 lost = change.call
         return lost if had else None
+
+    def taken_over_at(self, ticket_id: str, call: float) -> float | None:
+        """When who had it after this script took it over; None if it was the first to have it, or nobody had it."""
+        found = [change for change in self.changes.get(ticket_id, ()) if change.call <= call]
+        return found[-1].at if len(found) > 1 and found[-1].life else None
 
     def has_until(self, ticket_id: str, life: str, call: float) -> float:
         """Until when this life had it, which had it after `call`; infinite: to the end."""
@@ -168,6 +175,8 @@ class StoreWatch:
                 self.begun_by[ticket_id], self.begun_at[ticket_id] = me, now
             elif kind == "not_created":
                 self.taken_back_at[ticket_id] = now
+            elif kind == "delivered":
+                self.delivered_at[ticket_id].append((now, me))
             elif kind == "accepted":
                 self.tickets[fields["task_id"]] = ticket_id
                 self.known_since.setdefault(fields["task_id"], call)

@@ -47,6 +47,8 @@ REGRESSIONS = {
     5484: "a late word that an INTENT was not sent closed the next one of the same ticket",
     5585: "handed out after a refused renewal, before the store had said whose it was",
     5765: "polled nothing of what it had taken over, as the answer that listed it was lost",
+    6208: "the judge expected of who had just taken a ticket over that it knew its records",
+    6510: "the judge counted a delivery from when it was handed out, and not from when it was written",
     7273: "the judge did not see that it had lost what it had again in the end",
 }
 """Worlds that once broke a promise, and how."""
