@@ -137,16 +137,16 @@ class SolveEvent(Event):
     that was being written."""
 
 
-@statically_frozen(kw_only=True, slots=False)
+@statically_frozen(slots=False)
 class RequestEvent(Event):
     """One HTTP request: createTask, getTaskResult, getBalance or any other method. `error` where there was one."""
 
-    method: str
-    outcome: str
+    method: str = ""
+    outcome: str = ""
     """`accepted`, `ready`, `processing`, `done`, `error`, `lost` or `redirect`."""
-    duration_s: float
+    duration_s: float = 0.0
     """From handing it to the transport to the end of the answer, by the monotonic clock."""
-    delivery: str
+    delivery: str = "answered"
     """`answered`, `not_sent`, or `maybe_sent`: how far the request got."""
     http_status: int | None = None
     """None when no answer came."""

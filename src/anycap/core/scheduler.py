@@ -101,6 +101,8 @@ class AccountScheduler:
         self._probing: str | None = None
 
         # -- polls
+        # Whether a line or the polls may be held for an answer or a slot: else there is nothing to release.
+        self._held = False
         # Polls are held until then; why, in `_poll_deferral`.
         self._polls_held_until = NOT_HELD
         self._poll_deferral: Deferred | None = None
@@ -232,9 +234,10 @@ class AccountScheduler:
         if not self._may_submit():
             self._gate_was_full = self._queued > 0  # for createTask
             return soonest
-        for line in self._lines.values():
-            if len(line):
-                soonest = min(soonest, max(line.held_until, now))
+        if self._queued:
+            for line in self._lines.values():
+                if len(line):
+                    soonest = min(soonest, max(line.held_until, now))
         return soonest
 
     def _may_submit(self) -> bool:
@@ -263,7 +266,7 @@ class AccountScheduler:
                 schedule.put(solve, max(now + STALE_RECHECK_S, recheck_at))
                 continue
             schedule.put(solve, due)
-            self._polls_held_until, self._poll_deferral = admission.until, admission
+            self._held, self._polls_held_until, self._poll_deferral = True, admission.until, admission
             return None if admission.probe is None else self._probe(admission.probe, now)
         return None
 
@@ -279,7 +282,7 @@ class AccountScheduler:
         return Job(JOB_KINDS.POLL, solve)
 
     def _next_submit(self, now: float) -> Job | None:
-        if self._probing is not None:
+        if self._probing is not None or not self._queued:
             return None
         lines = self._lines.items() if not self._by_rank or len(self._lines) == 1 else self._lines_by_rank()
         for key, line in lines:
@@ -596,6 +599,7 @@ class AccountScheduler:
 
     def _hold(self, line: WaitingLine, deferral: Deferred) -> None:
         """Hold a line; what does not wait for that is rejected."""
+        self._held = True
         rejected = line.defer(deferral)
         self._queued -= len(rejected)
         self._rejected += rejected
@@ -617,9 +621,12 @@ class AccountScheduler:
         Every answer releases what waited for one. An answered submit and an ended task can also free a slot, so
         then the submits that wait for a time may ask as well. A poll frees none.
         """
+        if not self._held and not self._call_lines:
+            return
         for line in self._lines.values():
             if slot_may_be_free or line.held_until == UNTIL_AN_ANSWER:
                 line.held_until = NOT_HELD
+        self._held = not slot_may_be_free
         for call_line in self._call_lines.values():
             if call_line.held_until == UNTIL_AN_ANSWER:
                 call_line.held_until = NOT_HELD

@@ -148,23 +148,14 @@ class EventEmitter:
         error = vendor_code = None
         if answer.problem is not None or answer.failure is not None:
             error, vendor_code = _error_of(answer), _vendor_code_of(answer)
+        delivery = "answered" if isinstance(outcome, Answer) else str(outcome.delivery)
         self._events.tell(
             receivers,
             RequestEvent(
-                kind=EVENT_KINDS.REQUEST,
-                at=self._wall(),
-                account=session.name,
-                provider=session.catalog.name,
-                ticket=None if ticket is None else ticket(),
-                error=error,
-                method=method,
-                outcome=str(answer.kind),
-                duration_s=duration_s,
-                delivery="answered" if isinstance(outcome, Answer) else str(outcome.delivery),
-                http_status=outcome.status,
-                vendor_code=vendor_code,
+                EVENT_KINDS.REQUEST, self._wall(), session.name, session.catalog.name, None if ticket is None else ticket(),
+                error, method, str(answer.kind), duration_s, delivery, outcome.status, vendor_code,
             ),
-        )
+        )  # fmt: skip
 
     def polled(self, session: AccountSession, solve: Solve, answer: ParsedAnswer, now: float) -> None:
         """A poll was answered, or came to nothing."""
