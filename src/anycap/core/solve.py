@@ -54,7 +54,7 @@ class Priority(StrEnum):
     HIGH = "high"
 
 
-_STEPS = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
+_STEPS = {Priority.LOW: -1, Priority.NORMAL: 0, Priority.HIGH: 1}
 
 
 @define(eq=False, repr=False)
@@ -202,7 +202,8 @@ class Solve:
 
     def take_rank(self, now: float) -> None:
         """It is queued for the first time."""
-        self.rank = now - PRIORITY_STEP_S * _STEPS[self.priority]
+        step = _STEPS[self.priority]
+        self.rank = now - PRIORITY_STEP_S * step if step else now  # the same object: ten thousand may wait
 
     def ticket(self) -> Ticket:
         """The caller's claim on this solve, as things stand now."""
