@@ -11,8 +11,10 @@ import pytest
 
 from anycap import Account, Client, InDoubtError, RecaptchaV2, Shared, TicketError
 from anycap.emulator import DEFAULT_KEY, Fault
+from anycap.events import Event, EventKind
 from anycap.settings import Polling
 from tests.shared.processes import fleet, wait_until
+from tests.shared.test_journal import until
 from tests.valkey_server import Valkey, namespace
 
 KEYS = [f"https://example.com/{number}" for number in range(200)]
@@ -71,3 +73,24 @@ async def test_a_doubt_that_another_member_has_settled_is_none_here(valkey: Valk
             else:
                 assert (await one.solve(page, idempotency_key="page 1")).token
     assert len(it.pages_paid) == (1 if charged else 2)
+
+
+@pytest.mark.anyio
+async def test_a_solution_that_another_member_has_fetched_is_delivered_for_all(valkey: Valkey) -> None:
+    page, name = RecaptchaV2("https://example.com", "6Le-site-key"), namespace()
+    told: list[Event] = []
+    with fleet(valkey, name, solve_time=0.05) as it:
+        account = Account("anti-captcha", DEFAULT_KEY, base_url=it.url, polling=Polling(fixed=(0.1, 0.1)))
+        async with (
+            Client(account, shared=Shared(valkey.url, namespace=name)) as one,
+            Client(account, shared=Shared(valkey.url, namespace=name), on_event=told.append) as other,
+        ):
+            ticket = await one.submit(page)
+            await until(lambda: b'["result"' in it.logs())
+            await other.wait(ticket)
+            await until(lambda: b'["delivered"' in it.logs())
+            with pytest.raises(TicketError, match="delivered before"):
+                await one.wait(ticket)
+            assert [str(info.ticket.state) async for info in one.tickets()] == ["delivered"]
+            assert await one.resume() == []
+    assert EventKind.JOURNAL_TROUBLE not in {event.kind for event in told}

@@ -166,10 +166,12 @@ class StoreWatch:
     ) -> None:
         before = self.owner(ticket_id)
         foreign = bool(before) and before != me and ticket_id not in self._closed
-        known = any(json.loads(line)[0] == "accepted" for line in lines[: len(lines) - len(kinds)])
+        had = {json.loads(line)[0] for line in lines[: len(lines) - len(kinds)]}
         for line in lines[len(lines) - len(kinds) :]:
             kind, _, fields = json.loads(line)
-            if foreign and (kind not in ANYBODYS_LINES or (kind == "accepted" and known)):
+            # Whoever has handed out a solution that is recorded says so, or its owner would hand it out once more.
+            may = kind in ANYBODYS_LINES or (kind == "delivered" and "result" in had)
+            if foreign and (not may or (kind == "accepted" and "accepted" in had)):
                 self.fault(f"ticket {ticket_id}: a late {kind} of {me} was accepted, {before} has it")
             if kind == "intent":
                 self.begun_by[ticket_id], self.begun_at[ticket_id] = me, now

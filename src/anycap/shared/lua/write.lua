@@ -46,6 +46,8 @@ local function may_write(id, what, line)
   local owner = call('HGET', OWNERS, id)
   if not owner or owner == me or owner == '' or what == 's' then return true end
   if call('ZSCORE', CLOSED, id) then return true end
+  -- Whoever has handed a solution out that is recorded here: nobody else must, whose ticket it may be.
+  if what == 'd' and string.find(call('HGET', LOGS, id) or '', '["result"', 1, true) then return true end
   -- The answer to a createTask that was on its way when others took the ticket over, in doubt: nobody else knows the task's id,
   -- or that there is no task.
   if (what == 'a' or is_not_created(line)) and not string.find(call('HGET', LOGS, id), '["accepted"', 1, true) then
