@@ -25,9 +25,8 @@ class CallLine:
 
     def put(self, call: Call) -> None:
         if not self._calls:
-            self.held_until = (
-                -math.inf
-            )  # what held those before may be over, or is a problem that this one is to be told of
+            # What held those before may be over, or is a problem that this one is to be told of.
+            self.held_until = -math.inf
         self._calls.append(call)
 
     def head(self) -> Call | None:

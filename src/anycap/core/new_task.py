@@ -1,4 +1,4 @@
-"""Whether a failed solve is tried again with a fresh, paid task. Pure; the loop that does it is in `client.py`."""
+"""Whether a failed solve is tried again with a fresh, paid task. Pure; the loop that does it is in `engine/solving.py`."""
 
 from decimal import Decimal
 
