@@ -165,6 +165,7 @@ class OpenTelemetry(Watched):
             attributes["captcha.tag"] = ticket.tag
         if resumed:
             attributes["captcha.resumed"] = True
+        # Resumed in the client that began it: the trace of the new caller gets a span of its own.
         if ticket.id in self._spans:
             self._end(ticket.id, started_ns)
         before = self._ended.get(event.follows) if event.follows is not None else None
@@ -198,6 +199,7 @@ class OpenTelemetry(Watched):
         if found is not None:
             found.solved_ns, found.solved_at = self._stages(found, event, "solved"), event.at
             self._undelivered[_id_of(event)] = found
+        # Oldest first, so a look ends at the first that is young enough; there is no timer in a hook.
         while self._undelivered:
             oldest = next(iter(self._undelivered))
             waiting = self._undelivered[oldest]
@@ -284,6 +286,7 @@ class OpenTelemetry(Watched):
         if found.context is not None and found.attributes:
             found.span.set_attributes(found.attributes)
         found.span.end(ended_ns)
+        # Of every solve, not only of failed ones: which of them an attempt follows is known only when that begins.
         self._ended[ticket_id] = found.span.get_span_context()
         if len(self._ended) > ENDED_MAX:
             self._ended.popitem(last=False)
@@ -416,6 +419,7 @@ class _Totals:
 
     def read(self, options: CallbackOptions) -> Iterable[Observation]:
         """All of them, in the reader's thread."""
+        # A copy made in one step of the interpreter: the loop goes on counting in its own thread.
         for labels, value in tuple(self._values.items()):
             named = zip(self._names, labels, strict=True)
             yield Observation(value, {name: label for name, label in named if label is not None})

@@ -54,6 +54,7 @@ __all__ = ["FleetMetrics", "Prometheus"]
 logger = logging.getLogger("anycap.shared")
 
 _ACCOUNT = ("provider", "account")
+# A closed client has no accounts to show.
 _SHOWN = tuple(each for each in Readiness if each is not Readiness.CLOSED)
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -103,6 +104,7 @@ class Prometheus(Watched, Collector):
         self._notice = histogram("notice_delay_seconds", "From the task's end to its notice.", NOTICE_BUCKETS_S)
         self._request = histogram("request_duration_seconds", "One HTTP request.", REQUEST_BUCKETS_S, "method")
         self._children: dict[tuple[object, ...], MetricWrapperBase] = {}
+        # Only these are sent: an event that no hook asks for is not even made.
         self._on: Mapping[EventKind, Callable[..., None]] = {
             **dict.fromkeys(OUTCOMES, self._ended),
             EventKind.REQUEST: self._requested,
@@ -149,6 +151,7 @@ class Prometheus(Watched, Collector):
     def _charged(self, event: ChargeEvent) -> None:
         self._of(self._charges, event, event.charged.value).inc()
         if event.amount is not None:
+            # Prometheus knows only floats; exact sums are `client.spending()`.
             self._of(self._cost, event, event.currency).inc(float(event.amount))
 
     def _failed_over(self, event: FailoverEvent) -> None:
@@ -161,6 +164,7 @@ class Prometheus(Watched, Collector):
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """The gauges without values: the library asks for their names when this is registered."""
+        # Without this the library would call `collect` for the names, from within the constructor.
         yield from _Gauges().families()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -298,7 +302,9 @@ class FleetMetrics(Collector):
                         silent = False
                         await anyio.sleep(self._every_s)
             except AnycapError as error:
+                # No numbers rather than old ones: a dashboard would show a fleet that may be gone.
                 self._seen = None
+                # Once for a silence: a server that is down for a night must not fill the log.
                 if not silent:
                     logger.warning("no metrics of the fleet: %s", error)
                 silent = True

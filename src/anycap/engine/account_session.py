@@ -188,6 +188,7 @@ class AccountSession:
     def read_request(self, spec: MethodSpec, timeout_s: float) -> Request:
         """A keyless GET; a method with another host of its own follows a `base_url` that was replaced."""
         url = spec.url or self.base_url() + self.adapter.path(spec.name)
+        # A user who replaces the address (a proxy, a test) means all of the vendor, not only its main host.
         if spec.url and self.account.base_url:
             url = self.account.base_url + urlsplit(spec.url).path
         http = self.settings.http
@@ -250,6 +251,7 @@ class AccountSession:
         A solution of another shape than the documented one leaves `solve.error`.
         """
         solve.ended_at = wall
+        # At first as if nobody named an end: a solution that cannot be read is kept for `keep_s`, too.
         self.set_validity(solve, None, wall)
         assert solve.body is not None  # noqa: S101 - READY brings the answer's body
         try:
@@ -263,6 +265,7 @@ class AccountSession:
         solve.solution = solution
         self.reports.solved(solve, now)
         cost = solution.cost
+        # Types are the user's words where a vendor's own are passed on: what is remembered of them is bounded.
         if cost is not None and (solve.task_type in self.prices or len(self.prices) < PRICES_KEPT):
             self.prices[solve.task_type] = cost
         expires_at = None if solution.expires_at is None else solution.expires_at.timestamp()

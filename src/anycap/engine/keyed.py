@@ -108,6 +108,7 @@ class KeyedSolving(Solving):
     async def _answer_once(self, call: Call[Any], key: KeyUse, want: Want[T]) -> T:
         self._engine.check_open()
         journal = self._keeper or self._keeper_of_keys()
+        # Before the look: the fingerprint covers the images, and a file may be read only once.
         await self._load(call)
         key.fingerprint = fingerprint_of(call.challenge)
         while (lead := self._leads.get(key.hash)) is not None:
@@ -132,6 +133,7 @@ class KeyedSolving(Solving):
             error = caught
             raise
         finally:
+            # First out of the table, then the news: whoever joined looks again and must not find this lead.
             del self._leads[key.hash]
             lead.ends(error)
 
@@ -220,6 +222,7 @@ class KeyedSolving(Solving):
                 if solve is None or solve.state is not State.QUEUED or self._keeper is None:
                     continue
                 gap_s = LOOK_S
+                # Asked for each key alone: a journal that holds a million keys would give all of them to find these few.
                 taken = await self._is_taken(self._keeper, lead.key, solve.id)
                 if taken and lead.solve is solve and solve.state is State.QUEUED:
                     self._engine.take_back(solve, KeyTaken())

@@ -119,6 +119,7 @@ class Recovery:
             if followed:
                 assert entry is not None  # noqa: S101 - just looked at
                 entry = await self.follower.follow(entry, has_ended)
+            # Again: while the journal was asked, another caller of this client may have restored it.
             solve = self.running(ticket.id)
             if solve is None:
                 if entry is not None:
@@ -288,6 +289,7 @@ class Recovery:
             return TicketError(text, ticket=ticket_of(entry))
         solve = self._solve(session, entry.ticket_id, entry.type, entry.vendor_type, entry.created_at)
         solve.tag, solve.summary, solve.task_id = entry.tag, entry.summary, entry.task_id
+        # One, though nobody counted: with none the error would say that nothing was sent.
         solve.attempts = 1
         solve.state = State.FAILED
         solve.last_answer = _failure(session, entry)
@@ -316,12 +318,14 @@ class Recovery:
         }
         if ticket.tag is not None:
             intent["tag"] = ticket.tag
+        # Both at once, straight to the journal: an INTENT alone would read as a request of ours that is in doubt.
         await self._engine.journal.write(
             [
                 Record(ticket.id, RecordKind.INTENT, created_at, intent),
                 Record(ticket.id, RecordKind.ACCEPTED, created_at, {"task_id": ticket.task_id}),
             ]
         )
+        # Two callers may have adopted it at once: the records are the same, and only one solve may poll.
         running = self._engine.solves.get(ticket.id)
         if running is not None:
             return running

@@ -138,6 +138,7 @@ class Router:
             raise ConfigurationError("give account= or accounts=, not both. Nothing was sent.")
         if type(max_attempts) is not int or max_attempts < 1:
             raise ConfigurationError("max_attempts is a number of tasks, at least 1. Nothing was sent.")
+        # Checked here, before anything is sent: a float would pay a task more or less than was meant.
         limit = None if limit is None else read_amount(limit, "max_cost")
         left_out: Mapping[str, Exclusion] = _NOTHING
         order: Sequence[Candidate] | None
@@ -185,6 +186,7 @@ class Router:
             dear = journey.spent + price > journey.limit if price is not None else journey.spent > 0
             if dear:
                 route.exclude(each.account, Exclusion.OVER_MAX_COST)
+        # Once a task was made its own error tells more than the sum that it has used up.
         if not route.attempts and not route.left():
             price = min(
                 (price for each in route.order if (price := self._price(journey, each.account)) is not None),
@@ -422,6 +424,7 @@ class Router:
             again = False
         if not again or journey.route.attempts >= journey.route.attempts_max:
             return False
+        # The account's own rule allows one more task here and says nothing of the others: only this one is asked next.
         journey.repeats = {**journey.repeats, session.name: tries + 1}
         journey.route.excluded = {name: why for name, why in journey.route.excluded.items() if name != session.name} | {
             each.account: Exclusion.TRIED for each in journey.route.others(session.name)
@@ -431,6 +434,7 @@ class Router:
     def _warn_of_stop(self, session: AccountSession, error: AnycapError) -> None:
         if not isinstance(error, SolveError) or error.category not in (Category.ACCOUNT, Category.BLOCKED):
             return
+        # Thousands of solves meet one stop. It is logged again when a solve has gone well in between, or the cause is another.
         if self._warned.get(session.name) is not error.code:
             self._warned[session.name] = error.code
             logger.warning(

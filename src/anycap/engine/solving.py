@@ -166,6 +166,7 @@ class Solving:
 
         `deliver` is called with no await between it and the return; None: the engine's, which takes it as delivered.
         """
+        # Not a coroutine of its own: every step of the wait would pass through one frame more.
         want = self._solution
         if deliver is not None:
             want = Want(False, partial(self._taken, deliver), _solution_of_delivered)
@@ -234,7 +235,7 @@ class Solving:
                 self._router.moved_on(journey, session, solve, clock() - started)
                 continue
             except KeyTaken:
-                raise
+                raise  # no attempt that failed: nothing was sent, and `keyed.py` looks at the key again
             except AnycapError as error:
                 step = self._router.goes_on(
                     journey, session, solve, error, seconds=clock() - started, now=clock(), pay_again=not want.accepted
@@ -269,6 +270,7 @@ class Solving:
         early = pacer.take_warning()
         for warning in prepared.warnings if early is None else (*prepared.warnings, early):
             self._engine.emitter.warning(warning, account=session.name, provider=session.catalog.name)
+        # A fresh id for each attempt: a ticket is one task at one vendor, so that a doubt about one never covers another.
         proxy, route = call.challenge.proxy, call.journey.route
         solve = Solve(
             self._runtime.new_id(),
@@ -373,9 +375,11 @@ class Solving:
         if not solve.is_last_attempt:
             solve.patient_until = until
         while not await self._engine.wait(solve, until, accepted=accepted):
+            # Its task is paid for, so it stays here; or the time is the caller's own, and the caller ends as a timeout.
             if solve.task_id is not None or until >= deadline:
                 return False
             if solve.state is STATES.QUEUED:
+                # Even if no other is free now: waited for once, the account is passed over as soon as one is.
                 call.journey.busy |= {session.name}
                 if self._router.may_go_elsewhere(call.journey, session, solve, call.challenge, clock()):
                     self._engine.move_on(solve)

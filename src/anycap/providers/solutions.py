@@ -173,6 +173,7 @@ def _common(
     created, ended = _time(body.get("createTime")), _time(body.get("endTime"))
     tries = _whole(body.get("solveCount"))
     cost = _money(body.get("cost"))
+    # Most solutions hold the token alone: one question saves a dozen look-ups.
     bare = _BESIDE.isdisjoint(raw)
     return {
         "ticket": ticket,
@@ -254,6 +255,7 @@ def _main(raw: Mapping[str, Any], names: tuple[str, ...], is_plausible: Callable
         text = _text(value[0] if isinstance(value, list) and len(value) == 1 else value)
         if text and not text.isspace():
             return text
+    # A name that is there and empty is the vendor's "nothing"; another value must not be taken in its place.
     missing = _not_found(raw, names)
     text = None if isinstance(missing, SolutionMissing) else _text(only_value(raw, is_plausible))
     if text is None:
@@ -317,6 +319,7 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except (ValueError, OverflowError):
         return None
+    # Beyond it a float holds no whole numbers, and no coordinate, time or count is as large.
     return number if abs(number) < 1e15 else None  # also drops infinities; NaN compares false
 
 
@@ -335,6 +338,7 @@ def _time(value: Any) -> datetime | None:
     if number is None or number <= 0:
         return None
     try:
+        # Some vendors count in milliseconds. No date in seconds is that large, and no date in milliseconds that small.
         if number >= _MILLISECONDS_FROM:
             number /= 1000
         return datetime.fromtimestamp(number, UTC)
@@ -400,6 +404,7 @@ def _coordinates(value: Any) -> tuple[tuple[float, ...], ...]:
 
 
 def _axes(point: Mapping[str, Any]) -> list[Any]:
+    # Vendors write x and X, y and Y.
     lower = {name.lower(): value for name, value in point.items()}
     return [lower.get("x"), lower.get("y")]
 
