@@ -34,11 +34,11 @@ NOTE = "<!-- Written by docs/generate.py; change that, not this page. -->\n\n"
 sys.path.insert(0, str(DOCS))
 sys.path.append(str(DOCS.parent))  # benchmarks/
 from benchmark_page import benchmarks  # noqa: E402 - neighbours of this script, not a package
-from explorer_page import explorer  # noqa: E402
-from pictures import demo, social_card  # noqa: E402
-from reference_pages import navigation, reference_pages  # noqa: E402
-from state_diagram import state_diagram  # noqa: E402
-from vendor_tables import HELPS, catalogs, vendor_page, vendors  # noqa: E402
+from explorer_page import explorer  # noqa: E402 - as above
+from pictures import demo, social_card  # noqa: E402 - as above
+from reference_pages import navigation, reference_pages  # noqa: E402 - as above
+from state_diagram import state_diagram  # noqa: E402 - as above
+from vendor_tables import HELPS, catalogs, vendor_page, vendors  # noqa: E402 - as above
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -91,9 +91,11 @@ def a_url(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     try:
         parts = urlsplit(value)
         host = parts.hostname
+        # Asked for its error: a port that is none is found only when it is read.
         _ = parts.port
     except ValueError:  # its text may repeat login and password
         raise _refuse(challenge, attribute, "is not a URL") from None
+    # "example.com" alone would be paid for and fail: the worker's browser needs the whole address.
     if parts.scheme not in ("http", "https"):
         raise _refuse(challenge, attribute, "must be the page's full address, starting with http:// or https://")
     if not host:
@@ -110,6 +112,7 @@ def a_flag(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
 
 def a_count(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     """An int from 0 up."""
+    # bool is an int in Python, and True given for a count is a mistake.
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise _refuse(challenge, attribute, f"must be a whole number from 0 up, not {briefly(value)}")
 
@@ -147,6 +150,7 @@ def cookie_pairs(challenge: Any, attribute: Attribute[Any], value: Any) -> None:
     for name, text in value.items():
         if not isinstance(text, str):
             raise _refuse(challenge, attribute, f"must map names to text; {briefly(name)} has {type(text).__name__}")
+        # A ";" or a line break in a value would add a cookie, or a header, in the worker's browser.
         if not name or not _CONTROL.isdisjoint(name + text) or set("=; ,") & set(name) or ";" in text:
             raise _refuse(challenge, attribute, f"has a name or value that no cookie header can carry: {briefly(name)}")
 

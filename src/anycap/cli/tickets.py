@@ -357,6 +357,7 @@ def _confirmed(found: list[Entry], how: str, output: Output) -> bool:
     for entry in found:
         row = _entry_fields(entry)
         output.say(f"{entry.ticket_id}  {_what(row)}  {row['tag'] or '-'}  {row['created_at']}")
+    # A script that settles by mistake writes money off, so it has to say that it means it.
     if not sys.stdin.isatty():
         output.say(
             f"anycap: {len(found)} tickets would be settled as {how}; --yes does it. Nothing was changed.", "red"
@@ -371,6 +372,7 @@ def _confirmed(found: list[Entry], how: str, output: Output) -> bool:
 
 def _pick(name: str, entries: list[Entry], path: str, what: str = "open ticket") -> Entry:
     """The ticket whose id is `name`, or the only one whose id begins with it."""
+    # The whole id first: it may be the beginning of another one.
     exact = [entry for entry in entries if entry.ticket_id == name]
     if exact:
         return exact[0]
@@ -428,6 +430,7 @@ class _Resumption:
             async with Client(*opened, journal=self._options.journal) as client:
                 tickets = [ticket for ticket in await client.resume() if ticket.account in names]
                 self._output.say(f"{len(tickets)} ticket(s) taken up")
+                # All at once: the client paces its polls, and one that is slow must not keep the others.
                 await asyncio.gather(*(self._one(client, ticket) for ticket in tickets))
         finally:
             if self._output.as_json:  # also when interrupted: what was handed out is not in the journal any more
@@ -446,6 +449,7 @@ class _Resumption:
         if self._saved is not None:
             self._saved.write(json.dumps(jsonable(fields)) + "\n")
             self._saved.flush()
+            # On the disk before the next ticket: the journal erases what was delivered, so this may be the only copy.
             os.fsync(self._saved.fileno())
         if self._output.as_json:
             self._results.append(fields)

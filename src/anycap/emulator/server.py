@@ -147,6 +147,7 @@ class _Connection:
             event = self.http.next_event()
             if event is not h11.NEED_DATA:
                 return event  # type: ignore[return-value]  # h11 types its sentinels as one class
+            # Nobody here decides on the head alone, so whoever asks first is told to go on.
             if self.http.they_are_waiting_for_100_continue:
                 go_on = h11.InformationalResponse(status_code=100, headers=[])
                 await self.stream.send(self.http.send(go_on) or b"")
@@ -187,6 +188,7 @@ class _Connection:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
         try:
             path = target.partition("?")[0]
+            # Not on a vendor's own port: there the emulator is to look like that vendor alone.
             is_control = path.startswith("/_control") and self.provider is None
             refusal = self.emulator.access.refusal(headers, () if is_control else self.emulator.vendor_hosts)
             if refusal is not None:
@@ -246,6 +248,7 @@ class _Connection:
             ("Server", "anycap-emulator"),
             *((name, value) for name, value in exchange.headers if name.lower() not in ("content-length", "date")),
         ]
+        # RFC 9110: neither has a body, and a length would make a client wait for one.
         if status not in (204, 304):
             headers.append(("Content-Length", str(len(exchange.body))))
         try:
@@ -271,6 +274,7 @@ class _Connection:
     def _reset_on_close(self) -> None:
         """Closing now sends RST instead of FIN."""
         raw = self.stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio, not Django
+        # On, with no time to linger.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def _linger(self) -> None:

@@ -158,6 +158,7 @@ def end_cost(kind: str, fields: Mapping[str, Any], price: Decimal | None) -> Dec
     if kind == RecordKind.NOT_CREATED:
         return None
     charged = fields.get("charged")
+    # `anycap tickets settle` writes `as` alone.
     if kind == RecordKind.SETTLED and charged is None:
         charged = "yes" if fields.get("as") == "charged" else "no"
     if charged == "no":
@@ -218,6 +219,7 @@ class DayTotals:
             if more is None:
                 continue
             counted = self.counted(limit.account, limit.currency, budget.rates)
+            # A price that nobody knows cannot be added: it fits while anything at all is left.
             used_up = counted >= limit.amount if reserve.price is None else counted + more > limit.amount
             if used_up or (reserve.price is None and self._any_unpriced(limit.account, limit.currency, budget.rates)):
                 return OverBudget(limit.currency, limit.amount, counted, limit.account, waits=not used_up)

@@ -32,37 +32,37 @@ class DayBook:
         # In the order in which they were first spent on: what was spent, and by how many tasks.
         self._lines: dict[Place, tuple[Decimal, int]] = {}
 
-    def check(self, budget: Budget, intent: Record, kept: TicketProjection) -> OverBudget | None:
+    def check(self, budget: Budget, intent: Record, ticket: TicketProjection) -> OverBudget | None:
         """Whether the task of `intent`, summed up in `kept`, fits."""
         if not self._holds_back:
             self._holds_back = True
             for each in self._unfinished():
                 self.reserved(each)
-        reserve = kept.reserve
+        reserve = ticket.reserve
         if reserve is None:
             return None
         return self._of(day_number(intent.at)).check(budget, reserve)
 
-    def reserved(self, kept: TicketProjection) -> None:
+    def reserved(self, ticket: TicketProjection) -> None:
         """A ticket's INTENT was written."""
-        reserve = kept.reserve if self._holds_back else None
+        reserve = ticket.reserve if self._holds_back else None
         if reserve is not None:
-            self._of(kept.spends_as[0]).reserve(reserve)
+            self._of(ticket.spends_as[0]).reserve(reserve)
 
-    def released(self, kept: TicketProjection) -> None:
+    def released(self, ticket: TicketProjection) -> None:
         """The ticket begins anew."""
-        reserve = kept.reserve if self._holds_back else None
+        reserve = ticket.reserve if self._holds_back else None
         if reserve is not None:
-            self._of(kept.spends_as[0]).release(reserve)
+            self._of(ticket.spends_as[0]).release(reserve)
 
-    def ended(self, kept: TicketProjection, kind: str, fields: Mapping[str, Any]) -> None:
+    def ended(self, ticket: TicketProjection, kind: str, fields: Mapping[str, Any]) -> None:
         """The ticket's task has come to its end with this record."""
-        place = kept.place
+        place = ticket.place
         if place is None:
             return
         if self._holds_back:
-            self.released(kept)
-        cost = end_cost(kind, fields, amount_of(kept.price))
+            self.released(ticket)
+        cost = end_cost(kind, fields, amount_of(ticket.price))
         if cost is None:
             return
         day, account, _, _, currency = place
@@ -79,7 +79,9 @@ class DayBook:
         """What was spent from the day of `since` on, with what is held back for `unfinished` tickets."""
         first = day_number(since)
         spent = {place: amounts for place, amounts in self._lines.items() if place[0] >= first}
-        return lines_of(spent, ((kept.spends_as, kept.reserve) for kept in unfinished if kept.spends_as[0] >= first))
+        return lines_of(
+            spent, ((ticket.spends_as, ticket.reserve) for ticket in unfinished if ticket.spends_as[0] >= first)
+        )
 
     def forget(self, now: float) -> None:
         """Forget days that are long over."""

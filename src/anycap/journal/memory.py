@@ -77,6 +77,7 @@ class MemoryJournal:
     async def claim(self, claims: Sequence[Claim], records: Sequence[Record] = ()) -> list[Obstacle | None]:
         """Carry out each claim or none of it, with `records`; never suspends. Every ticket here is this client's."""
         self._check()
+        # Refused before the first is carried out: all of them, or none.
         for claim in claims:
             if not isinstance(claim, TicketClaim):
                 admitted(claim.intent.kind, claim.intent.fields)
@@ -122,7 +123,7 @@ class MemoryJournal:
 
     async def open_entries(self) -> list[Entry]:
         """Every ticket that is not closed, oldest first."""
-        return [kept.entry(ticket_id) for ticket_id, kept in self._open.items()]
+        return [ticket.entry(ticket_id) for ticket_id, ticket in self._open.items()]
 
     async def find(self, ticket_id: str) -> Entry | None:
         """The entry of one ticket; None when it was never here or has left the ring of closed ones."""
@@ -134,23 +135,23 @@ class MemoryJournal:
             found = [self._entry(ticket_id) for ticket_id in self._of_key.get(where.key, ())]
             return [entry for entry in found if entry is not None and (closed or not entry.closed) and where(entry)]
         earlier = [*self._closed_keyed.items(), *self._closed.items()] if closed else []
-        entries = [kept.entry(ticket_id) for ticket_id, kept in (*earlier, *self._open.items())]
+        entries = [ticket.entry(ticket_id) for ticket_id, ticket in (*earlier, *self._open.items())]
         return entries if where is None else [entry for entry in entries if where(entry)]
 
     async def erase_expired(self, now: float) -> int:
         """Erase solutions past their validity and closed entries past their keeping time; returns how many."""
         keep_s = self._settings.keep_s
-        lapsed = [(i, kept) for i, kept in self._open.items() if kept.expired(now, keep_s)]
-        for ticket_id, kept in lapsed:
-            kept.add(RECORD_KINDS.EXPIRED, now, {})
-            self._close(ticket_id, kept)  # what it cost was counted with its RESULT
+        lapsed = [(i, ticket) for i, ticket in self._open.items() if ticket.expired(now, keep_s)]
+        for ticket_id, ticket in lapsed:
+            ticket.add(RECORD_KINDS.EXPIRED, now, {})
+            self._close(ticket_id, ticket)  # what it cost was counted with its RESULT
         erased = len(lapsed)
-        for kept in self._closed_keyed.values():
-            if kept.expired(now, keep_s):
-                kept.forget_result()
+        for ticket in self._closed_keyed.values():
+            if ticket.expired(now, keep_s):
+                ticket.forget_result()
                 erased += 1
         for closed in (self._closed, self._closed_keyed):
-            for ticket_id in [i for i, kept in closed.items() if (kept.closed_at or 0.0) + keep_s <= now]:
+            for ticket_id in [i for i, ticket in closed.items() if (ticket.closed_at or 0.0) + keep_s <= now]:
                 self._forget(closed, ticket_id)
                 erased += 1
         self._days.forget(now)
@@ -163,54 +164,55 @@ class MemoryJournal:
     # -- inside
 
     def _unfinished(self) -> list[TicketProjection]:
-        return [kept for kept in self._open.values() if kept.unfinished]
+        return [ticket for ticket in self._open.values() if ticket.unfinished]
 
     def _check(self) -> None:
         if not self._ready:
             raise JournalError("The journal is not open: open the client first. Nothing was written.")
 
     def _entry(self, ticket_id: str) -> Entry | None:
-        kept = self._open.get(ticket_id) or self._closed.get(ticket_id) or self._closed_keyed.get(ticket_id)
-        return None if kept is None else kept.entry(ticket_id)
+        ticket = self._open.get(ticket_id) or self._closed.get(ticket_id) or self._closed_keyed.get(ticket_id)
+        return None if ticket is None else ticket.entry(ticket_id)
 
     def _take(self, record: Record, fields: Mapping[str, Any]) -> None:
         ticket_id, kind = record.ticket_id, record.kind
-        kept = self._open.get(ticket_id)
-        if kept is not None and kind is not RECORD_KINDS.INTENT:  # as nearly always
-            was_unfinished = kept.unfinished
-            kept.add(kind, record.at, fields)
+        ticket = self._open.get(ticket_id)
+        if ticket is not None and kind is not RECORD_KINDS.INTENT:  # as nearly always
+            was_unfinished = ticket.unfinished
+            ticket.add(kind, record.at, fields)
             if kind is RECORD_KINDS.ACCEPTED:
                 return
-            if was_unfinished and not kept.unfinished:
-                self._days.ended(kept, kind, fields)
-            if kept.kind in CLOSING:
-                self._close(ticket_id, kept)
+            if was_unfinished and not ticket.unfinished:
+                self._days.ended(ticket, kind, fields)
+            if ticket.kind in CLOSING:
+                self._close(ticket_id, ticket)
             return
-        kept = kept or self._closed.pop(ticket_id, None) or self._closed_keyed.pop(ticket_id, None)
-        if kept is None:
-            kept = TicketProjection(record.kind, record.at, fields)
+        ticket = ticket or self._closed.pop(ticket_id, None) or self._closed_keyed.pop(ticket_id, None)
+        if ticket is None:
+            ticket = TicketProjection(record.kind, record.at, fields)
         else:
-            if kept.unfinished:
-                self._days.released(kept)
-            kept.add(record.kind, record.at, fields)
+            if ticket.unfinished:
+                self._days.released(ticket)
+            ticket.add(record.kind, record.at, fields)
         if record.kind is RECORD_KINDS.INTENT:
-            self._days.reserved(kept)
-        if record.kind is RECORD_KINDS.INTENT and kept.key is not None:
-            of_key = self._of_key.setdefault(kept.key, [])
+            self._days.reserved(ticket)
+        if record.kind is RECORD_KINDS.INTENT and ticket.key is not None:
+            of_key = self._of_key.setdefault(ticket.key, [])
+            # A ticket whose INTENT is written again (it was not sent, and is tried once more) is the key's latest once more.
             if ticket_id in of_key:
                 of_key.remove(ticket_id)
             of_key.append(ticket_id)
-        if kept.kind in CLOSING:
-            self._close(ticket_id, kept)
+        if ticket.kind in CLOSING:
+            self._close(ticket_id, ticket)
         else:
-            self._open[ticket_id] = kept
+            self._open[ticket_id] = ticket
 
-    def _close(self, ticket_id: str, kept: TicketProjection) -> None:
+    def _close(self, ticket_id: str, ticket: TicketProjection) -> None:
         self._open.pop(ticket_id, None)
         closed, most = self._closed, self._settings.closed_max
-        if kept.key is not None:
+        if ticket.key is not None:
             closed, most = self._closed_keyed, KEYED_SHARE * most
-        closed[ticket_id] = kept
+        closed[ticket_id] = ticket
         if len(closed) > most:
             self._forget(closed, next(iter(closed)))
 

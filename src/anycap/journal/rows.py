@@ -93,6 +93,7 @@ def _encode(value: Any, strict: bool) -> str:
 
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
+        # A number stays one where nothing is lost by it: other programs may read the file.
         number = float(value)
         return number if Decimal(str(number)) == value else str(value)
     if isinstance(value, Mapping):
@@ -109,6 +110,7 @@ def _plain_or_text(value: object) -> object:
         return f"<{type(value).__name__}>"
 
 
+# Strict before anything is paid for: a request that cannot be written down is not sent. Lenient after that.
 _STRICT = json.JSONEncoder(separators=(",", ":"), default=_plain, allow_nan=False)
 _LENIENT = json.JSONEncoder(separators=(",", ":"), default=_plain_or_text)
 
@@ -148,6 +150,7 @@ def _json(text: object, what: str) -> dict[str, Any]:
         raise UnreadableRow(f"{what}: missing, no text, or longer than {ROW_CHARS_MAX:,} characters")
     try:
         value = json.loads(text)
+    # RecursionError: the file may come from elsewhere, and nested brackets cost a few bytes each.
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

@@ -65,6 +65,7 @@ class Section:
     def text(self, key: str, default: None) -> str | None: ...
     def text(self, key: str, default: str | None = "\0") -> str | None:
         """A non-empty string; required when no default is given."""
+        # "\0" stands for "no default": TOML cannot hold it, and None is a default that callers give.
         value = self.take(key)
         if value is None and default != "\0":
             return default
@@ -216,10 +217,12 @@ class Section:
 def _one_source(section: Section) -> str:
     url, note = section.text("url", None), section.text("note", None)
     seen = section.take("seen")
+    # Not isinstance: a datetime is a date, too, and a day with a time is not what was meant.
     if seen is not None and type(seen) is not dt.date:
         raise section.fail("seen", f"must be a day such as 2026-11-27, not {_kind(seen)}")
     if url is None and note is None:
         raise section.fail("url", "is missing")
+    # It becomes a link on the vendor's page in the docs.
     if url is not None and not url.startswith("https://"):
         raise section.fail("url", f"{url!r} is no https address")
     section.done()

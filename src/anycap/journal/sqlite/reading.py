@@ -78,11 +78,11 @@ class Reader:
             except UnreadableRow as error:
                 bad[ascii(ticket_id)[1:-1] if isinstance(ticket_id, str) else repr(ticket_id)] = str(error)
                 continue
-            kept = TicketProjection(*first, shared=bool(keeps_body))
+            ticket = TicketProjection(*first, shared=bool(keeps_body))
             for record in later:
-                kept.add(*record)
+                ticket.add(*record)
             owner = owned_by if isinstance(owned_by, str) else NOBODY
-            sums.append((ticket_id, owner, kept))
+            sums.append((ticket_id, owner, ticket))
             kind, _, fields = later[-1] if later else first
             if kind == RecordKind.INTENT and fields.get("marked") is True:
                 unanswered.setdefault(owner, []).append(ticket_id)
@@ -90,13 +90,14 @@ class Reader:
             return Found([], bad)
         own = self._ownership.id
         alive = {
-            owner: self.is_alive(connection, owner) for owner in {owner for _, owner, kept in sums if not kept.closed}
+            owner: self.is_alive(connection, owner)
+            for owner in {owner for _, owner, ticket in sums if not ticket.closed}
         }
         entries = [
-            kept.entry(
-                ticket_id, held=alive.get(owner, True), owned=kept.closed or owner == own, owner=owner or None
+            ticket.entry(
+                ticket_id, held=alive.get(owner, True), owned=ticket.closed or owner == own, owner=owner or None
             )
-            for ticket_id, owner, kept in sums
+            for ticket_id, owner, ticket in sums
         ]  # fmt: skip
         unsent = {
             ticket_id

@@ -33,6 +33,7 @@ def _head(verb: str, path: str, authority: str, user_agent: str, length: int | N
         ("Host", authority),
         ("User-Agent", user_agent),
         ("Accept", "application/json"),
+        # Nearly all answers are a few hundred bytes: compressing them saves nothing.
         ("Accept-Encoding", "identity"),
     ]
     if length is not None:
@@ -63,6 +64,7 @@ def plain_answer(received: bytes, bytes_max: int) -> tuple[Answer, float | None]
         return None
     found = _FRAMING_OR_WANTED.findall(head)
     headers = {name.lower(): value for name, value in found}
+    # A header given twice, or a connection that is not kept: h11 has the rules for these.
     if len(headers) != len(found) or headers.get(b"connection", b"keep-alive").lower() != b"keep-alive":
         return None
     if headers.keys() <= _WITH_LENGTH:
@@ -169,6 +171,7 @@ class Connection:
         await wire.send(_encoded(request, target, user_agent))
         first = await wire.receive()
         if request.verb in _PLAIN_VERBS:
+            # Nearly every answer is of this kind and comes in one piece; h11 would double what a request costs.
             plain = plain_answer(first, request.body_bytes_max)
             if plain is not None:
                 self._reader = None
@@ -191,6 +194,7 @@ class Connection:
             while True:
                 event = reader.next_event()
                 events += 1
+                # A body in thousands of chunks is read from memory without one await: others must get their turn.
                 if events % EVENTS_PER_TURN == 0:
                     await self._turns.take()
                 if event is None:
@@ -198,6 +202,7 @@ class Connection:
                 elif isinstance(event, h11.Response):
                     status = event.status_code
                     for name, value in event.headers:
+                        # The first of several counts: none of those that we read may be given twice.
                         if name in _WANTED and name not in known:
                             known[name] = value[:HEADER_CHARS_MAX].decode("latin-1")
                     body = BoundedBody(
