@@ -188,6 +188,7 @@ class Vendor:
         reply = self._blocked(method, who, address, now)
         if reply is None:
             reply = self._answer(_Request(method, verb, fields, self.accounts.get(who), address, now))
+        # A poll that comes before the end is nobody's mistake, even where the vendor answers it with an error code.
         if reply.code is not None and self._rules.shared_codes.get(reply.code) is not Code.NOT_READY:
             self.bans.note(method, reply.code, who, address, now)
         return reply
@@ -285,6 +286,7 @@ class Vendor:
         spec, now = order.spec, order.now
         solve_s = solve_seconds(self.solve_time, self._task_rng, spec.name, spec.image) / self.speed
         fails = self._task_rng.random() < self.failure_rate
+        # Drawn in any case and in this order, so that a setting that changes one of them leaves the others as they were.
         seed = self._task_rng.getrandbits(64)
         limit = self.dialect.solve_limit_s
         code = self.dialect.codes[Trouble.UNSOLVABLE] if fails else None
@@ -382,6 +384,7 @@ class Vendor:
     def _flavour(self) -> str:
         if self.processing != "mixed":
             return self.processing
+        # Mostly the usual answer: an account that got 5xx for every second poll would look like a failing vendor.
         return self._flavour_rng.choice(("plain", "plain", "plain", "not_ready", "http_500", "http_503"))
 
     # -- trouble on purpose --------------------------------------------------------------------------------------------

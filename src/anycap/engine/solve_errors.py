@@ -51,6 +51,7 @@ class SolveErrors:
     def error_of(self, solve: Solve, now: float, wall: float) -> AnycapError:
         """The exception for a solve that came to no solution, with its ticket."""
         ticket = solve.ticket()
+        # Its own error outranks the last answer: it is of the solution, or of the journal, and came later.
         if isinstance(solve.error, AnycapError):
             if solve.error.ticket is None:
                 solve.error.ticket = ticket
@@ -127,6 +128,7 @@ class SolveErrors:
         status, catalog = solve.last_status, self._adapter.catalog
         if solve.task_id is None or status is None:
             return None
+        # Shown with the deadline's error: a word that nobody knows may be why no solution comes.
         if status in catalog.processing_statuses or status in catalog.not_error_codes:
             return None
         return AnycapError(
@@ -140,6 +142,7 @@ class SolveErrors:
         made_task = solve.task_id is not None
         # Vendors charge for tasks. An error that made none cost nothing, unless its row says that it did.
         charged = Charged.NO if not made_task and problem.row.charged is not Charged.YES else None
+        # Rejected here: what is left of the stop, not what the vendor said when it began.
         if solve.rejected_locally:
             retry_after = max(solve.not_before - now, 0.0) if solve.not_before != math.inf else None
         else:
@@ -238,5 +241,6 @@ def refusal_fields(solve: Solve) -> dict[str, Any] | None:
     answer = solve.last_answer
     if answer is None or answer.problem is None:
         return None
+    # As the first caller was told: without a task nothing was charged, unless the row says so.
     charged = Charged.YES if answer.problem.row.charged is Charged.YES else Charged.NO
     return failure_fields(solve) | {"charged": str(charged)}

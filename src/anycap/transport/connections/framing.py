@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
+from typing import assert_never
 
 from attrs import define, field
 
@@ -102,9 +103,12 @@ class FramingMeter:
                 case _Part.DONE:
                     self.surplus = True
                     return
+                case _:
+                    assert_never(self._part)
 
     def _read_head(self, data: bytes, at: int) -> int:
         seen = len(self._head)
+        # One byte more than allowed, which is enough to see that it is too much.
         self._head += data[at : at + HEAD_BYTES_MAX + 1 - self.head_bytes]
         # The blank line may have begun with what came before.
         end = _BLANK_LINE.search(self._head, max(seen - 3, 0))
@@ -146,6 +150,7 @@ class FramingMeter:
         if codings and codings != [b"chunked"]:
             raise self._refused(FailureKind.PROTOCOL, "its transfer encoding is unknown")
         self._status = status
+        # The order of RFC 9112, 6.3: what can have no body, then chunks, then a length, then the end of the connection.
         if status in _WITHOUT_BODY or self.verb == "HEAD":
             self._part = _Part.DONE
         elif codings:
@@ -167,6 +172,7 @@ class FramingMeter:
         """Whole chunks, one after the other; what is cut by the end of `data` goes the slow way."""
         while True:
             size = None if self._line else _CHUNK_SIZE.match(data, at)
+            # A size that is cut, or none at all; the slow way tells which.
             if size is None:
                 return self._read_line(data, at)
             self._count_framing(size.end() - at)
