@@ -71,7 +71,8 @@ local function write(id, what, line, at, body, erase_at, key, money, after, wish
   if not may_write(id, what, line) then return false end
   local begins = what == 'i' or what == 'k' or what == 'n'
   -- A store that has lost it: whoever has the ticket tells it all of it, and is not kept from that by a single record of another's.
-  if not begins and what ~= 'a' and what ~= 's' and call('HEXISTS', LOGS, id) == 0 then return true end
+  -- A kind of a later release may be one that begins a ticket.
+  if not begins and what ~= 'a' and what ~= 's' and what ~= 'f' and call('HEXISTS', LOGS, id) == 0 then return true end
   if begins then
     forget_key(id)
     call('HSET', OWNERS, id, me)
