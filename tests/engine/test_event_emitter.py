@@ -102,6 +102,7 @@ def test_a_hook_that_abandons_a_stalled_solve_hears_nothing_of_stalling() -> Non
 
 def test_a_ticket_is_made_anew_only_when_it_would_say_something_else() -> None:
     solve = _solve(S.QUEUED)
+    solve.callers = (caller := object(),)
     queued = solve.ticket()
     solve.state = S.RECORDING
     assert solve.ticket() is queued
@@ -109,5 +110,10 @@ def test_a_ticket_is_made_anew_only_when_it_would_say_something_else() -> None:
     pending = solve.ticket()
     assert (pending.task_id, pending.state, pending.created_at) == (7, "pending", queued.created_at)
     solve.task_id = 8
-    assert solve.ticket().task_id == 8
+    last = solve.ticket()
+    assert last.task_id == 8
     assert queued.task_id is None
+    # What nobody waits for keeps no ticket: it is made for each event of it, and says the same.
+    solve.caller_left(caller)
+    assert solve.ticket() is not last
+    assert solve.ticket() == last

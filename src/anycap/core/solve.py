@@ -212,7 +212,15 @@ class Solve:
             return last
         created_at = datetime.fromtimestamp(self.created_at, UTC) if last is None else last.created_at
         # By position: every step of a solve makes one, and names cost a quarter of it.
-        self._ticket = last = Ticket(
+        made = Ticket(
             self.id, self.task_id, self.account, self.provider, self.task_type, state, created_at, self.tag, self.summary
         )  # fmt: skip
-        return last
+        if self.callers:
+            self._ticket = made
+        return made
+
+    def caller_left(self, caller: Any) -> None:
+        """It waits no more. The ticket of a solve that nobody waits for is made anew: ten thousand may rest."""
+        self.callers = tuple(other for other in self.callers if other is not caller)
+        if not self.callers:
+            self._ticket = None

@@ -99,7 +99,7 @@ class ActionRunner:
             wall = self._wall()
             record: Record | None
             if action is ACTIONS.WRITE_ACCEPTED:
-                record = record_for(action, solve, wall)
+                record = record_for(action, solve, wall if solve.accepted_at is None else solve.accepted_at)
             elif action is ACTIONS.WRITE_RESULT:
                 expires_at, cost = session.read_solution(solve, self.clock(), wall)
                 record = record_for(action, solve, wall, expires_at=expires_at, cost=cost)

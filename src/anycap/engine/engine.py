@@ -403,7 +403,7 @@ class Engine:
                 if not await caller.wait(deadline):
                     return self._is_done(solve, accepted=accepted)
         finally:
-            solve.callers = tuple(other for other in solve.callers if other is not caller)
+            solve.caller_left(caller)
         return True
 
     def _is_done(self, solve: Solve, *, accepted: bool) -> bool:

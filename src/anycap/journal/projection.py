@@ -105,8 +105,8 @@ class TicketProjection:
         self._what: tuple[str, str, str, str, str | None, str | None, str | None] = _pooled(what)
         key = get("key")
         self._key = None if key is None else (key, get("fingerprint", ""))
-        summary = get("summary")
-        self._summary = _pack(summary) if summary else ()
+        # As it came, for as long as the ticket is open: its solve has the same object.
+        self._summary: _Packed = get("summary") or ()
         self.created_at = at
         self.task_id: TaskId | None = None
         self.accepted_at: float | None = None
@@ -205,6 +205,8 @@ class TicketProjection:
             self.task_id = task_id
 
     def _close(self, after: _After, kind: RecordKind, at: float, fields: Mapping[str, Any]) -> None:
+        if not isinstance(self._summary, tuple):
+            self._summary = _pack(self._summary)
         if self._key is None or kind not in _DELIVERIES:
             after.result = None
         if after.ended_at is None:
