@@ -163,6 +163,8 @@ class FleetWorld:
     killed: set[str] = field(factory=set)
     stopped: set[str] = field(factory=set)
     over: dict[str, float] = field(factory=dict)
+    joined: dict[str, float] = field(factory=dict)
+    """By life: when it had signed in for the first time."""
     """By life: when it was killed, or began to close."""
     makers: dict[Any, str] = field(factory=dict)
     """By task: the life that made it."""
@@ -358,6 +360,7 @@ class FleetWorld:
                     await client.aclose()
                 raise
             else:
+                self.joined[member.name] = self.emulator.clock()
                 return client
 
     def _client(self, member: SimMember, place: int) -> Client:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from anycap.journal.port import Entry
 from anycap.results import SpendingLine
+from anycap.shared.connections import RECONNECT_LONGEST_S
 from tests.simulation.fleet_plan import POLL_TIMEOUT_S, PRICE, Arrival
 
 if TYPE_CHECKING:
@@ -337,13 +338,14 @@ class Judge:
         """Never more tasks unfinished than the account has slots.
 
         Beyond that may be what is in doubt, which nobody knows to be unfinished, and what the store has lost: the tasks of
-        who was not there to tell it, and those of the scripts that a failover has taken with it.
+        who was not there to tell it, and those of the scripts that a failover has taken with it. And what somebody sends who
+        has come to an empty store before all others: to it the namespace is a new one.
         """
         known = {entry.task_id for entry in self._entries}
         changes = []
         for tasks in self._tasks.values():
             for task in tasks:
-                if task.id in known and not self._untold(task):
+                if task.id in known and not self._untold(task) and not self._came_first(task):
                     over = task.settled_at if task.settled_at is not None else task.done_at
                     changes += [(task.created_at, 1), (over, -1)]
         now = most = 0
@@ -353,6 +355,14 @@ class Judge:
         lost = self._plan.failover_lag if self._plan.failover_at and self._plan.durability != "replica" else 0
         if most > self._plan.slots + lost:
             self._fault(f"{most} tasks were unfinished at once, with {self._plan.slots} slots")
+
+    def _came_first(self, task: Any) -> bool:
+        """Whether it was made by a process that signed in to an empty store, in the seconds until others had found it."""
+        joined = self._world.joined.get(self._world.makers.get(task.id, ""), -math.inf)
+        return any(
+            not loss.failover and loss.until <= joined and task.created_at <= loss.until + RECONNECT_LONGEST_S + SLOW_S
+            for loss in self._world.losses
+        )
 
     def _untold(self, task: Any) -> bool:
         """Whether the store did not know of it for a while: in doubt, or lost with who could have told."""

@@ -42,6 +42,7 @@ REGRESSIONS = {
     2228: "the word that no task was made was on its way, and a second call with the key found a doubt",
     2608: "the gap to the next poll was counted from before the store had been asked",
     3456: "handed out what the store had denied, as nothing more was heard of it",
+    4138: "the judge did not know that to whoever comes first to an empty store it is a new one",
     5218: "the judge took a task whose id nobody else knew for another's",
     5289: "polled as soon as it had signed in again, before it knew what was still its own",
     5484: "a late word that an INTENT was not sent closed the next one of the same ticket",
