@@ -103,6 +103,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("trees", nargs="+", type=Path, help="other working trees; the first is what ratios are against")
     parser.add_argument("--loads", nargs="*", default=list(LOADS), choices=list(LOADS))
     parser.add_argument("--client", default="anycap", help="a case of benchmarks/throughput.py")
+    parser.add_argument(
+        "--client-here", help="another one for this tree: 'anycap, eight events' beside a tree that has no more"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", action="store_true", help="count calls and bytecodes of a solve; no CPU")
     options = parser.parse_args(arguments)
@@ -114,6 +117,7 @@ def main(arguments: Sequence[str]) -> int:
         reports.append(interleaved("calls_of_a_solve", cases, rounds=1, base=base, warm_up=False, measure="bytecodes"))
     for name in [] if options.count else options.loads:
         cases = {case: partial(one, tree, options.client, LOADS[name]) for case, tree in trees.items()}
+        cases[HERE] = partial(one, ROOT, options.client_here or options.client, LOADS[name])
         limits = dict.fromkeys(set(trees) - {base}, LIMIT)
         report = interleaved(name, cases, rounds=options.rounds, base=base, limits=limits, warm_up=False)
         reports.append(attrs.evolve(report, notes=[best_of(report)]))
