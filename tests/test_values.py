@@ -1,4 +1,4 @@
-"""What `statically_frozen` keeps of `attrs.frozen`: equality, hash, slots, pickling, `evolve`."""
+"""What `statically_frozen` keeps of `attrs.frozen`: equality, hash, slots, pickling, `evolve`; what `members` are."""
 
 import pickle
 from datetime import UTC, datetime
@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import attrs
 import pytest
 
-from anycap.events import Event, EventKind
+from anycap.events import EventKind, WarningEvent
 from anycap.tickets import Ticket, TicketState
 from anycap.transport import Answer
-from anycap.values import statically_frozen
+from anycap.values import members, statically_frozen
 
 
 @statically_frozen
@@ -32,10 +32,10 @@ def test_a_value_has_slots_and_no_assignment_of_its_own() -> None:
 
 
 def test_options_are_those_of_attrs() -> None:
-    event = Event(kind=EventKind.WARNING, at=1.0, account="main")
-    assert vars(event)["account"] == "main"
+    event = WarningEvent(kind=EventKind.WARNING, at=1.0, account="main", warning="look")
+    assert vars(event)["warning"] == "look"
     with pytest.raises(TypeError):
-        Event(EventKind.WARNING, 1.0, "main")  # type: ignore[misc,call-arg] # kw_only
+        WarningEvent(EventKind.WARNING, 1.0, "main", "", None, None, "look")  # type: ignore[misc] # kw_only
 
 
 @pytest.mark.parametrize("made", [Point(1, 2), Answer(200, b"{}")])
@@ -47,3 +47,11 @@ def test_a_value_is_copied_pickled_and_changed_as_a_new_one(made: object) -> Non
 def test_tickets_are_keys_of_mappings() -> None:
     one = Ticket("t", 7, "main", "anti-captcha", "RecaptchaV2", TicketState.PENDING, datetime(2026, 1, 1, tzinfo=UTC))
     assert {one: 1}[pickle.loads(pickle.dumps(one))] == 1
+
+
+def test_members_are_those_of_the_enum() -> None:
+    states = members(TicketState)
+    assert states.PENDING is TicketState.PENDING
+    assert {name: getattr(states, name) for name in TicketState.__members__} == dict(TicketState.__members__)
+    with pytest.raises(AttributeError):
+        states.SOMETHING  # type: ignore[attr-defined]  # noqa: B018 - looked up for the error
