@@ -124,7 +124,7 @@ class EventEmitter:
             notice_s = None if solve.took_s is None else max(solve_s - solve.took_s, 0.0)
         self._events.tell(
             receivers,
-            # By position, as eight of these are made in a solve: names would cost three times the rest.
+            # By position: a class called with names builds a dict of them first, eight times a solve (decision 0016).
             SolveEvent(
                 kind, self._wall(), solve.account, solve.provider, solve.ticket(), error,
                 solve.attempts, solve.polls, queued_s, submit_s, solve_s, notice_s, http_status, vendor_code,

@@ -393,7 +393,7 @@ def tls_context(cafile: str | None) -> ssl.SSLContext:
 def check_installed() -> None:
     """Raise ConfigurationError where coredis is missing."""
     try:
-        import coredis  # noqa: F401
+        import coredis  # noqa: F401 - asked whether it is there
     except ImportError:
         missing = True
     else:
